@@ -1,0 +1,1 @@
+//! Configuration, start-up, worker threads, CLI and statistics of `tpo` and `tpoctl`.

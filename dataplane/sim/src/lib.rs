@@ -1,0 +1,1 @@
+//! A whole pair of tpo in one thread and virtual time, with hosts and a WAN.

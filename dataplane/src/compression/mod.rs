@@ -1,0 +1,1 @@
+//! The compression engine: whole buffers, in and out.

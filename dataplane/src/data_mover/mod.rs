@@ -1,0 +1,1 @@
+//! The data mover: carries buffers between two TPOs over UDP.

@@ -1,0 +1,1 @@
+//! Edges: the local end of each intercepted flow.

@@ -1,0 +1,108 @@
+//! Frames: what a packet buffer must offer, parsing, 5-tuples, checksums, header building.
+//!
+//! In: bytes of a frame. Out: views and plain structs, or headers written into a frame.
+//! Never: a lookup, a decision, a copy that the caller did not ask for.
+
+mod flow_key;
+pub mod heap;
+
+pub use flow_key::FlowKey;
+
+/// What is known of the checksums (IP header and transport) of a received frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChecksumStatus {
+    /// The device did not look: software verifies where it matters.
+    #[default]
+    Unknown,
+    /// The device verified it.
+    Good,
+    /// The device found it wrong.
+    Bad,
+}
+
+/// One Ethernet frame: a contiguous first part that holds all headers, then further payload
+/// slices (empty for most frames; a large receive has several).
+///
+/// A frame owns its memory: dropping it returns the memory to its pool. It is neither `Clone`
+/// nor `Copy`.
+pub trait Frame: Sized + Send + 'static {
+    /// The first part, beginning with the Ethernet header.
+    fn head(&self) -> &[u8];
+
+    /// The first part, to be rewritten in place.
+    fn head_mut(&mut self) -> &mut [u8];
+
+    /// Number of payload slices behind the first part.
+    fn tail_count(&self) -> usize {
+        0
+    }
+
+    /// Payload slice `index` behind the first part; empty beyond [`Frame::tail_count`].
+    fn tail(&self, index: usize) -> &[u8] {
+        let _ = index;
+        &[]
+    }
+
+    /// Length of all parts, in bytes.
+    fn frame_len(&self) -> usize {
+        (0..self.tail_count()).fold(self.head().len(), |sum, index| sum + self.tail(index).len())
+    }
+
+    /// Grows the first part at its end by `len` bytes and returns them (contents undefined);
+    /// `None`, and nothing changed, when there is no tailroom or there are tail slices.
+    fn append(&mut self, len: usize) -> Option<&mut [u8]>;
+
+    /// Grows the first part at its front by `len` bytes and returns them (contents undefined);
+    /// `None`, and nothing changed, when there is no headroom.
+    fn prepend(&mut self, len: usize) -> Option<&mut [u8]>;
+
+    /// Removes `len` bytes from the front of the first part (at most all of it).
+    fn trim_front(&mut self, len: usize);
+
+    /// Shortens the frame to `len` bytes; longer than it is changes nothing.
+    fn truncate(&mut self, len: usize);
+
+    /// What the device knows of the checksums.
+    fn checksum_status(&self) -> ChecksumStatus {
+        ChecksumStatus::Unknown
+    }
+
+    /// Payload bytes per packet that this frame was put together from (receive) or is to be cut
+    /// into (transmit); 0 for a frame that is one packet.
+    fn segment_size(&self) -> u16 {
+        0
+    }
+
+    /// Copies bytes `offset..offset + into.len()` of the frame into `into`; false, and `into`
+    /// partly written, when the frame is shorter than that.
+    fn copy_out(&self, offset: usize, into: &mut [u8]) -> bool {
+        let mut skip = offset;
+        let mut done = 0;
+        let parts = 1 + self.tail_count();
+        for part in 0..parts {
+            let bytes = if part == 0 { self.head() } else { self.tail(part - 1) };
+            if skip >= bytes.len() {
+                skip -= bytes.len();
+                continue;
+            }
+            let n = (bytes.len() - skip).min(into.len() - done);
+            into[done..done + n].copy_from_slice(&bytes[skip..skip + n]);
+            done += n;
+            skip = 0;
+            if done == into.len() {
+                break;
+            }
+        }
+        done == into.len()
+    }
+}
+
+/// Where a stage gets empty frames from: a pool with a fixed size.
+pub trait FrameSource {
+    /// The frames it gives.
+    type Frame: Frame;
+
+    /// An empty frame with headroom for the headers of this project, or `None` when the pool is
+    /// exhausted (the caller counts it).
+    fn alloc(&mut self) -> Option<Self::Frame>;
+}

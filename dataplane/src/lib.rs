@@ -1,0 +1,17 @@
+//! The stages of tpo, as state machines.
+//!
+//! In: frames, the time, configuration snapshots. Out: frames, and when to be called next.
+//! Never: DPDK, sockets, a clock, threads, locks, sleeping.
+//!
+//! Imports run one way: [`frame`] < [`interceptor`], [`packet_driver`] < [`edge`],
+//! [`compression`], [`data_mover`] < [`pipeline`].
+
+pub mod compression;
+pub mod counters;
+pub mod data_mover;
+pub mod edge;
+pub mod frame;
+pub mod interceptor;
+pub mod packet_driver;
+pub mod pipeline;
+pub mod time;

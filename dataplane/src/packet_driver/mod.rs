@@ -1,0 +1,1 @@
+//! The packet driver: messages of all flows into buffers, and buffers apart at the far side.

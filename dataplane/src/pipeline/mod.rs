@@ -1,0 +1,1 @@
+//! The pipeline: stage contract, links, placement plan, one turn of the loop.
