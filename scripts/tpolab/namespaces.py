@@ -80,6 +80,10 @@ def connect(name: str, device: str, far_name: str, far_device: str, mtu: int) ->
 
 def bridge(name: str, device: str, *members: str) -> None:
     """A transparent bridge over devices that are already in the namespace."""
+    for family in ("ip", "ip6"):
+        # With these on, the bridge drops packets that a host would drop.
+        if Path(f"/proc/sys/net/bridge/bridge-nf-call-{family}tables").exists():
+            sysctl(name, f"net.bridge.bridge-nf-call-{family}tables", "0")
     run("ip", "-n", name, "link", "add", device, "type", "bridge",
         "stp_state", "0", "forward_delay", "0", "mcast_snooping", "0")
     for member in members:
