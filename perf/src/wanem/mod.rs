@@ -11,9 +11,9 @@
 pub mod command;
 pub mod control;
 pub mod emulator;
-
+pub mod forward;
 pub mod ip_length;
-
+pub mod port;
 pub mod report;
 pub mod settings;
 pub mod wait;

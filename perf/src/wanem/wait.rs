@@ -19,13 +19,13 @@ const SLEEP_NS_MAX: u64 = 40 * MICROSECOND_NS;
 const OVERRUN_NS: u64 = 12 * MICROSECOND_NS;
 /// A sleep that is not worth its system call.
 const SLEEP_NS_MIN: u64 = 4 * MICROSECOND_NS;
-/// The calling thread's timer slack: how late the kernel may end a sleep to save a wake-up.
-const TIMER_SLACK_FILE: &str = "/proc/thread-self/timerslack_ns";
+/// The main thread's timer slack: how late the kernel may end a sleep to save a wake-up.
+const TIMER_SLACK_FILE: &str = "/proc/self/timerslack_ns";
 const TIMER_SLACK_NS: &str = "1";
 
 const _: () = assert!(SLEEP_NS_MIN < SLEEP_NS_MAX);
 
-/// Makes the calling thread's sleeps end on time (50 us of slack is the default).
+/// Makes the main thread's sleeps end on time (50 us of slack is the default).
 ///
 /// # Errors
 ///
