@@ -332,7 +332,10 @@ def wanem_command(path: Path, command: str) -> Any:
     """Sends one line to a running emulator; what it answers, or a LabError if it refuses."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as control:
         control.settimeout(CONTROL_SECONDS_MAX)
-        control.connect(str(path))
+        try:
+            control.connect(str(path))
+        except OSError as error:
+            raise LabError(f"no wanem listens at {path}: {error}") from error
         control.sendall(command.encode() + b"\n")
         answer = json.loads(control.makefile("rb").readline() or b'{"error": "no answer"}')
     if "error" in answer:
