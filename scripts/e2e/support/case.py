@@ -59,6 +59,8 @@ class Case(unittest.TestCase):
     """The name of the lab in `labs.SPECS`."""
     loss = "0.5%"
     """What the WAN loses in each direction."""
+    fresh = False
+    """Whether each case needs a lab that nothing has happened in."""
     settles = True
     """Whether all flows must be gone after each case. False for cases that make and remove their own labs."""
 
@@ -71,7 +73,7 @@ class Case(unittest.TestCase):
                     setattr(cls, f"{name}_{label}", _for_family(method, family))
 
     def setUp(self) -> None:
-        self.lab = labs.keeper.get(self.spec, self.loss)
+        self.lab = labs.keeper.get(self.spec, self.loss, self.fresh)
         if self.settles:
             # Registered first, so it runs last: the case's own sockets are closed by then.
             before = leftovers.snapshot(self.lab)

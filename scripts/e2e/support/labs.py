@@ -18,7 +18,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(REPOSITORY / "scripts"))
 
-from tpolab import namespaces  # noqa: E402,F401
+from tpolab import config, namespaces  # noqa: E402,F401
 from tpolab.lab import Lab, LabOptions  # noqa: E402
 
 SEED = "7"
@@ -27,15 +27,22 @@ SEED = "7"
 WAN = ["--rate", "200mbit", "--delay", "20ms", "--seed", SEED]
 """Options of the emulator: the suite's link, 200 Mb/s and 40 ms of RTT. Cases set the loss they want."""
 
+SHORT_LIVED = {"dead_after": "4s", "keepalive": "1s"}
+"""A peer that is given up soon, so that cases need not wait for long."""
+
 SPECS: dict[str, LabOptions] = {
     "pair": LabOptions(wan_arguments=WAN),
     "routed": LabOptions(wan_arguments=WAN, router="b"),
-    "short-lived-peer": LabOptions(wan_arguments=WAN,
-                                   peer={"dead_after": "4s", "keepalive": "1s"}),
+    "lan-loss": LabOptions(wan_arguments=WAN, lan_loss_per_mille=10),
+    "short-lived-peer": LabOptions(wan_arguments=WAN, peer=SHORT_LIVED),
+    "fallback-pass": LabOptions(wan_arguments=WAN, appliances="none",
+                                peer={**SHORT_LIVED, "fallback": "pass"}),
+    "fallback-refuse": LabOptions(wan_arguments=WAN, appliances="none",
+                                  peer={**SHORT_LIVED, "fallback": "refuse"}),
     "spread": LabOptions(wan_arguments=WAN, extra={"cores": {
         "port": 0, "edge": 1, "aggregate": 0, "compress": 1, "transmit": 0, "decompress": 1}}),
 }
-"""Every kind of lab by its name."""
+"""Every kind of lab by its name. Those without appliances are for cases that start their own."""
 
 
 class Keeper:
@@ -52,12 +59,15 @@ class Keeper:
 
     def options(self, spec: str) -> LabOptions:
         """The options of a lab of this kind, to be changed freely."""
-        return replace(copy.deepcopy(SPECS[spec]), appliances=self.appliances, wan=self.wan,
-                       programs=self.programs)
+        options = replace(copy.deepcopy(SPECS[spec]), wan=self.wan, programs=self.programs)
+        return options if options.appliances == "none" else replace(options, appliances=self.appliances)
 
-    def get(self, spec: str, loss: str) -> Lab:
-        """The lab of this kind, built if it is not up, its WAN losing that much in both directions."""
-        if self.lab is None or spec != self._spec:
+    def get(self, spec: str, loss: str, fresh: bool = False) -> Lab:
+        """The lab of this kind, built if it is not up, its WAN losing that much in both directions.
+
+        A `fresh` one is built for this case alone.
+        """
+        if fresh or self.lab is None or spec != self._spec:
             self.drop()
             lab = Lab(self.options(spec))
             lab.up()
