@@ -42,6 +42,8 @@ class Emulator(unittest.TestCase):
     def test_frames_pass_bit_for_bit_with_both_drivers(self) -> None:
         header = bytes.fromhex("020000000002" "020000000001" "88b5")
         sent = [header + os.urandom(length) for length in (46, 47, 100, 777, 1499, 1500)]
+        sent += [header[:12] + bytes.fromhex(ethertype) + os.urandom(100)
+                 for ethertype in ("0800", "86dd", "0806")]
         for driver in DRIVERS:
             with self.subTest(driver=driver), emulated(driver=driver) as lab, \
                     lab.capture("hostb") as capture:
@@ -50,7 +52,7 @@ class Emulator(unittest.TestCase):
                     for frame in sent:
                         out.send(frame)
                 capture.wait_for(len(sent), FRAME_SECONDS_MAX)
-            received = [frame for frame in capture.frames if frame[12:14] == header[12:14]]
+            received = [frame for frame in capture.frames if frame[:12] == header[:12]]
             self.assertEqual(received, sent)
 
     def test_ip_fragments_pass_as_such(self) -> None:
