@@ -1,1 +1,4 @@
 //! Edges: the local end of each intercepted flow.
+
+pub mod credit;
+pub mod timers;
