@@ -1,4 +1,5 @@
 //! Edges: the local end of each intercepted flow.
 
 pub mod credit;
+pub mod table;
 pub mod timers;
