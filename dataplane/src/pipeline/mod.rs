@@ -12,10 +12,13 @@
 //!    +----------------------------------datagrams--------------------------------------+
 //! ```
 
+pub mod item;
 pub mod link;
 pub mod placement;
+pub mod port;
 pub mod status;
 
+pub use item::{Arrived, Inbound, SessionChange, Side, Upstream};
 pub use link::Link;
 pub use placement::{Placement, PlacementError, StageKind};
 pub use status::PeerStatus;
