@@ -5,9 +5,12 @@
 //! a buffer. Never: a decision about a flow, a second copy.
 
 pub mod buffer;
+pub mod header;
 pub mod message;
 pub mod open;
 pub mod reset;
+pub mod routing;
+mod wire;
 
 pub use buffer::{BufferMut, BufferPool, BufferSlice, PoolClass};
 pub use message::{FlowId, Message, MessageHeader, MessageKind, Outbound, OutboundBody};
