@@ -368,16 +368,18 @@ mod tests {
             (1u8..=10, any::<u64>(), proptest::option::of(any_key())),
             (any::<u64>(), any::<u16>(), 0u16..300, tpo),
         )
-            .prop_map(|((kind, flow, key), (sequence, status, data_len, tpo))| MessageRepr {
-                header: MessageHeader {
-                    kind: MessageKind::from_code(kind).unwrap(),
-                    flow: FlowId(flow),
-                    key,
-                    sequence,
-                    status,
-                },
-                data_len,
-                destination_tpo: if key.is_some() { tpo } else { None },
+            .prop_map(|((kind, flow, key), (sequence, status, data_len, tpo))| {
+                MessageRepr {
+                    header: MessageHeader {
+                        kind: MessageKind::from_code(kind).unwrap(),
+                        flow: FlowId(flow),
+                        key,
+                        sequence,
+                        status,
+                    },
+                    data_len,
+                    destination_tpo: if key.is_some() { tpo } else { None },
+                }
             })
     }
 
