@@ -5,11 +5,16 @@
 //! a buffer. Never: a decision about a flow, a second copy.
 
 pub mod buffer;
+pub mod disaggregate;
+pub mod header;
 pub mod message;
 pub mod open;
 pub mod reset;
+pub mod routing;
+mod wire;
 
 pub use buffer::{BufferMut, BufferPool, BufferSlice, PoolClass};
+pub use disaggregate::{DisaggregateCounter, Disaggregator, Messages};
 pub use message::{FlowId, Message, MessageHeader, MessageKind, Outbound, OutboundBody};
 
 /// Which peer (far TPO), an index into the configuration's list of peers.
