@@ -3,13 +3,20 @@
 //! In: bytes of a frame. Out: views and plain structs, or headers written into a frame.
 //! Never: a lookup, a decision, a copy that the caller did not ask for.
 
+pub mod arp;
 pub mod build;
+#[cfg(test)]
+mod build_tests;
 pub mod checksum;
 mod flow_key;
 pub mod heap;
+pub mod icmp;
 pub mod ip;
 mod mac;
+pub mod ndp;
 mod parse;
+#[cfg(test)]
+mod parse_tests;
 pub mod vlan;
 
 pub use build::{BuildError, IpHeader, LinkHeader};
