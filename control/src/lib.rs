@@ -1,1 +1,4 @@
 //! Configuration, start-up, worker threads, CLI and statistics of `tpo` and `tpoctl`.
+
+pub mod config;
+pub mod machine;
