@@ -17,6 +17,7 @@ pub mod ndp;
 mod parse;
 #[cfg(test)]
 mod parse_tests;
+mod side;
 pub mod vlan;
 
 pub use build::{BuildError, IpHeader, LinkHeader};
@@ -26,6 +27,7 @@ pub use parse::{
     ETHERNET_LEN, FragmentInfo, IPV6_EXTENSIONS_MAX, Malformed, Network, Parsed, Transport, parse,
     parse_quoted,
 };
+pub use side::Side;
 pub use vlan::{VlanList, VlanTag};
 
 /// What is known of the checksums (IP header and transport) of a received frame.

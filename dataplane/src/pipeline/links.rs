@@ -1,9 +1,10 @@
 //! All links of a pipeline, made for a placement.
 
-use super::item::{Arrived, Inbound, Side, Upstream};
 use super::link::Link;
 use super::placement::{Placement, StageKind};
+use crate::frame::Side;
 use crate::packet_driver::OutboundBuffer;
+use crate::packet_driver::{Arrived, Inbound, Upstream};
 
 /// Frames that wait between two stages, at most.
 const FRAMES: usize = 512;

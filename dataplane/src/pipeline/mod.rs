@@ -14,14 +14,12 @@
 
 pub mod compress;
 pub mod decompress;
-pub mod item;
 pub mod link;
 pub mod links;
 pub mod placement;
 pub mod port;
 pub mod status;
 
-pub use item::{Arrived, Inbound, SessionChange, Side, Upstream};
 pub use link::Link;
 pub use links::Links;
 pub use placement::{Placement, PlacementError, StageKind};

@@ -7,9 +7,9 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use super::item::Side;
 use super::link::Link;
 use crate::counters::Counters;
+use crate::frame::Side;
 use crate::frame::ip::protocol;
 use crate::frame::{Frame, Transport, parse};
 

@@ -91,10 +91,7 @@ impl<'a> Acknowledgement<'a> {
         }
         let mut writer = Writer::new(out);
         let bitmaps = self.received.bytes.len() + self.complete.bytes.len();
-        writer.subfield(
-            SubfieldKind::Acknowledgement,
-            Self::BASE_LEN - SUBFIELD_LEN + bitmaps,
-        )?;
+        writer.subfield(SubfieldKind::Acknowledgement, Self::BASE_LEN - SUBFIELD_LEN + bitmaps)?;
         writer.put(&self.highest_sent.to_be_bytes())?;
         writer.put(&self.highest_received.to_be_bytes())?;
         writer.put(&[if self.backlogged { BACKLOGGED } else { 0 }])?;

@@ -163,7 +163,8 @@ mod tests {
 
     #[test]
     fn pieces_outside_their_buffer_are_refused() {
-        let good = Piece { logical: 7, kind: BufferKind::Stream, buffer_len: 10, offset: 8, len: 2 };
+        let good =
+            Piece { logical: 7, kind: BufferKind::Stream, buffer_len: 10, offset: 8, len: 2 };
         let parse = |piece: Piece, bytes: &[u8]| {
             let mut out = [0; 64];
             let len = emit_data(1, &[piece], &mut out).unwrap();

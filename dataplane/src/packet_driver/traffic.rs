@@ -1,38 +1,6 @@
-//! What travels on the links.
+//! What travels between the edges, the packet driver and the data mover besides buffers.
 
-use crate::packet_driver::{BufferSlice, Message, Outbound, PeerIndex};
-
-/// The side of a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Side {
-    /// Towards the hosts behind this appliance.
-    Lan,
-    /// Towards the peers.
-    Wan,
-}
-
-impl Side {
-    /// Both sides.
-    pub const BOTH: [Side; 2] = [Side::Lan, Side::Wan];
-
-    /// The other side.
-    #[must_use]
-    pub fn other(self) -> Side {
-        match self {
-            Side::Lan => Side::Wan,
-            Side::Wan => Side::Lan,
-        }
-    }
-
-    /// 0 for the LAN, 1 for the WAN: place in per-side arrays.
-    #[must_use]
-    pub fn index(self) -> usize {
-        match self {
-            Side::Lan => 0,
-            Side::Wan => 1,
-        }
-    }
-}
+use super::{BufferSlice, FlowId, Message, Outbound, PeerIndex};
 
 /// From the edge stage to the packet driver.
 #[derive(Debug)]
@@ -41,6 +9,8 @@ pub enum Upstream<F> {
     Message(Outbound<F>),
     /// The flow at this place was reset: what it has queued is worth nothing.
     DiscardFlow {
+        /// The flow.
+        flow: FlowId,
         /// Place in the edge's table.
         place: u32,
     },
