@@ -4,6 +4,7 @@
 //! the far side. Out: buffers that begin with a routing header; messages whose data are slices of
 //! a buffer. Never: a decision about a flow, a second copy.
 
+pub mod aggregate;
 pub mod buffer;
 pub mod disaggregate;
 pub mod header;
@@ -14,6 +15,7 @@ pub mod routing;
 pub mod traffic;
 mod wire;
 
+pub use aggregate::{AggregateConfig, AggregateCounter, Aggregator, Backlog, Downstream};
 pub use buffer::{BufferMut, BufferPool, BufferSlice, PoolClass};
 pub use disaggregate::{DisaggregateCounter, Disaggregator, Messages};
 pub use message::{FlowId, Message, MessageHeader, MessageKind, Outbound, OutboundBody};
