@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::credit::Grant;
-use super::tcp::{Connection, Upward};
+use super::tcp::{Connection, HostParameters, Upward};
 use crate::frame::{FlowKey, Frame, LinkHeader};
 use crate::packet_driver::message::INLINE_MAX;
 use crate::packet_driver::open::OpenParameters;
@@ -72,6 +72,11 @@ impl FlowFacts {
         }
     }
 
+    /// A message without data.
+    pub fn signal<F>(&self, kind: MessageKind, sequence: u64, status: u16) -> Outbound<F> {
+        self.message(kind, sequence, status, OutboundBody::Empty)
+    }
+
     /// An OPEN or ACCEPT.
     pub fn open_message<F>(&self, kind: MessageKind, parameters: &OpenParameters) -> Outbound<F> {
         let data = parameters.emit();
@@ -101,6 +106,10 @@ pub struct Flow<F> {
     pub handed_up: u64,
     /// Sequence number of the host's SYN, for an ICMP error that answers it.
     pub syn_sequence: u32,
+    /// DSCP of packets from our host, as its SYN or SYN-ACK had it.
+    pub host_dscp: u8,
+    /// Whether it counts among those that wait for the far host's answer.
+    pub is_half_open: bool,
     /// Whether FIN-HELD was said.
     pub fin_held_said: bool,
     /// Whether it is in the list of flows that may have something to transmit.
@@ -109,17 +118,54 @@ pub struct Flow<F> {
     pub is_queued: bool,
 }
 
+impl<F: Frame> Flow<F> {
+    /// A flow as it begins.
+    pub fn new(facts: FlowFacts, connection: Connection<F>, grant: Grant) -> Self {
+        let mut flow = Flow {
+            facts,
+            connection,
+            link: None,
+            dscp: 0,
+            host_dscp: 0,
+            grant,
+            credit: 0,
+            handed_up: 0,
+            syn_sequence: 0,
+            is_half_open: false,
+            fin_held_said: false,
+            is_ready: false,
+            is_queued: false,
+        };
+        flow.connection.grant(flow.grant.granted());
+        flow
+    }
+
+    /// What an OPEN or ACCEPT says of our host.
+    pub fn parameters(&self) -> OpenParameters {
+        let host = self.connection.host_parameters();
+        OpenParameters {
+            credit: self.grant.granted(),
+            mss: host.mss,
+            window_scale: host.window_scale,
+            sack_permitted: host.sack_permitted,
+            timestamps: host.timestamps,
+            vlan: self.facts.key.vlan,
+            dscp: self.host_dscp,
+            class: self.facts.class.0,
+            compress: self.facts.compress,
+        }
+    }
+}
+
 /// What happened on a connection, for the stage to act on after the call.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Happened {
-    /// The far host accepted.
-    pub established: Option<OpenParameters>,
+    /// The host we connected to has accepted.
+    pub established: bool,
     /// The host has acknowledged everything below this offset.
     pub acknowledged: Option<u64>,
     /// The flow is over, and why.
     pub ended: Option<ResetCause>,
-    /// Both directions are closed in order.
-    pub closed: bool,
 }
 
 /// Carries a connection's events across: messages into a queue, the rest noted.
@@ -135,27 +181,28 @@ pub struct Carrier<'a, F> {
 }
 
 impl<F: Frame> Carrier<'_, F> {
-    fn send(&mut self, kind: MessageKind, sequence: u64, body: OutboundBody<F>) {
-        self.upstream.push_back(Upstream::Message(self.facts.message(kind, sequence, 0, body)));
+    fn send(&mut self, message: Outbound<F>) {
+        self.upstream.push_back(Upstream::Message(message));
     }
 }
 
 impl<F: Frame> Upward<F> for Carrier<'_, F> {
-    fn data(&mut self, offset: u64, frame: F, from: u32, len: u32) {
+    fn data(&mut self, offset: u64, frame: F, start: u32, len: u32) {
         *self.handed_up = (*self.handed_up).max(offset + u64::from(len));
-        self.send(MessageKind::Data, offset, OutboundBody::Frame { frame, offset: from, len });
+        let body = OutboundBody::Frame { frame, offset: start, len };
+        self.send(self.facts.message(MessageKind::Data, offset, 0, body));
     }
 
     fn fin(&mut self, offset: u64) {
-        self.send(MessageKind::Fin, offset, OutboundBody::Empty);
+        self.send(self.facts.signal(MessageKind::Fin, offset, 0));
     }
 
     fn fin_acknowledged(&mut self, offset: u64) {
-        self.send(MessageKind::FinAcked, offset, OutboundBody::Empty);
+        self.send(self.facts.signal(MessageKind::FinAcked, offset, 0));
     }
 
-    fn established(&mut self, parameters: OpenParameters) {
-        self.happened.established = Some(parameters);
+    fn established(&mut self, _: &HostParameters) {
+        self.happened.established = true;
     }
 
     fn acknowledged(&mut self, offset: u64) {
@@ -168,9 +215,5 @@ impl<F: Frame> Upward<F> for Carrier<'_, F> {
 
     fn reset(&mut self, cause: ResetCause) {
         self.happened.ended = Some(cause);
-    }
-
-    fn closed(&mut self) {
-        self.happened.closed = true;
     }
 }

@@ -10,6 +10,7 @@ pub mod disaggregate;
 pub mod header;
 pub mod message;
 pub mod open;
+pub mod peer_status;
 pub mod reset;
 pub mod routing;
 pub mod traffic;
@@ -18,6 +19,7 @@ mod wire;
 pub use aggregate::{AggregateConfig, AggregateCounter, Aggregator, Backlog, Downstream};
 pub use buffer::{BufferMut, BufferPool, BufferSlice, PoolClass};
 pub use disaggregate::{DisaggregateCounter, Disaggregator, Messages};
+pub use peer_status::PeerStatus;
 pub use message::{FlowId, Message, MessageHeader, MessageKind, Outbound, OutboundBody};
 pub use traffic::{Arrived, Inbound, SessionChange, Upstream};
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::packet_driver::Upstream;
 use super::link::Link;
-use super::status::PeerStatus;
+use crate::packet_driver::PeerStatus;
 use crate::edge::credit::bdp_bytes;
 use crate::frame::Frame;
 use crate::packet_driver::aggregate::{Aggregator, Downstream};

@@ -18,9 +18,9 @@ pub mod link;
 pub mod links;
 pub mod placement;
 pub mod port;
-pub mod status;
+
 
 pub use link::Link;
 pub use links::Links;
 pub use placement::{Placement, PlacementError, StageKind};
-pub use status::PeerStatus;
+
