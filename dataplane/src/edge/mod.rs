@@ -1,1 +1,3 @@
 //! Edges: the local end of each intercepted flow.
+
+pub mod tcp;
