@@ -23,6 +23,10 @@ pub struct Piece {
 }
 
 impl Piece {
+    /// No piece: what a list is filled with before it is written.
+    pub const NONE: Piece =
+        Piece { logical: 0, kind: BufferKind::Stream, buffer_len: 0, offset: 0, len: 0 };
+
     fn parse(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let logical = reader.u64()?;
         let kind = match reader.u8()? {
@@ -163,7 +167,8 @@ mod tests {
 
     #[test]
     fn pieces_outside_their_buffer_are_refused() {
-        let good = Piece { logical: 7, kind: BufferKind::Stream, buffer_len: 10, offset: 8, len: 2 };
+        let good =
+            Piece { logical: 7, kind: BufferKind::Stream, buffer_len: 10, offset: 8, len: 2 };
         let parse = |piece: Piece, bytes: &[u8]| {
             let mut out = [0; 64];
             let len = emit_data(1, &[piece], &mut out).unwrap();

@@ -18,7 +18,7 @@ pub use data::{DataView, PIECES_MAX, Piece, emit_data};
 pub use floor::{ABANDONED_MAX, Abandoned, CloseReason, Floor};
 pub use header::{DatagramHeader, DatagramKind, KEY_EPOCH_CLEAR, SessionId, WIRE_VERSION};
 pub use hello::{HELLO_PAYLOAD_MAX, Hello, Limits};
-pub use subfield::{Subfield, Subfields, SubfieldKind, emit_keepalive};
+pub use subfield::{Subfield, SubfieldKind, Subfields, emit_keepalive};
 
 /// Length of the datagram header in bytes.
 pub const HEADER_LEN: usize = 8;
