@@ -89,8 +89,8 @@ impl PeerConfig {
     /// another, which is how long a loss takes to be noticed.
     pub(super) fn sent_slots(&self) -> usize {
         let ip_bytes = self.datagram_len_max() as u64 + u64::from(self.ip_overhead_bytes);
-        let bytes = u128::from(self.rate_bps / 8) * u128::from(self.rtt_ns_max)
-            / u128::from(SECOND_NS);
+        let bytes =
+            u128::from(self.rate_bps / 8) * u128::from(self.rtt_ns_max) / u128::from(SECOND_NS);
         let datagrams = u64::try_from(bytes).unwrap_or(u64::MAX) / ip_bytes;
         let slots = (datagrams + datagrams / 2).clamp(1_024, u64::from(NUMBERS_MAX) / 2);
         usize::try_from(slots.next_power_of_two()).unwrap_or(1_024)

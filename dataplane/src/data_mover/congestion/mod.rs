@@ -26,7 +26,7 @@ pub struct AckSample {
 }
 
 /// A congestion controller.
-pub trait Controller {
+pub trait Controller: std::fmt::Debug + Send {
     /// An acknowledgement was processed.
     fn on_ack(&mut self, sample: &AckSample);
 

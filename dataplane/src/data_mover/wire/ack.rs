@@ -13,6 +13,14 @@ pub struct Bitmap<'a> {
 }
 
 impl<'a> Bitmap<'a> {
+    /// Whether it covers `number` with a one.
+    #[must_use]
+    pub fn contains(&self, number: u64) -> bool {
+        let bit = number.checked_sub(self.base);
+        let byte = bit.and_then(|bit| self.bytes.get(usize::try_from(bit / 8).ok()?));
+        bit.zip(byte).is_some_and(|(bit, byte)| byte >> (bit % 8) & 1 == 1)
+    }
+
     /// Every number it covers, with its flag.
     pub fn iter(&self) -> impl Iterator<Item = (u64, bool)> + use<'a> {
         let base = self.base;
@@ -150,5 +158,7 @@ mod tests {
         let set: Vec<u64> = bitmap.iter().filter(|(_, set)| *set).map(|(n, _)| n).collect();
         assert_eq!(set, [100, 102, 115]);
         assert_eq!(bitmap.iter().count(), 16);
+        let contained: Vec<u64> = (90..130).filter(|n| bitmap.contains(*n)).collect();
+        assert_eq!(contained, set);
     }
 }

@@ -23,6 +23,10 @@ pub struct Piece {
 }
 
 impl Piece {
+    /// No piece: what a list is filled with before it is written.
+    pub const NONE: Piece =
+        Piece { logical: 0, kind: BufferKind::Stream, buffer_len: 0, offset: 0, len: 0 };
+
     fn parse(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let logical = reader.u64()?;
         let kind = match reader.u8()? {
