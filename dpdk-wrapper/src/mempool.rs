@@ -181,7 +181,7 @@ impl Mempool {
             }
             None => Err(match Errno::last() {
                 Errno::EEXIST => MempoolError::NameTaken(name),
-                Errno::ENOMEM => MempoolError::NoMemory { name, count },
+                Errno::ENOMEM | Errno::ENOBUFS => MempoolError::NoMemory { name, count },
                 errno => MempoolError::Failed { name, errno },
             }),
         }

@@ -245,14 +245,16 @@ impl Port {
         self.check("reading promiscuous mode", result).map(|()| result == 1)
     }
 
-    /// Receives frames to any address, or no longer.
+    /// Receives frames to any address, or no longer; also after the next start.
     ///
     /// # Errors
     ///
     /// [`ControlError`] when the driver cannot.
     pub fn set_promiscuous(&self, on: bool) -> Result<(), ControlError> {
-        let _lock = self.shared.lock();
-        self.check("setting promiscuous mode", set_promiscuous(self.id(), on))
+        let mut state = self.shared.lock();
+        self.check("setting promiscuous mode", set_promiscuous(self.id(), on))?;
+        state.promiscuous = on;
+        Ok(())
     }
 
     /// True when frames to any multicast address are received.
