@@ -13,8 +13,7 @@ const VERSION_MIN: (u32, u32) = (22, 11);
 
 /// The libraries whose symbols the shim and the bindings name. Drivers are not among them: with
 /// shared libraries the EAL loads every driver of its plug-in folder by itself.
-const LIBRARIES: [&str; 7] =
-    ["rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring", "rte_net", "rte_kvargs", "rte_eal"];
+const LIBRARIES: [&str; 4] = ["rte_ethdev", "rte_mbuf", "rte_mempool", "rte_eal"];
 
 /// Functions that DPDK exports as they are; whatever is inline or a macro there is in the shim.
 const FUNCTIONS: [&str; 25] = [

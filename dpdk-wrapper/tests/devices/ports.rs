@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use dpdk_wrapper::port::{
     AttachError, CloseError, ConfigureError, ControlError, DetachError, OpenError, StartError,
 };
-use dpdk_wrapper::{Burst, Port, PortConfig, RxOffloads, TxOffloads, port, ports};
+use dpdk_wrapper::{
+    Burst, Mempool, MempoolConfig, Port, PortConfig, RxOffloads, TxOffloads, port, ports,
+};
 
 use crate::bench::{Bench, attach, burst_of, content, eal, pool};
 
@@ -107,6 +109,10 @@ fn a_closed_device_gives_its_mbufs_and_its_pool_back() {
     drop(queues);
     port.close().unwrap();
     assert_eq!(pool.in_use(), 0);
+    let same_name = MempoolConfig::new(pool.name(), 255);
+    drop(pool);
+    // Free again: nothing else held the pool.
+    Mempool::new(eal(), &same_name).unwrap();
 }
 
 #[test]
