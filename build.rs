@@ -97,8 +97,10 @@ fn pkg_config(args: &[&str]) -> Vec<String> {
         Err(error) => fail(&format!("cannot run {program} ({error}): run scripts/setup")),
     };
     if !output.status.success() {
+        // One line: cargo shows no more of an error.
         let reason = String::from_utf8_lossy(&output.stderr);
-        fail(&format!("pkg-config does not find DPDK: run scripts/setup ({})", reason.trim()));
+        let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
+        fail(&format!("pkg-config does not find DPDK: run scripts/setup ({reason})"));
     }
     String::from_utf8_lossy(&output.stdout).split_whitespace().map(str::to_owned).collect()
 }
@@ -151,6 +153,6 @@ fn generate_bindings(header: &Path, cflags: &[String], into: &Path) {
 
 /// One clear line in cargo's output, then the end.
 fn fail(message: &str) -> ! {
-    println!("cargo::error=dpdk-wrapper: {message}");
+    println!("cargo::error={message}");
     std::process::exit(1);
 }

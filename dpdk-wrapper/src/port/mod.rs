@@ -456,7 +456,7 @@ fn in_use(gates: &[Arc<Gate>]) -> usize {
 fn device_names(eal: &Eal) -> Vec<String> {
     ports(eal)
         .into_iter()
-        .filter_map(|id| id.device_info().ok())
+        .filter_map(|id| id.device_info(eal).ok())
         .map(|info| info.device_name)
         .collect()
 }
