@@ -14,7 +14,7 @@ pub(crate) fn eal() -> &'static Eal {
         log::set(LogTarget::Stderr, LogLevel::Error);
         let lcores = format!("0@({})", allowed_cpus());
         let args =
-            format!("--no-huge -m 256 --no-pci --no-shconf --no-telemetry --lcores {lcores}");
+            format!("--no-huge -m 512 --no-pci --no-shconf --no-telemetry --lcores {lcores}");
         // A thread of its own becomes the main lcore: no test thread has an lcore id by chance.
         std::thread::spawn(move || Eal::init(args.split(' '))).join().unwrap().unwrap()
     })
