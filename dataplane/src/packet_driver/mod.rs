@@ -1,1 +1,61 @@
 //! The packet driver: messages of all flows into buffers, and buffers apart at the far side.
+//!
+//! In: messages of edges (header, and data still in the frame it came in); complete buffers from
+//! the far side. Out: buffers that begin with a routing header; messages whose data are slices of
+//! a buffer. Never: a decision about a flow, a second copy.
+
+pub mod aggregate;
+pub mod buffer;
+pub mod disaggregate;
+pub mod header;
+pub mod message;
+pub mod open;
+pub mod peer_status;
+pub mod reset;
+pub mod routing;
+pub mod traffic;
+mod wire;
+
+pub use aggregate::{AggregateConfig, AggregateCounter, Aggregator, Backlog, Downstream};
+pub use buffer::{BufferMut, BufferPool, BufferSlice, PoolClass};
+pub use disaggregate::{DisaggregateCounter, Disaggregator, Messages};
+pub use peer_status::PeerStatus;
+pub use message::{FlowId, Message, MessageHeader, MessageKind, Outbound, OutboundBody};
+pub use traffic::{Arrived, Inbound, SessionChange, Upstream};
+
+/// Which peer (far TPO), an index into the configuration's list of peers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerIndex(pub u16);
+
+/// Traffic class of a rule: a smaller number is served first; flows of one class share evenly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Class(pub u8);
+
+/// Number of traffic classes.
+pub const CLASS_COUNT: usize = 4;
+
+/// What a buffer holds, and so what becomes of it when it is lost. The kinds never share a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BufferKind {
+    /// Open, accept, credit, fin, reset: small, first, recovered.
+    Control,
+    /// Stream data: recovered.
+    Stream,
+    /// Whole IP packets: sent once, counted when lost.
+    Datagram,
+}
+
+/// A buffer on its way from the packet driver to the data mover (through compression).
+#[derive(Debug)]
+pub struct OutboundBuffer {
+    /// Where it goes.
+    pub peer: PeerIndex,
+    /// Class of all its messages.
+    pub class: Class,
+    /// Kind of all its messages.
+    pub kind: BufferKind,
+    /// Whether the rule of its messages allows compression.
+    pub compress: bool,
+    /// Routing header and messages.
+    pub bytes: BufferSlice,
+}
