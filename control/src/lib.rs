@@ -1,1 +1,5 @@
 //! Configuration, start-up, worker threads, CLI and statistics of `tpo` and `tpoctl`.
+
+pub mod config;
+pub mod io;
+pub mod machine;

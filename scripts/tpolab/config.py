@@ -18,9 +18,16 @@ OPTIMIZE_ALL = [{"protocol": protocol, "action": "optimize"}
 """Rules that take all TCP, UDP and ICMP that a peer's networks can answer."""
 
 
+DRIVER_ARGUMENTS = {
+    # Without busy polling, looking for frames where there are none costs no system call.
+    "af_xdp": ",busy_budget=0",
+    "af_packet": "",
+}
+
+
 def device(driver: str, number: int, interface: str) -> str:
-    """The DPDK device that drives a kernel interface: `net_af_xdp0,iface=lan0`."""
-    return f"net_{driver}{number},iface={interface}"
+    """The DPDK device that drives a kernel interface: `net_af_xdp0,iface=lan0`, and options."""
+    return f"net_{driver}{number},iface={interface}{DRIVER_ARGUMENTS[driver]}"
 
 
 def default_rules(site: Site, far: Site) -> list[dict[str, Any]]:

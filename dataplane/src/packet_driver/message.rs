@@ -98,6 +98,35 @@ impl<F: Frame> OutboundBody<F> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Whether the data are where the body says.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        match self {
+            OutboundBody::Empty => true,
+            OutboundBody::Inline { len, .. } => usize::from(*len) <= INLINE_MAX,
+            OutboundBody::Frame { frame, offset, len } => {
+                u64::from(*offset) + u64::from(*len) <= frame.frame_len() as u64
+            }
+        }
+    }
+
+    /// Removes `n` bytes (at most all) from the front.
+    pub fn advance(&mut self, n: usize) {
+        let n = n.min(self.len());
+        match self {
+            OutboundBody::Empty => {}
+            OutboundBody::Inline { bytes, len } => {
+                bytes.copy_within(n.., 0);
+                *len = len.saturating_sub(u8::try_from(n).unwrap_or(u8::MAX));
+            }
+            OutboundBody::Frame { offset, len, .. } => {
+                let n = u32::try_from(n).unwrap_or(u32::MAX);
+                *offset = offset.saturating_add(n);
+                *len = len.saturating_sub(n);
+            }
+        }
+    }
 }
 
 /// A message on its way from an edge to the packet driver.

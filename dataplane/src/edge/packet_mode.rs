@@ -1,0 +1,167 @@
+//! Packet mode: whole IP packets, each a message.
+//!
+//! In: packets of hosts that a rule wants carried, packets that peers delivered. Out: messages;
+//! frames to hosts. Never: order, repetition or a reply of its own; a packet that does not fit or
+//! has no one to go to is counted.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+use super::EdgeCounter;
+use super::stage::EdgeStage;
+use crate::frame::build::prepend_link;
+use crate::frame::ip::ethertype;
+use crate::frame::{
+    Frame, FrameSource, LinkHeader, MacAddr, Parsed, Side, VlanList, parse,
+};
+use crate::interceptor::{Decision, Resolution};
+use crate::packet_driver::header::MESSAGE_DATA_MAX;
+use crate::packet_driver::{
+    FlowId, Message, MessageHeader, MessageKind, Outbound, OutboundBody, Upstream,
+};
+use crate::time::{SECOND_NS, Time};
+
+/// Frames that wait for the link address of their host, at most.
+const WAITING_MAX: usize = 256;
+/// How long they wait.
+const WAITING_NS: u64 = 3 * SECOND_NS;
+/// Bytes that one flow may have queued although its share is smaller: a burst of a few packets.
+const BURST_BYTES: u64 = 64 * 1024;
+
+/// Packets whose host's link address is being asked for.
+#[derive(Debug)]
+pub(super) struct Waiting<F> {
+    frames: VecDeque<(Time, IpAddr, u16, F)>,
+}
+
+impl<F> Default for Waiting<F> {
+    fn default() -> Self {
+        Waiting { frames: VecDeque::with_capacity(WAITING_MAX) }
+    }
+}
+
+impl<F: Frame> EdgeStage<F> {
+    /// A packet of a host that goes in packet mode.
+    pub(super) fn packet_from_host(
+        &mut self,
+        frame: F,
+        parsed: &Parsed,
+        decision: &Decision,
+        flow_hash: u64,
+    ) {
+        let len = parsed.ip_end.saturating_sub(parsed.l3_offset);
+        if len as usize > MESSAGE_DATA_MAX {
+            self.counters.increment(EdgeCounter::PacketsTooBig);
+            return;
+        }
+        let slots = u64::from(self.config.datagram_slots.max(1));
+        let slot = self.config.connections + u32::try_from(flow_hash % slots).unwrap_or(0);
+        let Some(pushed) = self.pushed.get_mut(slot as usize) else { return };
+        let waiting = pushed.saturating_sub(self.backlog.drained_bytes(slot));
+        if waiting > self.backlog.flow_share_bytes(decision.peer).max(BURST_BYTES) {
+            self.counters.increment(EdgeCounter::PacketsBacklog);
+            return;
+        }
+        *pushed += u64::from(len);
+        self.counters.increment(EdgeCounter::PacketsFromHosts);
+        self.datagrams += 1;
+        self.upstream.push_back(Upstream::Message(Outbound {
+            peer: decision.peer,
+            class: decision.class,
+            compress: decision.compress,
+            slot,
+            header: MessageHeader {
+                kind: MessageKind::Datagram,
+                flow: FlowId(0),
+                key: None,
+                sequence: self.datagrams,
+                status: 0,
+            },
+            body: OutboundBody::Frame { frame, offset: parsed.l3_offset, len },
+        }));
+    }
+
+    /// A packet that a peer delivered.
+    pub(super) fn datagram_arrived<S: FrameSource<Frame = F>>(
+        &mut self,
+        now: Time,
+        message: &Message,
+        source: &mut S,
+    ) {
+        let packet = &message.data;
+        let Some(ethertype) = ethertype_of(packet) else {
+            self.counters.increment(EdgeCounter::PacketsMalformed);
+            return;
+        };
+        if packet.len() > usize::from(self.config.lan_mtu) {
+            self.counters.increment(EdgeCounter::PacketsTooBig);
+            return;
+        }
+        let Some(mut frame) = source.alloc() else {
+            self.counters.increment(EdgeCounter::FramesExhausted);
+            return;
+        };
+        match frame.append(packet.len()) {
+            Some(into) => into.copy_from_slice(packet),
+            None => {
+                self.counters.increment(EdgeCounter::PacketsTooBig);
+                return;
+            }
+        }
+        // Addressed when the host's link address is known; until then only a place for it.
+        let unaddressed = LinkHeader::default();
+        let parsed = match prepend_link(&mut frame, &unaddressed, ethertype) {
+            Ok(()) => parse(frame.head(), frame.frame_len()).ok(),
+            Err(_) => None,
+        };
+        let Some(parsed) = parsed.filter(Parsed::is_ip) else {
+            self.counters.increment(EdgeCounter::PacketsMalformed);
+            return;
+        };
+        if !self.interceptor.accepts(message.peer, &parsed.key) {
+            self.counters.increment(EdgeCounter::PacketsNotAllowed);
+            return;
+        }
+        // Answers take the same way back, whatever the rules here say.
+        self.interceptor.note_datagram_flow(&parsed.key, message.peer, now);
+        self.deliver_packet(now, parsed.key.destination(), 0, frame, now + WAITING_NS);
+    }
+
+    fn deliver_packet(&mut self, now: Time, host: IpAddr, vlan: u16, mut frame: F, until: Time) {
+        match self.interceptor.resolve(now, Side::Lan, host, vlan) {
+            Resolution::Known { link } => {
+                address(&mut frame, &link);
+                self.counters.increment(EdgeCounter::PacketsFromPeers);
+                self.put_out(Side::Lan, frame);
+            }
+            Resolution::Pending if now < until && self.waiting.frames.len() < WAITING_MAX => {
+                self.waiting.frames.push_back((until, host, vlan, frame));
+            }
+            Resolution::Pending | Resolution::Unreachable => {
+                self.counters.increment(EdgeCounter::PacketsUnresolved);
+            }
+        }
+    }
+
+    /// Tries once more to deliver what waits for a link address.
+    pub(super) fn retry_waiting(&mut self, now: Time) {
+        for _ in 0..self.waiting.frames.len() {
+            let Some((until, host, vlan, frame)) = self.waiting.frames.pop_front() else { break };
+            self.deliver_packet(now, host, vlan, frame, until);
+        }
+    }
+
+    /// Whether frames wait for a link address.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.frames.is_empty()
+    }
+}
+
+/// The Ethernet type of an IP packet by its version.
+fn ethertype_of(packet: &[u8]) -> Option<u16> {
+    match packet.first()? >> 4 {
+        4 => Some(ethertype::IPV4),
+        6 => Some(ethertype::IPV6),
+        _ => None,
+    }
+}
