@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 
-use crate::packet_driver::Upstream;
-use super::link::Link;
-use crate::packet_driver::PeerStatus;
+use crate::link::Link;
 use crate::edge::credit::bdp_bytes;
 use crate::frame::Frame;
+use crate::packet_driver::PeerStatus;
+use crate::packet_driver::Upstream;
 use crate::packet_driver::aggregate::{Aggregator, Downstream};
 use crate::packet_driver::{OutboundBuffer, PeerIndex};
 use crate::time::{MILLISECOND_NS, Time};
@@ -117,8 +117,7 @@ fn downstream(peers: &[PeerStatus], handed_on: &[u64], peer: PeerIndex) -> Downs
     let queued_bytes = status.queued_bytes();
     if ahead == 0 && queued_bytes == 0 {
         Downstream::Idle
-    } else if ahead >= BUFFERS_AHEAD
-        || queued_bytes > bdp_bytes(status.rate_bps(), MOVER_QUEUE_NS)
+    } else if ahead >= BUFFERS_AHEAD || queued_bytes > bdp_bytes(status.rate_bps(), MOVER_QUEUE_NS)
     {
         Downstream::Full
     } else {

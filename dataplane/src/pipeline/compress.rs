@@ -3,7 +3,7 @@
 //!
 //! In: buffers of the packet driver. Out: the same buffers, packed where it pays.
 
-use super::link::Link;
+use crate::link::Link;
 use crate::compression::Compressor;
 use crate::packet_driver::OutboundBuffer;
 

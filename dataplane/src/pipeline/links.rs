@@ -1,6 +1,6 @@
 //! All links of a pipeline, made for a placement.
 
-use super::link::Link;
+use crate::link::Link;
 use super::placement::{Placement, StageKind};
 use crate::frame::Side;
 use crate::packet_driver::OutboundBuffer;

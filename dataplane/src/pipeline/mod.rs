@@ -12,15 +12,13 @@
 //!    +----------------------------------datagrams--------------------------------------+
 //! ```
 
+pub mod aggregate;
 pub mod compress;
 pub mod decompress;
-pub mod link;
 pub mod links;
 pub mod placement;
 pub mod port;
+pub mod transmit;
 
-
-pub use link::Link;
 pub use links::Links;
 pub use placement::{Placement, PlacementError, StageKind};
-

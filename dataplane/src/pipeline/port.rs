@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use super::link::Link;
+use crate::link::Link;
 use crate::counters::Counters;
 use crate::frame::Side;
 use crate::frame::ip::protocol;
