@@ -6,16 +6,12 @@
 use super::EdgeCounter;
 use super::stage::{BURST, EdgeStage, UPSTREAM_BUSY};
 use super::tcp::{Flags, Segment, State};
+use crate::frame::ip::protocol;
 use crate::frame::{Frame, FrameSource, LinkHeader, Parsed, Side, icmp};
 use crate::interceptor::{Action, Fallback, Found};
-use crate::frame::ip::protocol;
-use crate::packet_driver::reset::ResetCause;
 use crate::link::Link;
+use crate::packet_driver::reset::ResetCause;
 use crate::time::Time;
-
-/// ICMP code 13 and ICMPv6 code 1: communication administratively prohibited.
-const PROHIBITED_V4: u8 = 13;
-const PROHIBITED_V6: u8 = 1;
 
 impl<F: Frame> EdgeStage<F> {
     /// Takes in at most a burst of frames; none while the packet driver is behind.
@@ -133,12 +129,13 @@ impl<F: Frame> EdgeStage<F> {
             }
             return;
         }
-        let code = if parsed.key.is_ipv4() { PROHIBITED_V4 } else { PROHIBITED_V6 };
         let original = parsed.ip_packet(frame.head());
         if let Some(link) = LinkHeader::of(frame.head(), parsed)
             && icmp::may_cause_error(parsed)
         {
-            self.send_unreachable(original, parsed.key.source(), &link, code, source);
+            let reason = icmp::Unreachable::Prohibited;
+            let link = link.mirrored();
+            self.send_unreachable(original, parsed.key.source(), &link, reason, source);
         }
     }
 
@@ -147,15 +144,15 @@ impl<F: Frame> EdgeStage<F> {
         let Some(decision) = self.interceptor.decision(found.flow) else { return };
         let Some(flow) = self.table.get_mut(decision.slot) else { return };
         let connecting = matches!(flow.connection.state(), State::SynSent);
-        if connecting && icmp::is_unreachable(parsed) {
+        if connecting
+            && icmp::Unreachable::of_code(parsed.key.is_ipv4(), parsed.icmp_type, parsed.icmp_code)
+                .is_some()
+        {
             // RFC 1122 4.2.3.9: while connecting, unreachable ends the attempt; afterwards it is
             // a hint that may be forged, and the retransmissions decide.
             let cause = ResetCause::Unreachable { code: parsed.icmp_code };
-            let message = flow.facts.signal(
-                crate::packet_driver::MessageKind::Reset,
-                0,
-                cause.to_status(),
-            );
+            let message =
+                flow.facts.signal(crate::packet_driver::MessageKind::Reset, 0, cause.to_status());
             flow.connection.abandon();
             self.send(message);
             self.forget(now, decision.slot, EdgeCounter::FlowsRefused);

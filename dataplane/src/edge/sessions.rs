@@ -15,6 +15,7 @@ use super::flow::Role;
 use super::stage::EdgeStage;
 use super::tcp::{Flags, Segment};
 use crate::frame::{FlowKey, Frame, FrameSource, Parsed};
+use crate::interceptor::PeerStatus as Admission;
 use crate::packet_driver::reset::ResetCause;
 use crate::packet_driver::{
     FlowId, Message, MessageHeader, MessageKind, Outbound, OutboundBody, PeerIndex, SessionChange,
@@ -25,6 +26,8 @@ use crate::time::{MILLISECOND_NS, SECOND_NS, Time};
 /// How long segments of unknown connections are held back after a session began, unless the list
 /// has come before.
 const LIST_WAIT_NS: u64 = 5 * SECOND_NS;
+/// The same from our start on, while there is no session.
+const START_WAIT_NS: u64 = 10 * SECOND_NS;
 /// How often a host is asked for its sequence numbers, and how far apart.
 const ASK_COUNT: u8 = 5;
 const ASK_INTERVAL_NS: u64 = 200 * MILLISECOND_NS;
@@ -48,7 +51,7 @@ impl Restarts {
             lost: VecDeque::with_capacity(most),
             asked: HashMap::with_capacity(most),
             most,
-            list_until: vec![Time::NEVER; peers].into_boxed_slice(),
+            list_until: vec![Time::ZERO + START_WAIT_NS; peers].into_boxed_slice(),
         }
     }
 
@@ -70,22 +73,30 @@ impl<F: Frame> EdgeStage<F> {
     pub(super) fn session_changed(&mut self, now: Time, peer: PeerIndex, change: SessionChange) {
         match change {
             SessionChange::Up { restarted } => {
-                if restarted {
-                    self.list_lost(peer);
+                if !restarted {
+                    self.restarts.lost.retain(|(lost, _)| *lost != peer);
                 }
+                self.list_lost(peer);
                 self.restarts.lost.retain(|(lost, _)| *lost != peer);
                 if let Some(until) = self.restarts.list_until.get_mut(usize::from(peer.0))
-                    && *until == Time::NEVER
+                    && *until != Time::ZERO
                 {
                     *until = now + LIST_WAIT_NS;
                 }
-                self.interceptor.set_peer_up(peer, true);
+                self.change_admission(peer, |admission| admission.up = true);
             }
             SessionChange::Down => {
-                self.interceptor.set_peer_up(peer, false);
+                self.change_admission(peer, |admission| admission.up = false);
                 self.upstream.push_back(Upstream::DiscardPeer { peer });
                 self.reset_flows_of(now, peer);
             }
+        }
+    }
+
+    fn change_admission(&mut self, peer: PeerIndex, change: impl FnOnce(&mut Admission)) {
+        if let Some(admission) = self.admission.get_mut(usize::from(peer.0)) {
+            change(admission);
+            self.interceptor.set_peer(peer, *admission);
         }
     }
 
@@ -94,7 +105,7 @@ impl<F: Frame> EdgeStage<F> {
         for place in 0..self.config.connections {
             let Some(flow) = self.table.get(place) else { continue };
             let facts = flow.facts;
-            if facts.peer != peer || !self.table.is_known(facts.peer, facts.id) {
+            if facts.peer != peer || self.table.place_of(facts.peer, facts.id) != Some(place) {
                 continue;
             }
             // As the far side's host has it in its frames.
@@ -132,9 +143,7 @@ impl<F: Frame> EdgeStage<F> {
             self.counters.increment(EdgeCounter::ProtocolErrors);
             return;
         };
-        if !self.interceptor.accepts(message.peer, &key.reversed())
-            || self.place_of_key(&key).is_some()
-        {
+        if !self.accepts(message.peer, &key.reversed()) || self.place_of_key(&key).is_some() {
             self.counters.increment(EdgeCounter::OpensNotAllowed);
             return;
         }
@@ -149,7 +158,7 @@ impl<F: Frame> EdgeStage<F> {
         if let Some(until) = self.restarts.list_until.get_mut(usize::from(peer.0)) {
             *until = Time::ZERO;
         }
-        self.interceptor.set_held_back(peer, false);
+        self.change_admission(peer, |admission| admission.holding = false);
     }
 
     /// Asks hosts for their sequence numbers, and stops waiting for lists that do not come.
@@ -226,7 +235,7 @@ impl<F: Frame> EdgeStage<F> {
                 self.forget(now, place, EdgeCounter::FlowsRefused);
             }
             ResetCause::Unreachable { code } => {
-                self.unreachable_to_host(place, code, source);
+                self.tell_unreachable(place, code, source);
                 if let Some(flow) = self.table.get_mut(place) {
                     flow.connection.abandon();
                 }

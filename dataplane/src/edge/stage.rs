@@ -18,11 +18,9 @@ use super::tcp::{InitialNumberSource, TimeWaitTable};
 use super::timers::TimerWheel;
 use crate::counters::Counters;
 use crate::frame::{Frame, FrameSource, Side};
-use crate::interceptor::{Action, Interceptor};
+use crate::interceptor::{Action, Interceptor, PeerStatus as Admission};
 use crate::link::Link;
-use crate::packet_driver::{
-    Backlog, BufferPool, FlowId, Inbound, PeerIndex, PeerStatus, Upstream,
-};
+use crate::packet_driver::{Backlog, BufferPool, FlowId, Inbound, PeerIndex, PeerStatus, Upstream};
 use crate::time::{MILLISECOND_NS, Time};
 
 /// Frames and messages taken in per turn, at most.

@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
-use crate::link::Link;
 use crate::edge::credit::bdp_bytes;
 use crate::frame::Frame;
+use crate::link::Link;
 use crate::packet_driver::PeerStatus;
 use crate::packet_driver::Upstream;
 use crate::packet_driver::aggregate::{Aggregator, Downstream};

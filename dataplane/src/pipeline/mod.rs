@@ -19,6 +19,7 @@ pub mod links;
 pub mod placement;
 pub mod port;
 pub mod transmit;
+pub mod worker;
 
 pub use links::Links;
 pub use placement::{Placement, PlacementError, StageKind};

@@ -7,11 +7,11 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use crate::link::Link;
 use crate::counters::Counters;
 use crate::frame::Side;
 use crate::frame::ip::protocol;
 use crate::frame::{Frame, Transport, parse};
+use crate::link::Link;
 
 /// Most frames per burst.
 pub const BURST_MAX: usize = 64;

@@ -6,7 +6,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::link::Link;
 use crate::counters::Counters;
 use crate::data_mover::{CloseReason, Down, Sessions, Sink, Up};
 use crate::frame::build::{TTL_DEFAULT, UdpChecksum, prepend_link, prepend_udp};
@@ -14,6 +13,7 @@ use crate::frame::ip::protocol;
 use crate::frame::{
     ChecksumStatus, Frame, FrameSource, IpHeader, LinkHeader, MacAddr, VlanList, checksum, parse,
 };
+use crate::link::Link;
 use crate::packet_driver::{
     Arrived, BufferKind, BufferSlice, OutboundBuffer, PeerIndex, PeerStatus, SessionChange,
 };

@@ -471,6 +471,12 @@ impl<F: Frame> Connection<F> {
         self.timers.stop_all();
     }
 
+    /// Whether the far host's stream is all here, up to its end.
+    #[must_use]
+    pub fn holds_far_stream(&self) -> bool {
+        self.send.end.is_some_and(|end| self.send.queue.contiguous_end() >= end)
+    }
+
     /// Bytes below stream offset `offset` may be accepted from the host; never less than before.
     /// It decides the window that the host is offered.
     pub fn set_receive_limit(&mut self, offset: u64) {
