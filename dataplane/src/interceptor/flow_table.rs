@@ -275,6 +275,12 @@ impl FlowTable {
         Some(Decision::of_word(entry.decision.load(Relaxed), entry.slot.load(Relaxed) as u32))
     }
 
+    /// What was decided about a flow, and when the latest packet of it came.
+    pub(crate) fn decision_and_last_seen(&self, flow: FlowHandle) -> Option<(Decision, Time)> {
+        let last_seen = self.entry(flow)?.last_seen.load(Relaxed);
+        Some((self.decision(flow)?, Time::from_ns(last_seen)))
+    }
+
     /// The key of a flow's first packet; `None` when it is gone.
     #[must_use]
     pub fn key(&self, flow: FlowHandle) -> Option<FlowKey> {
