@@ -147,10 +147,12 @@ pub(super) struct World {
     seed: u64,
 }
 
-pub(super) fn pool() -> BufferPool {
+/// A pool of a size fit for this rate.
+pub(super) fn pool(rate_bps: u64) -> BufferPool {
+    let share = if rate_bps > 50 * MBIT { 1 } else { 16 };
     BufferPool::new(&[
-        PoolClass { size: 2_048, count: 8_192, reserve: 256 },
-        PoolClass { size: 65_536, count: 1_024, reserve: 0 },
+        PoolClass { size: 2_048, count: 8_192 / share, reserve: 256 / share },
+        PoolClass { size: 65_536, count: 1_024 / share, reserve: 0 },
     ])
 }
 
@@ -168,7 +170,7 @@ impl World {
         println!("seed {seed}");
         let mut rng = Rng::new(seed);
         let mut side = |incarnation| {
-            let pool = pool();
+            let pool = pool(config.rate_bps);
             Side {
                 session: Session::new(
                     config,
@@ -218,11 +220,12 @@ impl World {
     pub(super) fn restart(&mut self, side: usize, incarnation: u64) {
         let seed = self.rng.next_u64();
         let side = &mut self.sides[side];
-        side.pool = pool();
+        side.pool = pool(self.config.rate_bps);
         side.session = Session::new(self.config, Incarnation(incarnation), side.pool.clone(), seed);
     }
 
-    fn feed(&mut self, index: usize) {
+    /// Lets a side's sources give what the session takes.
+    pub(super) fn feed(&mut self, index: usize) {
         let side = &mut self.sides[index];
         for source in &mut side.sources {
             while source.left > 0 && source.next <= self.now && side.session.can_take(source.kind) {

@@ -4,7 +4,7 @@ use super::super::MoverCounter as C;
 use super::super::{CloseReason, Down, Incarnation, Mismatch, PeerConfig, Session, State};
 use super::harness::{Link, MBIT, World, config, pool};
 use crate::packet_driver::BufferKind;
-use crate::time::{MILLISECOND_NS, SECOND_NS};
+use crate::time::MILLISECOND_NS;
 
 #[test]
 fn both_begin_at_once_and_agree_on_who_is_larger() {
@@ -24,8 +24,9 @@ fn both_begin_at_once_and_agree_on_who_is_larger() {
 
 #[test]
 fn comes_up_over_any_link_and_stays_up() {
-    for seed in 0..300 {
-        let mut world = World::wan(300_000, seed);
+    for seed in 0..100 {
+        let link = Link::new(10 * MBIT, 40 * MILLISECOND_NS, 300_000);
+        let mut world = World::new(config(10 * MBIT), link, seed);
         world.links(|link| {
             link.duplicate = 50_000;
             link.jitter_ns = 50 * MILLISECOND_NS;
@@ -172,13 +173,13 @@ fn a_close_is_told_and_leaves_nothing() {
 fn ends_that_do_not_agree_say_so_and_stay_apart() {
     let mut world = World::wan(0, 10);
     let other = PeerConfig { digest: 77, ..config(200 * MBIT) };
-    world.sides[1].session = Session::new(other, Incarnation(2), pool(), 99);
+    world.sides[1].session = Session::new(other, Incarnation(2), pool(200 * MBIT), 99);
     world.run_ms(3_000);
     let expected = [77, 0].map(|theirs| State::Mismatch(Mismatch::Digest { theirs }));
     assert_eq!(world.sides.each_ref().map(|side| side.session.state()), expected);
     assert!(world.sides[0].get(C::HellosOut) < 10);
     // The operator repairs it.
-    world.sides[1].session = Session::new(config(200 * MBIT), Incarnation(3), pool(), 98);
+    world.sides[1].session = Session::new(config(200 * MBIT), Incarnation(3), pool(200 * MBIT), 98);
     world.run_ms(2_000);
     assert!(world.sides.iter().all(|side| side.is_up()));
 }
@@ -204,5 +205,4 @@ fn nothing_is_lost_over_a_thousand_bad_links() {
         world.assert_all_delivered(1);
         world.assert_clean();
     }
-    assert!(SECOND_NS > 0);
 }
