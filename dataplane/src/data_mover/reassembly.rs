@@ -234,7 +234,8 @@ impl Reassembly {
     /// The peer has given this number up; whether it was incomplete here.
     pub(super) fn give_up(&mut self, number: u64) -> bool {
         let ahead = number.checked_sub(self.lowest);
-        if !ahead.is_some_and(|ahead| ahead < self.slots.len() as u64) || self.get(number) == DONE {
+        let known = ahead.is_some_and(|ahead| ahead < self.slots.len() as u64);
+        if !known || self.get(number) == DONE {
             return false;
         }
         self.drop_assembly(number);

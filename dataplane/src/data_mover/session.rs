@@ -103,7 +103,16 @@ pub(super) struct Established {
     /// The stamp of a HELLO of this session that waits for our reply.
     pub(super) reply: Option<u64>,
     pub(super) heard_at: Time,
-    pub(super) spoke_at: Time,
+    /// When we sent a datagram of it; `None` before the first.
+    pub(super) spoke_at: Option<Time>,
+}
+
+impl Established {
+    /// When an answer is to be asked for: at once in the beginning, which is the peer's proof that
+    /// we are there, and our first round trip.
+    pub(super) fn keepalive_at(&self, keepalive_ns: u64) -> Time {
+        self.spoke_at.map_or(Time::ZERO, |spoke_at| spoke_at + keepalive_ns)
+    }
 }
 
 /// The end being told.
@@ -182,7 +191,10 @@ impl Session {
     pub fn can_take(&self, kind: BufferKind) -> bool {
         let queue_open = kind == BufferKind::Control
             || self.sender.outbound.queued_bytes() < self.config.queued_bytes_max;
-        self.established.is_some() && queue_open && self.sender.has_slot(kind)
+        self.closing.is_none()
+            && self.established.is_some()
+            && queue_open
+            && self.sender.has_slot(kind)
     }
 
     /// Bytes accepted and not yet sent the first time.
@@ -245,8 +257,8 @@ impl Session {
         let data_at = if self.sender.has_data() { self.sender.pacer.next() } else { Time::NEVER };
         hello_at
             .min(established.heard_at + self.config.dead_after_ns)
-            .min(established.spoke_at + self.config.keepalive_ns)
-            .min(self.receiver.received.due(self.sender.rtt.smoothed_ns()))
+            .min(established.keepalive_at(self.config.keepalive_ns))
+            .min(self.acknowledgement_due(false))
             .min(self.sender.floor_due())
             .min(self.sender.next_timeout())
             .min(data_at)
@@ -320,9 +332,8 @@ impl Session {
         if let Some(rtt_ns) = rtt_ns {
             self.sender.rtt.sample(now, rtt_ns, 0);
         }
-        // An answer is asked for at once: it is the peer's proof, and our first round trip.
-        let spoke_at = now - self.config.keepalive_ns;
-        self.established = Some(Established { own, peer, up, reply, heard_at: now, spoke_at });
+        self.established =
+            Some(Established { own, peer, up, reply, heard_at: now, spoke_at: None });
         self.counters.increment(MoverCounter::SessionsUp);
         events.up(up);
     }
