@@ -1,4 +1,6 @@
 //! Configuration, start-up, worker threads, CLI and statistics of `tpo` and `tpoctl`.
 
+pub mod cli;
 pub mod config;
 pub mod machine;
+pub mod stats;
