@@ -40,7 +40,8 @@ def run(repository: Path) -> Report:
         baselines = {name: _delay_ms(direct, source, destination)
                      for name, _, source, destination in DIRECTIONS}
     arguments = ["--rate", f"{RATE_BPS:.0f}bit", "--delay", f"{DELAY_MS:g}ms"]
-    with Lab(LabOptions(appliances="bridge", wan_arguments=arguments)) as lab:
+    with Lab(LabOptions(appliances="bridge", wan_arguments=arguments,
+                        programs=repository / "target" / "release")) as lab:
         for name, _, source, destination in DIRECTIONS:
             report.add(within(f"one-way delay {name}, median", _delay_ms(lab, source, destination),
                               DELAY_MS, DELAY_TOLERANCE_MS, "ms", baseline=baselines[name]))

@@ -32,7 +32,8 @@ def device(driver: str, number: int, interface: str) -> str:
 
 def default_rules(site: Site, far: Site) -> list[dict[str, Any]]:
     """Everything between the networks of the two sites, except between the appliances."""
-    appliances = [interface.address for interface in far.lan_interfaces + far.wan_interfaces]
+    appliances = [f"{interface.address}/{128 if ':' in interface.address else 32}"
+                  for interface in far.lan_interfaces + far.wan_interfaces]
     passed = {"name": "appliances", "destination": appliances, "action": "pass"}
     return [passed] + [{**rule, "name": rule["protocol"], "source": site.networks,
                         "destination": far.networks} for rule in OPTIMIZE_ALL]

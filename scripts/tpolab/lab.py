@@ -68,7 +68,7 @@ class LabOptions:
     tpo_arguments: list[str] = field(default_factory=list)
     """Further options of both tpo."""
     programs: Path | None = None
-    """Where tpo, tpoctl and wanem are; target/release or target/debug if not given."""
+    """Where tpo, tpoctl and wanem are; if not given, what was built last in target/."""
 
     def check(self) -> None:
         """A LabError for what cannot be."""
@@ -213,12 +213,12 @@ class Lab:
 
     def binary(self, program: str) -> Path:
         """Where a program of this project is."""
-        choices = ([self.options.programs] if self.options.programs
-                   else [REPOSITORY / "target" / profile for profile in ("release", "debug")])
-        for directory in choices:
-            if (directory / program).is_file():
-                return directory / program
-        raise LabError(f"{program} is not built (looked in {', '.join(map(str, choices))})")
+        directories = ([self.options.programs] if self.options.programs
+                       else [REPOSITORY / "target" / profile for profile in ("release", "debug")])
+        found = [path for directory in directories if (path := directory / program).is_file()]
+        if not found:
+            raise LabError(f"{program} is not built (looked in {', '.join(map(str, directories))})")
+        return max(found, key=lambda path: path.stat().st_mtime_ns)
 
     # Hand and eye.
 

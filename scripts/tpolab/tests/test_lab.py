@@ -52,16 +52,18 @@ class DirectPath(unittest.TestCase):
                 self.lab.run("hosta", "ping", "-c", "1", "-W", "5", interface.address)
 
     def test_frames_pass_bit_for_bit(self) -> None:
-        # Unicast of an unknown protocol, of every length; the last one is a full MTU.
+        # Unicast of an unknown protocol, of several lengths up to the MTU, and IP that is none.
         header = bytes.fromhex("020000000002" "020000000001" "88b5")
         sent = [header + os.urandom(length) for length in (46, 47, 100, 777, 1499, 1500)]
+        sent += [header[:12] + bytes.fromhex(ethertype) + os.urandom(100)
+                 for ethertype in ("0800", "86dd", "0806")]
         with self.lab.capture("hostb") as capture, \
                 self.lab.open_socket("hosta", socket.AF_PACKET, socket.SOCK_RAW) as out:
             out.bind((topology.HOST_DEVICE, 0))
             for frame in sent:
                 out.send(frame)
             capture.wait_for(len(sent), FRAME_SECONDS_MAX)
-        received = [frame for frame in capture.frames if frame[12:14] == header[12:14]]
+        received = [frame for frame in capture.frames if frame[:12] == header[:12]]
         self.assertEqual(received, sent)
 
     def test_tcp_frames_are_no_longer_than_the_mtu_and_their_checksums_are_finished(self) -> None:
@@ -206,6 +208,35 @@ class Programs(unittest.TestCase):
         program.wait_ready()
         ProcessId(program.pid, program.id.start_time - 1).stop()
         self.assertTrue(program.running)
+
+
+class Appliances(unittest.TestCase):
+    """How tpo is started, with a stand-in that says what it was given."""
+
+    STAND_IN = """#!/bin/sh
+test "$1" = --config || exit 2
+cat "$2"; ls /sys/class/net
+echo ready
+exec sleep 1000
+"""
+
+    def test_each_starts_in_its_namespace_with_its_configuration_and_is_stopped(self) -> None:
+        programs = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        (programs / "tpo").write_text(self.STAND_IN, encoding="ascii")
+        (programs / "tpo").chmod(0o755)
+        with Lab(LabOptions(wan="bridge", programs=programs)) as lab:
+            for side in topology.SIDES:
+                program = lab.programs[f"tpo{side}"]
+                words = program.output().split()
+                self.assertIn(f'"site-{side}"', words)
+                self.assertLessEqual({"lan0", "wan0"}, set(words))
+            killed = lab.programs["tpoa"]
+            killed.kill()
+            again = lab.start_tpo("a")
+            self.assertNotEqual(again.pid, killed.pid)
+        self.assertEqual(lab.leftovers(), [])
+        for program in (again, lab.programs["tpob"]):
+            self.assertEqual(program.exit_code, -signal.SIGTERM)
 
 
 class Configuration(unittest.TestCase):
