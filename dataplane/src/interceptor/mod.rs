@@ -38,25 +38,4 @@ pub use route::{Outcome, Route};
 pub use table::{DscpSet, Networks, PortRange, Rule, RuleAction, RuleId, RuleTable};
 pub use verdict::{Decision, Verdict};
 
-/// The two sides of the TPO.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Side {
-    /// Towards the hosts.
-    Lan,
-    /// Towards the peers.
-    Wan,
-}
-
-impl Side {
-    /// Both.
-    pub const BOTH: [Side; 2] = [Side::Lan, Side::Wan];
-
-    /// The opposite side.
-    #[must_use]
-    pub const fn other(self) -> Self {
-        match self {
-            Side::Lan => Side::Wan,
-            Side::Wan => Side::Lan,
-        }
-    }
-}
+pub use crate::frame::Side;

@@ -13,6 +13,7 @@
 //! ```
 
 pub mod aggregate;
+pub mod appliance;
 pub mod compress;
 pub mod decompress;
 pub mod links;
