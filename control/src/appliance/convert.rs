@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dataplane::frame::MacAddr;
+use dataplane::interceptor::Fallback;
 use dataplane::interceptor::{
     DscpSet, InterfaceAddress, Networks, Own, PortRange, Prefix, PrefixSet, Rule, RuleAction,
     RuleTable, SideConfig,
 };
-use dataplane::interceptor::Fallback;
 use dataplane::packet_driver::{Class, PeerIndex};
 use dataplane::pipeline::appliance::{ApplianceConfig, Limits, PeerSettings};
 use dataplane::pipeline::{Placement, PlacementError, StageKind};
@@ -45,12 +45,11 @@ pub fn appliance(
         placement: placement(&config.cores)?,
         own: own(config, circumstances),
         rules: Arc::new(rules(config)),
-        peers: config.peers.iter().map(peer).collect(),
+        peers: peers(config),
         limits: limits(&config.limits, circumstances.burst),
         lan_mtu: config.lan.port.mtu,
         secret: circumstances.secret,
         incarnation: circumstances.incarnation,
-        digest: config.digest(),
     })
 }
 
@@ -91,8 +90,15 @@ fn prefixes(list: &[config::Prefix]) -> PrefixSet {
     PrefixSet::new(list.iter().filter_map(|p| prefix(p.address(), p.length())).collect())
 }
 
-fn peer(peer: &config::Peer) -> PeerSettings {
+/// The peers in the dataplane's terms.
+#[must_use]
+pub fn peers(config: &config::Config) -> Vec<PeerSettings> {
+    config.peers.iter().map(|each| peer(each, config.digest(each))).collect()
+}
+
+fn peer(peer: &config::Peer, digest: u64) -> PeerSettings {
     PeerSettings {
+        digest,
         endpoint: peer.endpoint,
         rate_bps: peer.rate.0,
         fallback: fallback(peer.fallback),
@@ -101,9 +107,7 @@ fn peer(peer: &config::Peer) -> PeerSettings {
     }
 }
 
-/// The fallback in the dataplane's terms.
-#[must_use]
-pub fn fallback(fallback: config::Fallback) -> Fallback {
+fn fallback(fallback: config::Fallback) -> Fallback {
     match fallback {
         config::Fallback::Pass => Fallback::Pass,
         config::Fallback::Refuse => Fallback::Refuse,
@@ -148,7 +152,9 @@ fn rule(rule: &config::Rule) -> Rule {
     }
 }
 
-fn limits(limits: &config::Limits, burst: usize) -> Limits {
+/// The limits in the dataplane's terms.
+#[must_use]
+pub fn limits(limits: &config::Limits, burst: usize) -> Limits {
     let bytes = |size: config::Size| usize::try_from(size.0).unwrap_or(usize::MAX);
     Limits {
         flows: limits.flows as usize,

@@ -111,8 +111,11 @@ fn port(
     config: &crate::config::Port,
 ) -> Result<(Port, MacAddr, QueuePair), DeviceError> {
     let device = || config.device.to_string();
-    let port = Port::open(eal, config.device.name())
-        .map_err(|source| DeviceError::Open { side, device: device(), source })?;
+    let port = Port::open(eal, config.device.name()).map_err(|source| DeviceError::Open {
+        side,
+        device: device(),
+        source,
+    })?;
     let settings = PortConfig {
         rx_queues: 1,
         tx_queues: 1,
@@ -125,9 +128,8 @@ fn port(
     let Queues { mut rx, mut tx, .. } = port
         .configure(&settings, std::slice::from_ref(pool))
         .map_err(|source| DeviceError::Configure { side, device: device(), source })?;
-    let mac = port
-        .mac()
-        .map_err(|source| DeviceError::Control { side, device: device(), source })?;
+    let mac =
+        port.mac().map_err(|source| DeviceError::Control { side, device: device(), source })?;
     let (Some(rx), Some(tx)) = (rx.pop(), tx.pop()) else {
         return Err(DeviceError::NoQueue { side, device: device() });
     };

@@ -6,13 +6,12 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Read;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use dataplane::data_mover::CloseReason;
 use dataplane::frame::Side;
-use dataplane::interceptor::Fallback;
-use dataplane::pipeline::appliance::{Appliance, Handles};
+use dataplane::pipeline::appliance::{Appliance, Handles, PeerSettings};
 use dataplane::pipeline::port::PortIo;
 
 use super::convert::{self, Circumstances};
@@ -109,20 +108,23 @@ impl Running {
         Ok(Running { threads, handles, clock })
     }
 
-    /// New rules, networks and fallbacks for new flows.
+    /// New rules, networks, peers' parameters and limits in time; open flows keep their rule.
     pub fn reconfigure(&self, config: &Config) {
-        let rules = std::sync::Arc::new(convert::rules(config));
-        let fallbacks: Vec<Fallback> =
-            config.peers.iter().map(|peer| convert::fallback(peer.fallback)).collect();
-        let rates: Vec<u64> = config.peers.iter().map(|peer| peer.rate.0).collect();
+        let rules = Arc::new(convert::rules(config));
+        let peers: Arc<[PeerSettings]> = convert::peers(config).into();
+        let limits = convert::limits(&config.limits, 0);
         for thread in &self.threads {
-            let (rules, fallbacks, rates) = (rules.clone(), fallbacks.clone(), rates.clone());
-            thread.order(Box::new(move |now, worker| {
+            let (rules, peers) = (Arc::clone(&rules), Arc::clone(&peers));
+            thread.order(Box::new(move |_, worker| {
                 if let Some(edge) = &mut worker.edge {
-                    edge.reconfigure(rules.clone(), &fallbacks);
+                    let fallbacks = peers.iter().map(|peer| peer.fallback);
+                    edge.reconfigure(Arc::clone(&rules), fallbacks, limits.fin_timeout_ns);
+                }
+                if let Some(aggregate) = &mut worker.aggregate {
+                    aggregate.reconfigure(limits.backlog_ns, limits.flush_deadline_ns);
                 }
                 if let Some(transmit) = &mut worker.transmit {
-                    transmit.set_rates(now, &rates);
+                    transmit.reconfigure(&peers);
                 }
                 Progress::Done
             }));

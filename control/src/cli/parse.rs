@@ -334,6 +334,7 @@ pub fn complete(line: &str, cursor: usize) -> (usize, Vec<&'static str>) {
         match entry.tokens.get(matcher.place) {
             Some(Token::Ports) => fitting.push("all"),
             Some(Token::Switch) => fitting.extend(["on", "off"]),
+            Some(Token::Filter) => fitting.extend(FILTER_KEYS.iter().map(|(key, _)| *key)),
             _ => {}
         }
     }

@@ -10,6 +10,8 @@ mod protocol;
 mod server;
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::path::PathBuf;

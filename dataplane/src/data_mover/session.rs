@@ -229,6 +229,21 @@ impl Session {
         self.receiver.backlogged = backlogged;
     }
 
+    /// The configuration of the peer has changed.
+    pub fn reconfigure(&mut self, rate_bps: u64, dead_after_ns: u64, keepalive_ns: u64) {
+        self.config.rate_bps = rate_bps;
+        self.config.dead_after_ns = dead_after_ns;
+        self.config.keepalive_ns = keepalive_ns;
+        self.config = self.config.clamped();
+        self.sender.set_rate(self.config.rate_bps);
+    }
+
+    /// Whether everything accepted has arrived at the peer.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.established.is_none() || (self.queued_bytes() == 0 && self.sender.is_quiet())
+    }
+
     /// Ends the session for good; the peer is told by the next datagrams.
     pub fn close(&mut self, now: Time, reason: CloseReason) {
         if self.closing.is_some() {

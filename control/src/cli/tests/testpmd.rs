@@ -43,12 +43,15 @@ fn ports_and_forwarding_statistics_look_like_testpmds() {
 
 /// What dpdk-testpmd answers to the commands, each after its prompt.
 fn testpmd() -> String {
-    let prefix = format!("--file-prefix=tpo-test-{}", std::process::id());
+    // DPDK leaves its run-time folder behind: it gets one that can be removed.
+    let folder = std::env::temp_dir().join(format!("tpo-testpmd-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
     // Unbuffered: testpmd echoes commands beside its buffered output.
     let mut child = Command::new("stdbuf")
-        .args(["-o0", "dpdk-testpmd", "--no-huge", "--no-pci", "-m", "256", "--no-shconf", &prefix])
+        .args(["-o0", "dpdk-testpmd", "--no-huge", "--no-pci", "-m", "256", "--no-shconf"])
         .args(["--vdev=net_null0", "--vdev=net_null1", "--lcores=0@0,1@0"])
         .args(["--", "-i", "--total-num-mbufs=4096"])
+        .env("RUNTIME_DIRECTORY", &folder)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -57,6 +60,7 @@ fn testpmd() -> String {
     let script = COMMANDS.join("\n") + "\nquit\n";
     child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
     let text = String::from_utf8(output.stdout).unwrap().replace('\r', "");
     assert!(
         text.contains("testpmd> quit"),
