@@ -119,6 +119,7 @@ fn json_has_the_data_of_the_text() {
     let mut json = |line: &str| serde_json::to_value(executor.line(line).unwrap()).unwrap();
     assert_eq!(json("show port stats 1")[0]["rx_packets"], 12);
     assert_eq!(json("show port summary all")["available"], 2);
+    assert_eq!(json("show port info 1")[0]["mac"], "4E:22:CB:1B:4B:01");
     assert_eq!(json("show peer")[0]["state"], "up");
     assert_eq!(json("show peer")[0]["to_peer"], json!({"lan_bytes": 190, "wan_bytes": 100}));
     assert_eq!(json("show drops").as_array().unwrap().len(), 2);
