@@ -198,7 +198,7 @@ mod tests {
         assert!(output.contains("matches and does"), "{output}");
         let (code, output, _) = tpoctl(&["--socket", socket, "show", "peer", "--json"], "");
         let json: serde_json::Value = serde_json::from_str(&output).unwrap();
-        assert_eq!((code, &json[0]["name"]), (0, &"site-b".into()));
+        assert_eq!((code, &json["peers"][0]["name"]), (0, &"site-b".into()));
         let (code, output, errors) = tpoctl(&["--socket", socket, "stop"], "");
         assert_eq!((code, output.as_str()), (1, ""));
         assert_eq!(errors, "tpoctl: Packet forwarding not started\n");

@@ -18,6 +18,7 @@ use crate::cli::{
     Backend, Command, CommandError, Executor, Orders, PortView, Ports, ScriptError, prompt,
     run_script,
 };
+use crate::run::Plan;
 use crate::socket::{Server, SocketError};
 
 /// How often the loop looks at signals and does the appliance's housekeeping.
@@ -40,6 +41,24 @@ pub struct FrontEnds {
     pub stats_period: Duration,
 }
 
+impl FrontEnds {
+    /// Those that a command line asks for. With a configuration and without a prompt, forwarding
+    /// starts at once.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Self {
+        let config = plan.config.as_ref().map(|(_, config)| config);
+        let args = &plan.args;
+        FrontEnds {
+            name: config.map_or("tpo", |config| &config.name).to_owned(),
+            socket: config.map(|config| config.control_socket.clone()),
+            cmdline_file: args.cmdline_file.clone(),
+            interactive: args.interactive,
+            auto_start: args.auto_start || config.is_some() && !args.interactive,
+            stats_period: Duration::from_secs(args.stats_period.into()),
+        }
+    }
+}
+
 /// Why the control thread ended before it was told to.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -57,8 +76,12 @@ pub enum ServeError {
     System(#[from] io::Error),
 }
 
+/// What standard output says when everything is up, for scripts that wait for it.
+const READY: &str = "ready";
+
 /// Serves the front ends until `quit`, SIGINT or SIGTERM, then stops forwarding in order. `tick`
-/// is called some twenty times a second, for the appliance's housekeeping.
+/// is called some twenty times a second, for the appliance's housekeeping. Without a prompt,
+/// standard output says `ready` once everything is up.
 ///
 /// # Errors
 /// A front end could not be opened, or starting or stopping was refused. Forwarding was stopped
@@ -103,6 +126,9 @@ fn serve_until_told<B: Backend>(
                 let _ = source.ask("quit", false);
             }
         })?;
+    } else if !executor.is_quitting() {
+        // Nobody is there to be told if standard output is gone.
+        let _ = writeln!(io::stdout(), "{READY}").and_then(|()| io::stdout().flush());
     }
     let mut shown = Instant::now();
     while !executor.is_quitting() && !signals.stop.load(Ordering::Relaxed) {
@@ -169,14 +195,26 @@ impl Drop for Terminal {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::{Mutex, MutexGuard, PoisonError};
 
     use super::*;
+    use crate::args::CommandLine;
     use crate::cli::fake::Fake;
+    use crate::config::Size;
+    use crate::machine::Machine;
     use crate::socket::testing::Folder;
     use crate::socket::{Client, Request};
 
+    /// Signals reach every loop of the process.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+    fn alone() -> MutexGuard<'static, ()> {
+        ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     #[test]
     fn a_command_file_is_carried_out_and_forwarding_stopped_at_the_end() {
+        let _alone = alone();
         let folder = Folder::new();
         let file = folder.0.join("commands");
         fs::write(&file, "start\nquit\n").unwrap();
@@ -198,6 +236,7 @@ mod tests {
 
     #[test]
     fn tpoctl_is_served_until_it_says_quit() {
+        let _alone = alone();
         let folder = Folder::new();
         let path = folder.socket();
         let client = {
@@ -224,7 +263,31 @@ mod tests {
     }
 
     #[test]
+    fn a_configuration_without_a_prompt_starts_at_once() {
+        let executor = Executor::new(Fake::default());
+        let config = executor.backend().config().cloned().unwrap();
+        let plan = |line: &str| {
+            let argv = line.split(' ').map(std::ffi::OsString::from);
+            let args = CommandLine::parse(argv).unwrap().args;
+            let machine = Machine { cores: vec![0], memory: Size(1), hugepages_free: Size(0) };
+            let config = args.config.clone().map(|path| (path, config.clone()));
+            FrontEnds::of(&Plan { args, config, machine, eal_args: Vec::new() })
+        };
+        let at_once = plan("tpo --config a.toml --stats-period 5");
+        assert!(at_once.auto_start && !at_once.interactive);
+        assert_eq!(at_once.socket, Some("/run/tpo/small.sock".into()));
+        assert_eq!((at_once.name.as_str(), at_once.stats_period.as_secs()), ("small", 5));
+        let prompt = plan("tpo --config a.toml -i");
+        assert!(prompt.interactive && !prompt.auto_start);
+        assert!(plan("tpo --config a.toml -i --auto-start").auto_start);
+        let pairwise = plan("tpo -i");
+        assert_eq!((pairwise.name.as_str(), pairwise.socket), ("tpo", None));
+        assert!(!pairwise.auto_start);
+    }
+
+    #[test]
     fn hangup_reloads() {
+        let _alone = alone();
         let mut executor = Executor::new(Fake::default());
         let mut ticks = 0_u32;
         serve(&mut executor, &FrontEnds::default(), |executor| {

@@ -40,7 +40,7 @@ fn commands_are_carried_out_and_answered_in_order() {
     assert_eq!(again.error.as_deref(), Some("Packet forwarding already started"));
     assert!(!again.ok && !again.usage);
     let peers = client.ask(&request("show peer", true)).unwrap();
-    assert_eq!(peers.reply.unwrap()[0]["name"], "site-b");
+    assert_eq!(peers.reply.unwrap()["peers"][0]["name"], "site-b");
     let nonsense = client.ask(&request("frob", false)).unwrap();
     assert!(nonsense.usage && nonsense.error.unwrap().contains("expected start"));
     let two = client.ask(&request("stop\nquit", false)).unwrap();
@@ -60,7 +60,7 @@ fn a_socket_in_use_is_refused_and_a_stale_one_replaced() {
     let (source, _orders) = Orders::new();
     let error = Server::open(&path, source.clone()).unwrap_err();
     assert!(matches!(error, SocketError::InUse { .. }), "{error}");
-    assert!(error.to_string().contains("another tpo answers here"), "{error}");
+    assert!(error.to_string().contains("in use: another tpo answers here"), "{error}");
     assert!(Client::connect(&path).unwrap().ask(&request("show rule", false)).unwrap().ok);
     running.end();
     fs::write(&path, "precious").unwrap();

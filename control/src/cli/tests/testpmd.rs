@@ -3,11 +3,15 @@
 //! Numbers are masked, their widths are not; the rest is compared byte for byte.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::{Executor, Fake};
+use crate::config::{Config, Size};
+use crate::eal_args::eal_args;
+use crate::machine::Machine;
 
-/// Commands and whether the appliance must be forwarding before them.
+/// In this order: statistics of forwarding exist once it has started.
 const COMMANDS: [&str; 9] = [
     "show port info all",
     "show port stats all",
@@ -48,8 +52,8 @@ fn testpmd() -> String {
     std::fs::create_dir_all(&folder).unwrap();
     // Unbuffered: testpmd echoes commands beside its buffered output.
     let mut child = Command::new("stdbuf")
-        .args(["-o0", "dpdk-testpmd", "--no-huge", "--no-pci", "-m", "256", "--no-shconf"])
-        .args(["--vdev=net_null0", "--vdev=net_null1", "--lcores=0@0,1@0"])
+        .args(["-o0", "dpdk-testpmd"])
+        .args(eal_arguments())
         .args(["--", "-i", "--total-num-mbufs=4096"])
         .env("RUNTIME_DIRECTORY", &folder)
         .stdin(Stdio::piped())
@@ -68,6 +72,17 @@ fn testpmd() -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     text
+}
+
+/// The EAL's arguments as tpo derives them, but for a second EAL thread, which testpmd needs: that
+/// testpmd starts shows that the EAL takes them.
+fn eal_arguments() -> Vec<String> {
+    let machine = Machine { cores: vec![0], memory: Size(8 << 30), hugepages_free: Size(0) };
+    let text = include_str!("../../config/tests/minimal.toml")
+        .replace("0000:03:00.0", "net_null0")
+        .replace("0000:03:00.1", "net_null1");
+    let config = Config::parse(Path::new("testpmd.toml"), &text, &machine).unwrap();
+    eal_args(&["--lcores=0@0,1@0".to_owned()], Some(&config), &machine)
 }
 
 fn section<'a>(output: &'a str, command: &str) -> &'a str {
