@@ -21,8 +21,8 @@ use super::{Side, flow_table};
 use crate::counters::Counters;
 use crate::frame::ip::protocol;
 use crate::frame::{
-    FlowKey, Frame, MacAddr, Malformed, Network, Parsed, Transport, checksum, icmp,
-    is_routable_unicast, parse, parse_quoted,
+    FlowKey, Frame, MacAddr, Malformed, Network, Parsed, checksum, icmp, is_routable_unicast,
+    parse, parse_quoted,
 };
 use crate::packet_driver::PeerIndex;
 use crate::time::{SECOND_NS, Time};
@@ -269,8 +269,8 @@ impl Interceptor {
             return self.own_or_pass(side, frame, parsed, verdict, sound.then_some(sender), now);
         }
         match side {
-            Side::Lan => self.from_lan(frame, parsed, found, now),
-            Side::Wan => self.from_wan(frame, parsed, found, now),
+            Side::Lan => self.lan_packet(frame, parsed, found, now),
+            Side::Wan => self.wan_packet(frame, parsed, found, now),
         }
     }
 
@@ -306,7 +306,7 @@ impl Interceptor {
     }
 
     /// A packet from a host, to somebody else.
-    fn from_lan<F: Frame>(
+    fn lan_packet<F: Frame>(
         &mut self,
         frame: &F,
         parsed: &Parsed,
@@ -325,6 +325,9 @@ impl Interceptor {
             let sender = Learned { address: parsed.key.source(), mac: source_mac(frame) };
             self.learn(Side::Lan, sender, parsed, now);
         }
+        if let Some(action) = self.tcp_fragment(Side::Lan, frame, parsed, now) {
+            return action;
+        }
         if let Some((found, (decision, _))) = known {
             if !is_new_connection(&decision, parsed, head) {
                 self.flows.touch(found, frame.frame_len(), now);
@@ -336,9 +339,6 @@ impl Interceptor {
             && let Some(found) = self.quoted_split_flow(frame, parsed)
         {
             return Action::EdgeIcmp { found, parsed: *parsed };
-        }
-        if let Some(action) = self.tcp_fragment(Side::Lan, frame, parsed, now) {
-            return action;
         }
         self.first_packet(frame, parsed, now)
     }
@@ -436,7 +436,7 @@ impl Interceptor {
 
     /// A packet from the WAN side, to somebody else: rules do not apply, but it must not reach
     /// the host of a split flow, and a dropped flow is dropped both ways.
-    fn from_wan<F: Frame>(
+    fn wan_packet<F: Frame>(
         &mut self,
         frame: &F,
         parsed: &Parsed,

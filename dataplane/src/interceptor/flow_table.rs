@@ -583,7 +583,6 @@ impl Entry {
         CanonicalKey { words: self.key_words(), swapped }.key()
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the generation is the upper half")]
     fn handle(&self, index: u32) -> FlowHandle {
         FlowHandle { index, generation: (self.slot.load(Relaxed) >> 32) as u32 }
     }

@@ -29,16 +29,6 @@ macro_rules! reasons {
                     $($name::$variant => super::counter::InterceptorCounter::$variant),+
                 }
             }
-
-            /// The number that stands for it in a flow table's entry.
-            pub(crate) const fn code(self) -> u8 {
-                self as u8
-            }
-
-            /// The reason of a number.
-            pub(crate) fn of_code(code: u8) -> Option<Self> {
-                Self::ALL.get(usize::from(code)).copied()
-            }
         }
     };
 }
@@ -88,6 +78,25 @@ reasons! {
         NoHeadroom, "no_headroom", "An answer did not fit into the frame.";
     }
 }
+
+/// Reasons that a flow table's entry keeps, as numbers.
+macro_rules! kept_in_entries {
+    ($($name:ident),+) => {
+        $(impl $name {
+            /// The number that stands for it in a flow table's entry.
+            pub(crate) const fn code(self) -> u8 {
+                self as u8
+            }
+
+            /// The reason of a number.
+            pub(crate) fn of_code(code: u8) -> Option<Self> {
+                Self::ALL.get(usize::from(code)).copied()
+            }
+        })+
+    };
+}
+
+kept_in_entries!(PassReason, DropReason);
 
 #[cfg(test)]
 mod tests {

@@ -25,6 +25,8 @@ pub enum Route {
     Known(LinkHeader),
     /// That is being found out; ask again after the [`Outcome`] of one of its next hops.
     Pending,
+    /// Too much is being found out at the moment: ask again later, unasked.
+    Busy,
     /// There is no way, or the next hop does not answer.
     Unreachable,
 }
@@ -58,21 +60,18 @@ impl Interceptor {
         };
         let on_link = config.is_on_link(to).then_some(to);
         let gateways = config.gateways.iter().copied().filter(|_| on_link.is_none());
-        let mut route = Route::Unreachable;
         for next_hop in on_link.into_iter().chain(gateways) {
             if next_hop.is_ipv4() != to.is_ipv4() || config.source_for(next_hop).is_none() {
                 continue;
             }
             match neighbours.resolve(next_hop, vlan, now) {
                 Lookup::Known(station) => return Route::Known(link_to(station, own_mac)),
-                Lookup::Pending | Lookup::Busy => {
-                    route = Route::Pending;
-                    break;
-                }
+                Lookup::Pending => return Route::Pending,
+                Lookup::Busy => return Route::Busy,
                 Lookup::Failed => {}
             }
         }
-        route
+        Route::Unreachable
     }
 
     /// Forgets where an address was seen, so that the next frame to it asks anew.
