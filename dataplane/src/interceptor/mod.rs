@@ -6,7 +6,9 @@
 //! peer have to go on their link. Never: a change to a frame that goes on, a frame without a
 //! counter, the split connection itself.
 
+pub mod action;
 pub mod admission;
+mod bridge;
 pub mod classify;
 #[cfg(test)]
 mod classify_tests;
@@ -15,7 +17,9 @@ pub mod flow_hash;
 pub mod flow_table;
 #[cfg(test)]
 mod flow_table_tests;
+mod flows;
 mod fragments;
+mod lan;
 pub mod neighbours;
 pub mod own;
 pub mod prefix;
@@ -24,8 +28,9 @@ pub mod route;
 pub mod table;
 pub mod verdict;
 
+pub use action::Action;
 pub use admission::{Fallback, PeerStatus};
-pub use classify::{Action, Config, Interceptor};
+pub use classify::{Config, Interceptor};
 pub use counter::InterceptorCounter;
 pub use flow_hash::FlowHasher;
 pub use flow_table::{
