@@ -45,6 +45,9 @@ pub enum Action {
         /// The ICMP packet.
         parsed: Parsed,
     },
+    /// A fragment of a split flow: give it to [`super::Reassembly`], and what that gives back to
+    /// [`super::Interceptor::classify`] again.
+    Fragment(Parsed),
     /// A packet for packet mode.
     Datagram {
         /// What was decided; the flow may have no entry.

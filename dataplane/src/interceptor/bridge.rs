@@ -89,7 +89,7 @@ impl Interceptor {
         };
         match split {
             Some(true) if side == Side::Wan => Some(Action::Drop(DropReason::SplitFlowOnWan)),
-            Some(true) => Some(Action::Drop(DropReason::SplitFlowFragment)),
+            Some(true) => Some(Action::Fragment(*parsed)),
             Some(false) => None,
             None => {
                 let probe = Probe { key: &parsed.key, dscp: parsed.dscp(), ports_known: false };

@@ -242,6 +242,7 @@ impl Interceptor {
             Action::ToMover(_) => Counter::ToMover,
             Action::NewFlow { .. } => Counter::NewFlow,
             Action::Edge { .. } | Action::EdgeIcmp { .. } => Counter::Edge,
+            Action::Fragment(_) => Counter::Fragment,
             Action::Datagram { .. } => Counter::Datagram,
             Action::Refuse { reason, .. } => reason.counter(),
         });

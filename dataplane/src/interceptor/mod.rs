@@ -10,8 +10,6 @@ pub mod action;
 pub mod admission;
 mod bridge;
 pub mod classify;
-#[cfg(test)]
-mod classify_tests;
 pub mod counter;
 pub mod flow_hash;
 pub mod flow_table;
@@ -24,8 +22,11 @@ pub mod neighbours;
 pub mod own;
 pub mod prefix;
 pub mod reason;
+pub mod reassembly;
 pub mod route;
 pub mod table;
+#[cfg(test)]
+mod tests;
 pub mod verdict;
 
 pub use action::Action;
@@ -39,6 +40,7 @@ pub use flow_table::{
 pub use own::{Own, SideConfig};
 pub use prefix::{InterfaceAddress, ParsePrefixError, Prefix, PrefixSet};
 pub use reason::{DropReason, PassReason, RefuseReason};
+pub use reassembly::{Reassembly, ReassemblyCounter};
 pub use route::{Outcome, Route};
 pub use table::{DscpSet, Networks, PortRange, Rule, RuleAction, RuleId, RuleTable};
 pub use verdict::{Decision, Verdict};

@@ -66,7 +66,6 @@ reasons! {
         Runt, "runt", "Shorter than an Ethernet header.";
         Looped, "looped", "From one of our own stations: a loop between the two sides.";
         SplitFlowOnWan, "split_flow_on_wan", "From the WAN side, of a flow that is split here: it would corrupt the stream.";
-        SplitFlowFragment, "split_flow_fragment", "A fragment of a split flow that could not be put together.";
         EarlyFragment, "early_fragment", "A later fragment of TCP that came before the first.";
         HeldAfterRestart, "held_after_restart", "TCP whose SYN was not seen, until the peer has listed the flows it held.";
         PeerDownDatagram, "peer_down_datagram", "A datagram for a peer that is down and whose fallback is to refuse.";
