@@ -390,6 +390,12 @@ impl FlowTable {
         self.entry(flow).map(Entry::view)
     }
 
+    /// Entries that are in their second bucket.
+    #[cfg(test)]
+    pub(super) fn overflowed(&self) -> u64 {
+        self.shared.buckets.iter().map(|bucket| bucket.overflowed.load(Relaxed)).sum()
+    }
+
     fn note_load(&mut self) {
         let (len, capacity) = (self.len(), self.capacity());
         let limit =

@@ -36,6 +36,32 @@ fn two_syns_in_one_burst_are_one_flow() {
 }
 
 #[test]
+fn entry_replaced_within_a_burst() {
+    let mut bench = Bench::new();
+    let old = bench.tcp(HOST, SERVER, 80, ACK, 1);
+    assert_eq!(bench.lan(old), Action::Forward);
+    let mut frames = [bench.syn(80), bench.syn(80)];
+    let mut actions = Vec::new();
+    bench.interceptor.classify(Side::Lan, &mut frames, bench.now, &mut actions);
+    let [Action::NewFlow { flow, .. }, Action::Edge { found, .. }] = actions[..] else { panic!() };
+    assert_eq!(found.flow, flow);
+    assert_eq!(bench.interceptor.reader().iter().count(), 1);
+}
+
+#[test]
+fn flow_that_the_edge_declines_is_passed_for_good() {
+    let mut bench = Bench::new();
+    let syn = bench.tcp(HOST, SERVER, 80, SYN, 7);
+    let Action::NewFlow { flow, .. } = bench.lan(syn) else { panic!() };
+    assert!(bench.interceptor.decline(flow, 7));
+    let again = bench.tcp(HOST, SERVER, 80, SYN, 7);
+    assert_eq!(bench.lan(again), Action::Forward);
+    assert_eq!(bench.count(InterceptorCounter::Overloaded), 1);
+    let fresh = bench.tcp(HOST, SERVER, 80, SYN, 8);
+    assert!(matches!(bench.lan(fresh), Action::NewFlow { .. }));
+}
+
+#[test]
 fn bursts_longer_than_a_bulk_lookup() {
     let mut bench = Bench::with(256, UP);
     let mut frames: Vec<_> = (0..100).map(|port| bench.udp(HOST, SERVER, 1000 + port)).collect();
