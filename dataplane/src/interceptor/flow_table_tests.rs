@@ -244,7 +244,7 @@ fn readers_see_whole_entries() {
     let reader = table.reader();
     let (seen, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let reading = scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 for view in reader.iter() {
                     let n = view.decision.slot;
@@ -258,7 +258,7 @@ fn readers_see_whole_entries() {
         let mut flow = None;
         let mut n = 0;
         // Both entries change hands all the time, and one of them is taken at any time.
-        while seen.load(Ordering::Relaxed) < SEEN_ENOUGH {
+        while seen.load(Ordering::Relaxed) < SEEN_ENOUGH && !reading.is_finished() {
             n = (n + 1) % 8;
             let decision = Decision { peer: PeerIndex(u16::try_from(n).unwrap()), ..taken(n) };
             let next = table.insert(&key(n), decision, Time::from_ns(u64::from(n))).unwrap();
