@@ -11,6 +11,7 @@ pub mod admission;
 mod bridge;
 pub mod classify;
 pub mod counter;
+mod flow_entry;
 pub mod flow_hash;
 pub mod flow_table;
 #[cfg(test)]
