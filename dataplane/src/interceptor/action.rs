@@ -19,8 +19,8 @@ pub enum Action {
     /// A datagram for the data mover, checksums verified.
     ToMover(Parsed),
     /// The first packet (a SYN, checksums verified) of a flow to be split. It has an entry, whose
-    /// slot the edge fills in with [`Interceptor::bind`], or it gives the flow up with
-    /// [`Interceptor::abandon`].
+    /// slot the edge fills in with [`super::Interceptor::bind`], or it gives the flow up with
+    /// [`super::Interceptor::decline`] or [`super::Interceptor::abandon`].
     NewFlow {
         /// Its entry.
         flow: FlowHandle,
@@ -30,7 +30,7 @@ pub enum Action {
         parsed: Parsed,
     },
     /// A packet of a split flow, checksums verified. The slot is read when it is needed
-    /// ([`Interceptor::decision`]): in the burst of the first packet it is not known yet.
+    /// ([`super::Interceptor::decision`]): in the burst of the first packet it is not known yet.
     Edge {
         /// The flow and which way the packet goes.
         found: Found,

@@ -27,7 +27,7 @@ pub enum Route {
     Pending,
     /// Too much is being found out at the moment: ask again later, unasked.
     Busy,
-    /// There is no way, or the next hop does not answer.
+    /// There is no way, or the next hop does not answer, or it is ourselves.
     Unreachable,
 }
 
@@ -48,6 +48,9 @@ impl Interceptor {
     /// The way to an address on a side: the station it was last seen at; else itself, asked for,
     /// if it is on the link; else the first gateway of its family that answers.
     pub fn route(&mut self, side: Side, vlan: u16, to: IpAddr, now: Time) -> Route {
+        if self.own.has(to) {
+            return Route::Unreachable;
+        }
         let own_mac = self.own.side(side).mac;
         if let Some(station) = self.neighbours_mut(side).station(to, vlan) {
             return Route::Known(link_to(station, own_mac));

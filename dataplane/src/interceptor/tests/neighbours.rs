@@ -71,6 +71,10 @@ fn off_link_goes_to_the_gateway_and_silence_is_unreachable() {
     assert_eq!(bench.interceptor.next_outcome(), Some(outcome));
     assert_eq!(bench.interceptor.route(Side::Wan, 0, server, bench.now), Route::Unreachable);
     assert_eq!(bench.interceptor.next_timeout(), Time::NEVER);
+    // We do not ask for ourselves.
+    for own in [OWN_LAN, OWN_WAN, OWN_LAN6] {
+        assert_eq!(bench.interceptor.route(Side::Lan, 0, ip(own), bench.now), Route::Unreachable);
+    }
     // No IPv6 address on the WAN side, so no way to an IPv6 host there.
     assert_eq!(bench.interceptor.route(Side::Wan, 0, ip(SERVER6), bench.now), Route::Unreachable);
     bench.interceptor.housekeeping(bench.now);
