@@ -127,6 +127,12 @@ impl Pair {
         self.ends[site.index()].tpo.as_ref().expect("the appliance runs")
     }
 
+    /// The appliance of a site, unless it is killed.
+    #[must_use]
+    pub fn running(&self, site: Site) -> Option<&Tpo> {
+        self.ends[site.index()].tpo.as_ref()
+    }
+
     /// The WAN from a site.
     #[must_use]
     pub fn wan(&self, from: Site) -> &Link<Vec<u8>> {

@@ -226,7 +226,8 @@ impl PairConfig {
             limits: self.limits,
             lan_mtu: 1500,
             secret: std::array::from_fn(|_| random.next_u64()),
-            incarnation,
+            // Two ends never have the same one.
+            incarnation: 2 * incarnation + u64::from(site == Site::B),
             digest: 0,
         }
     }
