@@ -361,12 +361,11 @@ impl<F: Frame> Connection<F> {
     /// The path to the host takes packets with at most `mss` bytes of TCP options and payload
     /// (from an ICMP message that quotes a segment in flight). What is larger is cut anew.
     pub fn reduce_mss(&mut self, mss: u16) {
-        let before = self.send.segment;
-        self.set_segment(mss.min(self.config.mss));
-        if self.send.segment >= before {
-            self.send.segment = before;
+        let options = if self.timestamps { TIMESTAMPS_LEN } else { 0 };
+        if usize::from(mss.max(MSS_MIN)) - options >= usize::from(self.send.segment) {
             return;
         }
+        self.set_segment(mss);
         let segment = u32::from(self.send.segment);
         self.send.board.judge(|record| Some(record.len > segment));
         self.send.repair_at_once = true;
@@ -460,8 +459,14 @@ impl<F: Frame> Connection<F> {
         {
             return;
         }
-        self.phase = if self.closed_first { Phase::TimeWait } else { Phase::Closed };
         self.forget();
+        if self.closed_first {
+            self.phase = Phase::TimeWait;
+        } else {
+            // The host has acknowledged our FIN after we acknowledged its own: it owes us and we
+            // owe it nothing.
+            self.abandon();
+        }
     }
 
     /// Gives back all memory and stops all timers.
@@ -469,6 +474,9 @@ impl<F: Frame> Connection<F> {
         self.send.clear();
         self.receive.discard_held();
         self.timers.stop_all();
+        if self.ack == AckDebt::Delayed {
+            self.ack = AckDebt::None;
+        }
     }
 
     /// Bytes below stream offset `offset` may be accepted from the host; never less than before.
@@ -739,6 +747,24 @@ pub(super) fn timestamp_at(now: Time, offset: u32) -> u32 {
 
 #[cfg(test)]
 impl<F: Frame> Connection<F> {
+    /// Pretends that so many bytes have gone through in each direction.
+    pub(super) fn skip(&mut self, sent: u64, received: u64) {
+        let send = &mut self.send;
+        assert!(send.board.is_empty() && send.queue.pieces() == 0);
+        send.unacknowledged += sent;
+        send.next += sent;
+        send.highest += sent;
+        send.window_edge += sent;
+        send.window_acknowledgement += sent;
+        send.window_sequence += received;
+        send.queue.skip(sent);
+        let receive = &mut self.receive;
+        receive.next += received;
+        receive.edge += received;
+        receive.limit += received;
+        receive.acknowledged += received;
+    }
+
     /// The invariants of both halves.
     pub(super) fn check(&self) {
         self.receive.check();

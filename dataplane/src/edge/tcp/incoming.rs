@@ -378,9 +378,11 @@ impl<F: Frame> Connection<F> {
         if !self.send.board.is_empty() {
             self.detect_losses(now);
         }
-        if acked.advanced {
+        if acked.advanced || self.send.repair_at_once {
             self.timers.stop(Timer::Retransmit);
             self.timers.stop(Timer::TailProbe);
+        }
+        if acked.advanced {
             up.acknowledged(self.acknowledged_offset());
         }
         if acked.fin {

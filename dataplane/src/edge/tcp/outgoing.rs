@@ -286,7 +286,9 @@ impl<F: Frame> Connection<F> {
         if !self.due.tail_probe {
             return Ok(());
         }
-        let Some(last) = self.send.board.last() else {
+        // Beyond a window that shrank there is no use in asking.
+        let edge = self.send.window_edge;
+        let Some(last) = self.send.board.last().filter(|last| last.end() <= edge) else {
             self.due.tail_probe = false;
             return Ok(());
         };
@@ -324,8 +326,10 @@ impl<F: Frame> Connection<F> {
             self.send.board.resent(index, now);
         } else if self.send.board.is_empty() && self.send.has_unsent() {
             let start = self.send.next;
-            self.send_first_time(now, 1, out)?;
-            self.send.window_probe = Some(start);
+            let room = u32::try_from(self.send.window_edge.saturating_sub(start));
+            // RFC 9293 3.8.6.2.1 (4): a window that is only silly has waited long enough.
+            self.send_first_time(now, room.unwrap_or(u32::MAX).max(1), out)?;
+            self.send.window_probe = Some(start).filter(|&start| start >= self.send.window_edge);
         } else {
             self.due.window_probe = false;
             return Ok(());
@@ -389,7 +393,9 @@ impl<F: Frame> Connection<F> {
                 self.timers.set_if_idle(Timer::Persist, now + timeout_ns);
             } else {
                 self.timers.stop(Timer::Persist);
-                self.timers.set_if_idle(Timer::Release, now + self.config.idle_release_ns);
+                if self.has_spare_memory() {
+                    self.timers.set_if_idle(Timer::Release, now + self.config.idle_release_ns);
+                }
             }
         } else if send.window_probe.is_some() {
             self.timers.stop(Timer::Retransmit);

@@ -156,11 +156,23 @@ impl SendQueue {
         self.contiguous_end = self.start;
     }
 
+    /// Whether it is empty and has memory all the same.
+    pub(super) fn is_spare(&self) -> bool {
+        self.pieces.is_empty() && self.pieces.capacity() > 0
+    }
+
     /// Gives the memory of an empty queue back.
     pub(super) fn release(&mut self) {
         if self.pieces.is_empty() {
             self.pieces = VecDeque::new();
         }
+    }
+
+    /// Pretends that so many bytes have gone through (for tests).
+    #[cfg(test)]
+    pub(super) fn skip(&mut self, bytes: u64) {
+        self.start += bytes;
+        self.contiguous_end += bytes;
     }
 
     /// `len` bytes from `offset` on, all within the contiguous part.
