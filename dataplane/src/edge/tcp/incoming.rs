@@ -1,6 +1,7 @@
 //! Segments from the host: the checks of RFC 9293 3.10.7 with those of RFC 5961 and RFC 7323.
 
-use super::connection::{AckDebt, Connection, Disposition, Phase, Upward};
+use super::connection::{AckDebt, Connection, Phase};
+use super::interface::{Disposition, Upward};
 use super::receiver::{HostFin, Taken};
 use super::segment::{Flags, SACK_BLOCKS_MAX, Segment};
 use super::sender::{Acked, Acknowledgement};

@@ -1,6 +1,7 @@
 //! Segments to the host: what is due, in the order in which it matters.
 
-use super::connection::{AckDebt, Connection, Emit, Phase, Transmitted};
+use super::connection::{AckDebt, Connection, Phase};
+use super::interface::{Emit, Transmitted};
 use super::segment::{
     Flags, SACK_BLOCKS_MAX, SACK_BLOCKS_WITH_TIMESTAMPS, SackBlock, Segment, Timestamps,
 };

@@ -1,6 +1,7 @@
 //! What happens when a timer of a connection fires.
 
-use super::connection::{AckDebt, Connection, Phase, Upward};
+use super::connection::{AckDebt, Connection, Phase};
+use super::interface::Upward;
 use super::timer::{Timer, Timers};
 use crate::frame::Frame;
 use crate::packet_driver::reset::ResetCause;
