@@ -1,1 +1,4 @@
-//! Reproducible performance runs.
+//! Reproducible performance runs: what the programs of this package share.
+
+pub mod units;
+pub mod wanem;

@@ -34,11 +34,13 @@ pub enum MessageKind {
     /// A whole IP packet; `sequence` counts them per sender.
     Datagram = 8,
     /// After a restart: a flow that the sender held with the peer's former incarnation; full form,
-    /// source being the host on the side of the receiver of this message, `sequence` the next
-    /// sequence number that host expects (32 bits) and `status` unused.
+    /// source being the host on the side of the receiver of this message.
     Held = 9,
     /// End of the list of held flows; `sequence` is their number.
     HeldEnd = 10,
+    /// The sender of this message holds the whole stream up to its FIN: enough for the host's FIN
+    /// to be acknowledged once it has waited for long.
+    FinHeld = 11,
 }
 
 /// The header of a message, in memory.
@@ -97,6 +99,35 @@ impl<F: Frame> OutboundBody<F> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether the data are where the body says.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        match self {
+            OutboundBody::Empty => true,
+            OutboundBody::Inline { len, .. } => usize::from(*len) <= INLINE_MAX,
+            OutboundBody::Frame { frame, offset, len } => {
+                u64::from(*offset) + u64::from(*len) <= frame.frame_len() as u64
+            }
+        }
+    }
+
+    /// Removes `n` bytes (at most all) from the front.
+    pub fn advance(&mut self, n: usize) {
+        let n = n.min(self.len());
+        match self {
+            OutboundBody::Empty => {}
+            OutboundBody::Inline { bytes, len } => {
+                bytes.copy_within(n.., 0);
+                *len = len.saturating_sub(u8::try_from(n).unwrap_or(u8::MAX));
+            }
+            OutboundBody::Frame { offset, len, .. } => {
+                let n = u32::try_from(n).unwrap_or(u32::MAX);
+                *offset = offset.saturating_add(n);
+                *len = len.saturating_sub(n);
+            }
+        }
     }
 }
 

@@ -66,3 +66,22 @@ impl ResetCause {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_is_a_cause_or_unknown() {
+        let mut known = 0;
+        for status in 0..=u16::MAX {
+            if let Some(cause) = ResetCause::from_status(status) {
+                assert_eq!(ResetCause::from_status(cause.to_status()), Some(cause));
+                known += 1;
+            }
+        }
+        assert_eq!(known, 10 * 256);
+        let unreachable = ResetCause::Unreachable { code: 13 };
+        assert_eq!(ResetCause::from_status(unreachable.to_status()), Some(unreachable));
+    }
+}

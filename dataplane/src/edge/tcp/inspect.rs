@@ -49,6 +49,12 @@ impl<F: Frame> Connection<F> {
         self.send.end.map_or(offset, |end| offset.min(end))
     }
 
+    /// Whether the far host's stream is all here, up to its end.
+    #[must_use]
+    pub fn holds_far_stream(&self) -> bool {
+        self.send.end.is_some_and(|end| self.send.queue.contiguous_end() >= end)
+    }
+
     /// The sequence number of ours that the host expects next, as far as we know: what a HELD
     /// message names after a restart of the peer.
     #[must_use]

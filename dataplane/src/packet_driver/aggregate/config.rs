@@ -1,0 +1,80 @@
+//! Limits of an aggregator, and its counters.
+
+use std::net::IpAddr;
+
+use super::super::CLASS_COUNT;
+use crate::counters;
+use crate::time::MICROSECOND_NS;
+
+/// Limits and settings of an aggregator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AggregateConfig {
+    /// Slots of flows: messages name one below this.
+    pub flows_max: usize,
+    /// Messages that can wait at a time.
+    pub messages_max: usize,
+    /// Of these, how many only control messages may take.
+    pub control_reserve: usize,
+    /// Bytes of one buffer, routing header included.
+    pub buffer_size_max: usize,
+    /// Bytes of one buffer of control messages.
+    pub control_size_max: usize,
+    /// How long a buffer that is not full may wait for more, in nanoseconds.
+    pub flush_deadline_ns: u64,
+    /// What a flow may send before the next one's turn, in bytes.
+    pub quantum_bytes: u32,
+    /// Share of each class while a class before it has data, in buffers.
+    pub class_weights: [u32; CLASS_COUNT],
+    /// Address of each peer, written to headers in full form; `None` when not known.
+    pub peers: Vec<Option<IpAddr>>,
+}
+
+impl Default for AggregateConfig {
+    fn default() -> Self {
+        AggregateConfig {
+            flows_max: 4096,
+            messages_max: 8192,
+            control_reserve: 1024,
+            buffer_size_max: 64 * 1024,
+            control_size_max: 2048,
+            flush_deadline_ns: 500 * MICROSECOND_NS,
+            quantum_bytes: 16 * 1024,
+            class_weights: [8, 4, 2, 1],
+            peers: vec![None],
+        }
+    }
+}
+
+/// Smallest quantum in bytes: with less, one frame of a LAN would take several turns.
+pub(super) const QUANTUM_BYTES_MIN: u32 = 1500;
+/// Smallest buffer in bytes: a frame of a LAN and both headers fit.
+pub(super) const BUFFER_SIZE_MIN: usize = 2048;
+/// Smallest control buffer in bytes: an OPEN fits.
+pub(super) const CONTROL_SIZE_MIN: usize = 256;
+
+counters! {
+    /// Counters of putting messages into buffers.
+    pub enum AggregateCounter, "aggregate" {
+        MessagesIn: In, "messages_in", "messages", "Messages taken from edges.";
+        MessagesOut: Out, "messages_out", "messages", "Messages whose last byte is in a buffer.";
+        MessagesReset: Drop, "messages_reset", "messages",
+            "Messages discarded because their flow was reset.";
+        MessagesPeerLost: Drop, "messages_peer_lost", "messages",
+            "Messages discarded because their peer was lost.";
+        MessagesFull: Info, "messages_full", "messages",
+            "Messages handed back to an edge because all places are taken.";
+        MessagesRefused: Info, "messages_refused", "messages",
+            "Messages handed back to an edge because no buffer can carry them.";
+        MessagesMerged: Info, "messages_merged", "messages",
+            "Messages that made the one before them longer instead of taking a header.";
+        DataBytesIn: In, "data_bytes_in", "bytes", "Bytes of data taken from edges.";
+        DataBytesOut: Out, "data_bytes_out", "bytes", "Bytes of data copied into buffers.";
+        DataBytesDiscarded: Drop, "data_bytes_discarded", "bytes",
+            "Bytes of data discarded with their flow or peer.";
+        ControlBuffersOut: Info, "control_buffers_out", "buffers", "Buffers of control messages.";
+        BuffersOut: Info, "buffers_out", "buffers", "Buffers handed on, control included.";
+        BytesOut: Info, "bytes_out", "bytes", "Bytes of buffers handed on, headers included.";
+        NoBuffer: Info, "no_buffer", "buffers",
+            "Times that a buffer was to be filled and the pool had none.";
+    }
+}

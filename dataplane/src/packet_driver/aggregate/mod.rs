@@ -1,0 +1,301 @@
+//! Puts the messages of all flows into buffers.
+//!
+//! In: messages of edges, their data still in the frames they came in. Out: buffers, each of one
+//! peer, class, kind and compression, filled by deficit round robin over the flows; a frame is
+//! freed as soon as its data are copied. Never: more than the places reserved at start, an
+//! allocation other than a buffer from the pool, a lock.
+//!
+//! Messages wait in the queue of their flow until a buffer is to be filled, so the choice of what
+//! goes next is made as late as it can be, and a buffer is no larger than what there is to send.
+
+mod backlog;
+mod config;
+mod drain;
+mod flows;
+mod schedule;
+mod slab;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::sync::atomic::Ordering;
+
+pub use backlog::{Backlog, FLOW_SHARE_BYTES_MIN};
+pub use config::{AggregateConfig, AggregateCounter};
+
+use super::header::{MESSAGE_DATA_MAX, header_len};
+use super::routing::ROUTING_HEADER_LEN;
+use super::{BufferKind, BufferPool, MessageKind, Outbound, OutboundBuffer, PeerIndex};
+use crate::counters::Counters;
+use crate::frame::Frame;
+use crate::time::Time;
+use flows::Flows;
+use schedule::{GroupIndex, Schedule};
+use slab::{Queue, Slab};
+
+/// What the next stage can take for a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Downstream {
+    /// Nothing: there is no session, or no place at all.
+    Closed,
+    /// Control buffers only.
+    Full,
+    /// Buffers; it has work, so one that is not full had better wait for more.
+    Busy,
+    /// Buffers; it has nothing to do, so waiting gains nothing.
+    Idle,
+}
+
+#[derive(Default)]
+struct Peer {
+    control: Queue,
+    control_bytes: u64,
+    schedule: Schedule,
+    data_bytes: u64,
+    flows: u64,
+}
+
+impl Peer {
+    fn is_empty(&self) -> bool {
+        self.control.is_empty() && self.flows == 0
+    }
+}
+
+/// Puts messages into buffers. One per worker that does so.
+pub struct Aggregator<F> {
+    config: AggregateConfig,
+    pool: BufferPool,
+    slab: Slab<F>,
+    flows: Flows,
+    peers: Box<[Peer]>,
+    /// Whose turn it is.
+    turn: usize,
+    /// Before this, filling a buffer is not worth another try: the pool was empty.
+    retry_at: Time,
+    backlog: Backlog,
+    counters: Counters<AggregateCounter>,
+}
+
+impl<F: Frame> Aggregator<F> {
+    /// An aggregator with these limits, which takes its buffers from `pool`. Sizes and the quantum
+    /// are raised to the least that works.
+    #[must_use]
+    pub fn new(mut config: AggregateConfig, pool: BufferPool) -> Self {
+        config.quantum_bytes = config.quantum_bytes.max(config::QUANTUM_BYTES_MIN);
+        config.buffer_size_max = config.buffer_size_max.max(config::BUFFER_SIZE_MIN);
+        config.control_size_max = config.control_size_max.max(config::CONTROL_SIZE_MIN);
+        Aggregator {
+            slab: Slab::new(config.messages_max),
+            flows: Flows::new(config.flows_max),
+            peers: config.peers.iter().map(|_| Peer::default()).collect(),
+            turn: 0,
+            retry_at: Time::ZERO,
+            backlog: Backlog::new(config.flows_max, config.peers.len()),
+            counters: Counters::default(),
+            config,
+            pool,
+        }
+    }
+
+    /// The counters. Taken in = put out + discarded + still queued.
+    #[must_use]
+    pub fn counters(&self) -> &Counters<AggregateCounter> {
+        &self.counters
+    }
+
+    /// Gauges that the edges read, also from other workers.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        self.backlog.clone()
+    }
+
+    /// Bytes of data that `peer`'s flows may have queued: backlog time times rate. It bounds what
+    /// [`Backlog`] promises; what was promised before is still taken.
+    pub fn set_backlog_limit(&mut self, peer: PeerIndex, limit_bytes: u64) {
+        if let Some(gauges) = self.backlog.peer(usize::from(peer.0)) {
+            gauges.limit_bytes.store(limit_bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Messages that wait.
+    #[must_use]
+    pub fn queued_messages(&self) -> usize {
+        self.slab.used_count()
+    }
+
+    /// Bytes of data that wait in the queue of `slot`.
+    #[must_use]
+    pub fn queued_bytes(&self, slot: u32) -> u64 {
+        self.flows.get(slot).map_or(0, |flow| flow.data_bytes)
+    }
+
+    /// Takes a message in. A reset discards what its flow has queued.
+    ///
+    /// # Errors
+    /// The message itself, when all places are taken (data leave the reserved ones to control
+    /// messages) or when no buffer can carry it: slot, peer or range that do not exist, too long.
+    #[expect(clippy::result_large_err, reason = "the error is the message itself, moved back")]
+    pub fn push(&mut self, now: Time, message: Outbound<F>) -> Result<(), Outbound<F>> {
+        let data_len = message.body.len() as u64;
+        let pushed = if message.header.kind.buffer_kind() == BufferKind::Control {
+            self.push_control(message)
+        } else {
+            self.push_data(now, message)
+        };
+        match pushed {
+            Ok(()) => {
+                self.counters.increment(AggregateCounter::MessagesIn);
+                self.counters.add(AggregateCounter::DataBytesIn, data_len);
+                Ok(())
+            }
+            Err((reason, message)) => {
+                self.counters.increment(reason);
+                Err(message)
+            }
+        }
+    }
+
+    #[expect(clippy::result_large_err, reason = "the error is the message itself, moved back")]
+    fn push_control(
+        &mut self,
+        message: Outbound<F>,
+    ) -> Result<(), (AggregateCounter, Outbound<F>)> {
+        let wire_len = wire_len(&message);
+        let Some(peer) = self.peers.get_mut(usize::from(message.peer.0)) else {
+            return Err((AggregateCounter::MessagesRefused, message));
+        };
+        if !message.body.is_sound() || !fits(&message, self.config.control_size_max) {
+            return Err((AggregateCounter::MessagesRefused, message));
+        }
+        let (kind, slot, flow) = (message.header.kind, message.slot, message.header.flow);
+        self.slab
+            .push_back(&mut peer.control, message)
+            .map_err(|message| (AggregateCounter::MessagesFull, message))?;
+        peer.control_bytes += wire_len;
+        if kind == MessageKind::Reset {
+            self.discard_flow(slot, flow);
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::result_large_err, reason = "the error is the message itself, moved back")]
+    fn push_data(
+        &mut self,
+        now: Time,
+        message: Outbound<F>,
+    ) -> Result<(), (AggregateCounter, Outbound<F>)> {
+        let (wire_len, data_len) = (wire_len(&message), message.body.len() as u64);
+        let (slot, peer_index) = (message.slot, usize::from(message.peer.0));
+        let (Some(peer), Some(flow)) = (self.peers.get_mut(peer_index), self.flows.get_mut(slot))
+        else {
+            return Err((AggregateCounter::MessagesRefused, message));
+        };
+        let whole = message.header.kind == MessageKind::Datagram;
+        if !message.body.is_sound() || whole && !fits(&message, self.config.buffer_size_max) {
+            return Err((AggregateCounter::MessagesRefused, message));
+        }
+        // A slot that went to a flow of another peer has to empty first.
+        let front = self.slab.front(&flow.queue);
+        let moved = front.is_some_and(|front| front.peer != message.peer);
+        if moved || self.slab.free_count() <= self.config.control_reserve {
+            return Err((AggregateCounter::MessagesFull, message));
+        }
+        let starts = front.is_none();
+        let GroupIndex(index) = group_of(front.unwrap_or(&message));
+        self.slab
+            .push_back(&mut flow.queue, message)
+            .map_err(|message| (AggregateCounter::MessagesFull, message))?;
+        flow.data_bytes += data_len;
+        flow.wire_bytes += wire_len;
+        peer.data_bytes += data_len;
+        if let Some(group) = peer.schedule.groups.get_mut(index) {
+            if group.wire_bytes == 0 {
+                group.since = now;
+            }
+            group.wire_bytes += wire_len;
+            if starts {
+                flow.deficit = i64::from(self.config.quantum_bytes);
+                peer.flows += 1;
+                self.flows.link(&mut group.flows, slot);
+            }
+        }
+        self.publish(peer_index);
+        Ok(())
+    }
+
+    /// The next buffer, if there is one to be filled: control first, then by class. `downstream`
+    /// says what the next stage can take for a peer, as of now.
+    pub fn pull(
+        &mut self,
+        now: Time,
+        mut downstream: impl FnMut(PeerIndex) -> Downstream,
+    ) -> Option<OutboundBuffer> {
+        let count = self.peers.len();
+        for step in 0..count {
+            let index = (self.turn + step) % count;
+            if self.peers.get(index).is_none_or(Peer::is_empty) {
+                continue;
+            }
+            let state = downstream(peer_index(index));
+            if let Some(buffer) = self.fill_for(now, index, state) {
+                self.turn = (index + 1) % count;
+                self.counters.increment(AggregateCounter::BuffersOut);
+                self.counters.add(AggregateCounter::BytesOut, buffer.bytes.len() as u64);
+                return Some(buffer);
+            }
+        }
+        None
+    }
+
+    /// When [`Aggregator::pull`] may next have a buffer, if nothing is pushed until then.
+    pub fn next_timeout(&self, mut downstream: impl FnMut(PeerIndex) -> Downstream) -> Time {
+        let waiting = self.peers.iter().enumerate().filter(|(_, peer)| !peer.is_empty());
+        let earliest = waiting.map(|(index, peer)| {
+            let state = downstream(peer_index(index));
+            if state == Downstream::Closed {
+                Time::NEVER
+            } else if !peer.control.is_empty() {
+                Time::ZERO
+            } else if state == Downstream::Full {
+                Time::NEVER
+            } else if state == Downstream::Idle || peer.schedule.has_full(self.full_bytes()) {
+                Time::ZERO
+            } else {
+                peer.schedule.oldest() + self.config.flush_deadline_ns
+            }
+        });
+        earliest.min().unwrap_or(Time::NEVER).max(self.retry_at)
+    }
+
+    // Tells the readers of the gauges how much a peer has queued.
+    fn publish(&self, peer_index: usize) {
+        let Some(peer) = self.peers.get(peer_index) else { return };
+        let Some(gauges) = self.backlog.peer(peer_index) else { return };
+        gauges.queued_bytes.store(peer.data_bytes, Ordering::Relaxed);
+        gauges.flows.store(peer.flows, Ordering::Relaxed);
+    }
+
+    // A group with this much queued fills a buffer.
+    fn full_bytes(&self) -> u64 {
+        self.config.buffer_size_max.saturating_sub(ROUTING_HEADER_LEN) as u64
+    }
+}
+
+fn peer_index(index: usize) -> PeerIndex {
+    PeerIndex(u16::try_from(index).unwrap_or(u16::MAX))
+}
+
+fn group_of<F>(message: &Outbound<F>) -> GroupIndex {
+    GroupIndex::new(message.class, message.header.kind.buffer_kind(), message.compress)
+}
+
+// Bytes of header and data; merging may save some of them.
+fn wire_len<F: Frame>(message: &Outbound<F>) -> u64 {
+    (header_len(&message.header) + message.body.len()) as u64
+}
+
+// Whether a message fits a buffer without being cut.
+fn fits<F: Frame>(message: &Outbound<F>, buffer_len_max: usize) -> bool {
+    message.body.len() <= MESSAGE_DATA_MAX
+        && wire_len(message) + ROUTING_HEADER_LEN as u64 <= buffer_len_max as u64
+}
