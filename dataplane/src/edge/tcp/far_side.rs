@@ -74,9 +74,12 @@ impl<F: Frame> Connection<F> {
     /// The far edge holds every byte before our host's FIN: enough to acknowledge the FIN once it
     /// has waited for [`TcpConfig::fin_timeout_ns`].
     pub fn fin_stored(&mut self) {
+        if !matches!(self.receive.fin, HostFin::Held(_)) {
+            return;
+        }
         self.fin_stored = true;
         if self.fin_expired {
-            self.fin_acknowledged();
+            self.acknowledge_host_fin();
         }
     }
 

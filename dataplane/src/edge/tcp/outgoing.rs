@@ -33,7 +33,11 @@ impl<F: Frame> Connection<F> {
         self.send_stray_reset(out)?;
         match self.phase {
             Phase::Held | Phase::Closed => Ok(()),
-            Phase::SynSent | Phase::SynReceived => self.send_syn(now, out),
+            Phase::SynSent => self.send_syn(now, out),
+            Phase::SynReceived => {
+                self.send_syn(now, out)?;
+                self.send_acks(now, out)
+            }
             Phase::Resetting => self.send_reset(now, out),
             Phase::TimeWait => self.send_acks(now, out),
             Phase::Synchronized => {
@@ -229,6 +233,7 @@ impl<F: Frame> Connection<F> {
         self.send.next = start + u64::from(len);
         self.send.highest = self.send.highest.max(self.send.next);
         self.send.sent_at = now;
+        self.timers.stop(Timer::TailProbe);
         self.arm_tail_probe(now);
         Ok(())
     }
@@ -419,7 +424,7 @@ impl<F: Frame> Connection<F> {
         window > 0 && (window >= whole || window >= send.window_max / 2)
     }
 
-    /// RFC 8985 7.2.
+    /// RFC 8985 7.2: counted from the latest new segment or acknowledgement.
     fn arm_tail_probe(&mut self, now: Time) {
         let send = &self.send;
         let wanted = send.sack
@@ -438,7 +443,7 @@ impl<F: Frame> Connection<F> {
         if send.board.len() == 1 {
             wait_ns += self.config.host_ack_delay_ns;
         }
-        self.timers.set(Timer::TailProbe, now.max(send.sent_at) + wait_ns);
+        self.timers.set_if_idle(Timer::TailProbe, now + wait_ns);
     }
 }
 

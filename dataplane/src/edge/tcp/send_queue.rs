@@ -88,7 +88,14 @@ impl SendQueue {
             bytes.advance(known);
             offset = self.contiguous_end;
         }
-        // Behind the contiguous part: fill each gap that the new bytes cover.
+        if offset >= self.end() && self.pieces.len() < pieces_max && !bytes.is_empty() {
+            self.bytes += bytes.len() as u64;
+            self.pinned += bytes.pinned_bytes() as u64;
+            self.pieces.push_back(Piece { offset, bytes });
+            self.extend_contiguous();
+            return Ok(());
+        }
+        // Among others: fill each gap that the new bytes cover.
         while !bytes.is_empty() {
             if self.pieces.len() >= pieces_max {
                 return Err(DeliverError::TooManyPieces);

@@ -224,6 +224,19 @@ fn close_wait_answers_what_is_unacceptable() {
 }
 
 #[test]
+fn data_outside_the_window_are_answered_while_closing() {
+    for mut case in [Case::fin_wait_1(), Case::fin_wait_2(), Case::closing(), Case::last_ack()] {
+        let state = case.connection.state();
+        let next = if matches!(state, State::Closing | State::LastAck) { 2 } else { 1 };
+        case.takes(&host(11_000, 1, ACK).with(b"far"), Disposition::OutOfWindow);
+        let sent = case.output();
+        assert_eq!(sent.len(), 1, "in {state:?}");
+        assert_eq!((sent[0].flags, sent[0].ack), (ACK, HOST + next), "in {state:?}");
+        assert_eq!(case.connection.state(), state);
+    }
+}
+
+#[test]
 fn simultaneous_close() {
     let mut case = Case::closing();
     // The host has not seen our FIN yet.

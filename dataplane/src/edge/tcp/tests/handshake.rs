@@ -158,6 +158,20 @@ fn syn_received_is_reset_by_an_exact_reset() {
 }
 
 #[test]
+fn syn_received_answers_what_is_unacceptable() {
+    let mut case = Case::syn_received();
+    case.takes(&host(2, 0, RST), Disposition::Challenged);
+    case.sends(&[us(1, 1, ACK)]);
+    case.takes(&host(20_000, 1, ACK).with(b"far"), Disposition::OutOfWindow);
+    case.sends(&[us(1, 1, ACK)]);
+    // The host has begun anew: it resets what it does not know, and then tries again.
+    case.takes(&host(70_000, 0, SYN).options(syn_options()), Disposition::Challenged);
+    case.sends(&[us(1, 1, ACK)]);
+    case.takes(&host(1, 0, RST), Disposition::Taken);
+    case.is(State::Closed);
+}
+
+#[test]
 fn the_last_packet_of_the_handshake_may_bring_data_and_the_end() {
     let mut case = Case::syn_received();
     case.takes(&host(1, 1, FIN_ACK).with(b"hi"), Disposition::Taken);

@@ -410,6 +410,19 @@ fn a_silent_tail_is_probed_before_the_timeout() {
 }
 
 #[test]
+fn data_from_the_host_do_not_put_the_probe_off() {
+    let mut case = Case::in_flight(3);
+    for n in 0..2 {
+        case.after_ms(1);
+        case.takes(&host(1 + n, 1, ACK).with(b"d"), Disposition::Taken);
+        if n == 0 {
+            case.sends(&[]);
+        }
+    }
+    assert_eq!(starts(&case.output())[0], nth(2));
+}
+
+#[test]
 fn a_probe_that_repaired_the_tail_counts_as_a_loss() {
     let mut case = Case::in_flight(3);
     let window = case.connection.report().congestion_window;
