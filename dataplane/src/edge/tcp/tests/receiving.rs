@@ -146,6 +146,12 @@ fn unacceptable_acknowledgements_are_answered_and_dropped() {
         case.says(&[]);
         case.sends(&[us(1, 1, ACK)]);
     }
+    let mut case = Case::in_flight(8);
+    case.takes(&host(1, nth(8), ACK), Disposition::Taken);
+    case.send_segments(1);
+    case.takes(&host(1, 0, ACK).with(b"evil"), Disposition::UnacceptableAck);
+    case.sends(&[us(nth(9), 1, ACK)]);
+    case.takes(&host(1, 1, ACK).with(b"fine"), Disposition::Taken);
     // An old one within a window of the present says nothing, its data count.
     let mut case = Case::established();
     case.takes(&host(1, 0, ACK).with(b"fine"), Disposition::Taken);

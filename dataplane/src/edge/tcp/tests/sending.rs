@@ -116,8 +116,16 @@ fn the_hosts_window_bounds_what_is_in_flight() {
 #[test]
 fn an_old_segment_does_not_set_the_window() {
     let mut case = Case::established();
-    case.takes(&host(1, 1, ACK).with(b"abcd").window(5000), Disposition::Taken);
-    case.takes(&host(1, 1, ACK).window(100), Disposition::OutOfWindow);
+    // Two segments overtake each other: the later one's window holds.
+    case.takes(&host(5, 1, ACK).with(b"efgh").window(5000), Disposition::Taken);
+    case.takes(&host(1, 1, ACK).with(b"abcd").window(100), Disposition::Taken);
+    assert_eq!(case.connection.report().host_window, 5000);
+    case.takes(&host(9, 1, ACK).window(200), Disposition::Taken);
+    assert_eq!(case.connection.report().host_window, 200);
+    // Likewise by acknowledgement when the sequence numbers are the same.
+    let mut case = Case::in_flight(3);
+    case.takes(&host(1, nth(2), ACK).window(5000), Disposition::Taken);
+    case.takes(&host(1, nth(1), ACK).window(100), Disposition::Taken);
     assert_eq!(case.connection.report().host_window, 5000);
 }
 
@@ -222,11 +230,12 @@ fn a_window_that_shrinks_over_what_is_in_flight() {
     case.takes(&host(1, nth(2), ACK).window(0), Disposition::Taken);
     case.up.take();
     // What is in flight is repeated at its head only, and the host is not given up.
-    for _ in 0..12 {
+    for _ in 0..16 {
         let sent = case.wait_for_output();
         assert_eq!(starts(&sent), [nth(2)]);
         case.takes(&host(1, nth(2), ACK).window(0), Disposition::Taken);
     }
+    assert!(case.now.as_ns() > 200 * SECOND_NS, "longer than the user timeout");
     case.is(State::Established);
     // It opens again: all of it is repeated without another wait.
     let mut acked = 2;
@@ -327,6 +336,17 @@ fn several_losses_are_repaired_in_one_round() {
     case.takes(&host(1, nth(8), ACK), Disposition::Taken);
     assert_eq!(case.connection.report().totals.recoveries, 1);
     assert!(case.connection.report().congestion_window >= 8 * u64::from(MSS));
+}
+
+#[test]
+fn repairs_stay_within_a_window_that_shrank() {
+    let mut case = Case::in_flight(8);
+    case.after_ms(1);
+    let blocks = [(nth(1), nth(2)), (nth(3), nth(4)), (nth(5), nth(8))];
+    case.takes(&host(1, 1, ACK).window(2999).sack(&blocks), Disposition::Taken);
+    assert_eq!(starts(&case.output()), [1]);
+    case.takes(&host(1, nth(2), ACK).sack(&blocks[1..]), Disposition::Taken);
+    assert_eq!(starts(&case.output()), [nth(2), nth(4)]);
 }
 
 #[test]
