@@ -86,7 +86,7 @@ pub struct Report {
     pub in_flight_bytes: u64,
     /// Bytes of buffers accepted and not yet sent.
     pub queued_bytes: usize,
-    /// Datagrams taken for lost, and sent in all.
+    /// Datagrams taken for lost.
     pub lost_datagrams: u64,
     /// Datagrams sent, acknowledgements and all else included.
     pub sent_datagrams: u64,
