@@ -244,26 +244,6 @@ impl Session {
         self.receiver.reassembly.reset();
     }
 
-    /// When [`Session::transmit`] or [`Session::on_timeout`] has something to do.
-    pub fn next_timeout(&mut self) -> Time {
-        if let Some(closing) = &self.closing {
-            return if closing.left > 0 { closing.at } else { Time::NEVER };
-        }
-        let hello_at = self.handshake.as_ref().map_or(Time::NEVER, Handshake::due);
-        let Some(established) = self.established else { return hello_at };
-        if established.reply.is_some() {
-            return Time::ZERO;
-        }
-        let data_at = if self.sender.has_data() { self.sender.pacer.next() } else { Time::NEVER };
-        hello_at
-            .min(established.heard_at + self.config.dead_after_ns)
-            .min(established.keepalive_at(self.config.keepalive_ns))
-            .min(self.acknowledgement_due(false))
-            .min(self.sender.floor_due())
-            .min(self.sender.next_timeout())
-            .min(data_at)
-    }
-
     /// Finds lost datagrams, lost peers and silent tails; to be called at
     /// [`Session::next_timeout`], and harmless at any other time.
     pub fn on_timeout(&mut self, now: Time, events: &mut impl Sink) {

@@ -260,6 +260,10 @@ impl World {
         }
     }
 
+    pub(super) fn random(&mut self, below: u64) -> u64 {
+        self.rng.next_u64() % below
+    }
+
     fn chance(&mut self, share: u64) -> bool {
         share > 0 && self.rng.next_u64() % 1_000_000 < share
     }
@@ -314,6 +318,7 @@ impl World {
             let side = &mut self.sides[index];
             side.session.on_timeout(self.now, &mut side.heard);
             while let Some(len) = self.sides[index].session.transmit(self.now, &mut out) {
+                assert!(len <= self.config.datagram_len_max(), "seed {}", self.seed);
                 self.carry(index, &out[..len]);
                 self.feed(index);
             }

@@ -206,3 +206,61 @@ fn nothing_is_lost_over_a_thousand_bad_links() {
         world.assert_clean();
     }
 }
+
+/// One trouble, drawn from the seed.
+fn trouble(world: &mut World, incarnation: &mut u64) {
+    let side = usize::try_from(world.random(2)).unwrap();
+    match world.random(8) {
+        0 | 1 => {
+            let cut = !world.sides[side].link.cut;
+            world.sides[side].link.cut = cut;
+        }
+        2 => world.sides[side].link.loss = world.random(500_000),
+        3 => world.sides[side].link.jitter_ns = world.random(200 * MILLISECOND_NS) + 1,
+        4 => {
+            *incarnation += 1;
+            world.restart(side, *incarnation);
+        }
+        5 => world.sides[side].link.delay_ns = world.random(200 * MILLISECOND_NS),
+        6 => world.sides[side].session.set_backlogged(*incarnation % 2 == 0),
+        _ => world.sides[side].link.duplicate = world.random(300_000),
+    }
+    let ms = world.random(4_000);
+    world.run_ms(ms);
+}
+
+#[test]
+fn any_series_of_troubles_ends_well() {
+    for seed in 5_000..5_100 {
+        let link = Link::new(5 * MBIT, 20 * MILLISECOND_NS, 10_000);
+        let config = PeerConfig { dead_after_ns: 3_000 * MILLISECOND_NS, ..config(5 * MBIT) };
+        let mut world = World::new(config, link, seed);
+        let mut incarnation = 2;
+        for side in 0..2 {
+            world.source_every(side, BufferKind::Stream, (8, 9_000), u64::MAX, 7 * MILLISECOND_NS);
+            world.source_every(side, BufferKind::Datagram, (8, 900), u64::MAX, 9 * MILLISECOND_NS);
+        }
+        for _ in 0..12 {
+            trouble(&mut world, &mut incarnation);
+        }
+        world.links(|own| *own = link);
+        world.links(|own| own.loss = 0);
+        for side in &mut world.sides {
+            side.sources.clear();
+            side.session.set_backlogged(false);
+        }
+        world.run_ms(8_000);
+        assert!(world.sides.iter().all(|side| side.is_up()), "seed {seed}");
+        let marks = [world.sides[0].offered, world.sides[1].offered];
+        world.source(0, BufferKind::Stream, (8, 9_000), 20);
+        world.source(1, BufferKind::Control, (8, 90), 20);
+        assert!(world.run_until_done(8_000), "seed {seed}");
+        for (side, mark) in marks.into_iter().enumerate() {
+            let heard = &world.sides[1 - side].heard;
+            assert_eq!(heard.wrong, 0, "seed {seed}");
+            assert!(heard.buffers.values().all(|count| *count == 1), "seed {seed}");
+            assert_eq!(heard.buffers.range(mark..).count(), 20, "seed {seed}");
+        }
+        world.assert_clean();
+    }
+}
