@@ -20,7 +20,7 @@ const CLOSE_REPEATS: u8 = 3;
 /// Nanoseconds between them.
 const CLOSE_INTERVAL_NS: u64 = 20 * MILLISECOND_NS;
 
-/// Which start of a TPO: larger for a later one.
+/// Which start of a TPO: larger for a later one, such as the time of the start in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Incarnation(pub u64);
 

@@ -316,7 +316,9 @@ impl World {
         for index in 0..2 {
             self.feed(index);
             let side = &mut self.sides[index];
-            side.session.on_timeout(self.now, &mut side.heard);
+            if side.session.next_timeout() <= self.now {
+                side.session.on_timeout(self.now, &mut side.heard);
+            }
             while let Some(len) = self.sides[index].session.transmit(self.now, &mut out) {
                 assert!(len <= self.config.datagram_len_max(), "seed {}", self.seed);
                 self.carry(index, &out[..len]);
