@@ -242,7 +242,8 @@ impl Sender {
 
     /// An acknowledgement arrived; false when it is of something never sent.
     pub(super) fn acknowledge(&mut self, now: Time, ack: &Acknowledgement<'_>) -> bool {
-        if ack.highest_received >= self.sent.next() {
+        if ack.highest_received >= self.sent.next() || ack.lowest_incomplete > self.outbound.next()
+        {
             return false;
         }
         self.sample_rtt(now, ack);

@@ -18,7 +18,9 @@ use super::tcp::{InitialNumberSource, TimeWaitTable};
 use super::timers::TimerWheel;
 use crate::counters::Counters;
 use crate::frame::{Frame, FrameSource, Side};
-use crate::interceptor::{Action, Fallback, Interceptor, PeerStatus as Admission, RuleTable};
+use crate::interceptor::{
+    Action, Fallback, Interceptor, PeerStatus as Admission, Reassembly, RuleTable,
+};
 use crate::link::Link;
 use crate::packet_driver::reset::ResetCause;
 use crate::packet_driver::{Backlog, BufferPool, FlowId, Inbound, PeerIndex, PeerStatus, Upstream};
@@ -73,6 +75,9 @@ pub struct EdgeStage<F> {
     /// Room for a burst of each side and what is to be done with it, kept from turn to turn.
     pub(super) bursts: [Vec<F>; 2],
     pub(super) actions: Vec<Action>,
+    pub(super) reassembly: Reassembly<F>,
+    /// Packets put together, to be classified.
+    pub(super) reassembled: Vec<F>,
     pub(super) counters: Counters<EdgeCounter>,
     pub(super) housekeeping_at: Time,
     /// No more flows are taken.
@@ -113,6 +118,8 @@ impl<F: Frame> EdgeStage<F> {
             frames: [VecDeque::new(), VecDeque::new()],
             bursts: [Vec::with_capacity(BURST), Vec::with_capacity(BURST)],
             actions: Vec::with_capacity(BURST),
+            reassembly: Reassembly::default(),
+            reassembled: Vec::with_capacity(BURST),
             admission,
             endpoints,
             counters: Counters::default(),
