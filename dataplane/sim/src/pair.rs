@@ -66,11 +66,7 @@ impl Pair {
             lan: Lan::new(random.next_u64()),
             tpo: Some(Tpo::new(&config.appliance(site, 1))),
             incarnation: 1,
-            wan: Link::new(
-                config.wan[site.index()].clone(),
-                WAN_PACKETS_MAX,
-                random.next_u64(),
-            ),
+            wan: Link::new(config.wan[site.index()].clone(), WAN_PACKETS_MAX, random.next_u64()),
         });
         let events = config.events.clone().into();
         Pair { config, now: Time::ZERO, ends, events, random, fingerprint: 0, frames: Vec::new() }
