@@ -77,6 +77,9 @@ impl<F: Frame> EdgeStage<F> {
             _ => apply(flow, &header),
         };
         if taken {
+            if header.kind == MessageKind::Credit {
+                self.update_limit(place);
+            }
             self.say_fin_held(place);
             self.touch(place);
         } else {

@@ -281,8 +281,9 @@ impl<F: Frame> Appliance<F> {
         let sessions = sessions(config, &receive_pool);
         let compressor = Compressor::new(send_pool.clone(), config.peers.len(), ACCELERATION);
         let decompressor = Decompressor::new(receive_pool.clone(), limits.buffer_size_max);
-        let own_wan = config.own.wan.addresses.first().map(|own| own.address);
-        let disaggregator = Disaggregator::new(own_wan);
+        let own_addresses: Vec<_> =
+            config.own.wan.addresses.iter().map(|own| own.address).collect();
+        let disaggregator = Disaggregator::new(&own_addresses);
         let movers = (0..)
             .zip(&config.peers)
             .filter_map(|(index, _)| sessions.get(PeerIndex(index)).map(Session::counters));
@@ -302,7 +303,6 @@ impl<F: Frame> Appliance<F> {
             send_pool,
             receive_pool: receive_pool.clone(),
         };
-        let own_addresses = config.own.wan.addresses.iter().map(|own| own.address).collect();
         let port = PortStage::new(own_addresses, config.own.port, limits.burst);
         let backlog = aggregator.backlog();
         let endpoints = config.peers.iter().map(|peer| peer.endpoint.ip()).collect();

@@ -106,7 +106,7 @@ impl Run {
         let wrong = check::finished(&clients, &servers);
         assert!(wrong.is_empty(), "{wrong:?}\n{}", self.describe());
         let orderly = clients.iter().chain(&servers).all(|end| end.end == End::Orderly);
-        assert!(orderly, "not all in order: {clients:?} {servers:?}\n{}", self.describe());
+        assert!(orderly, "not in order:\n{}{}", brief(&clients, &servers), self.describe());
         self.settle();
     }
 
@@ -115,7 +115,7 @@ impl Run {
         let until = self.pair.now() + within_ns;
         let done = self.pair.run_to_end(until, self.connections * ends);
         let (clients, servers) = self.reports();
-        assert!(done, "unfinished: {clients:#?} {servers:#?}\n{}", self.describe());
+        assert!(done, "unfinished:\n{}{}", brief(&clients, &servers), self.describe());
         self.check_safety();
     }
 
@@ -169,6 +169,26 @@ impl Run {
         }
         text
     }
+}
+
+/// The ends that did not end in order, a line each.
+fn brief(clients: &[StreamReport], servers: &[StreamReport]) -> String {
+    let mut text = format!("{} clients, {} servers\n", clients.len(), servers.len());
+    for end in clients.iter().chain(servers).filter(|end| end.end != End::Orderly) {
+        text += &format!(
+            "{} to {}: {:?}, sent {} of {}{}, received {}, connected {:?}, end of stream {:?}\n",
+            end.local,
+            end.remote,
+            end.end,
+            end.sent_bytes,
+            end.send_bytes,
+            if end.send_closed { " and closed" } else { "" },
+            end.received_bytes,
+            end.connected_at,
+            end.end_of_stream_at,
+        );
+    }
+    text
 }
 
 /// Whether an appliance has a session.
