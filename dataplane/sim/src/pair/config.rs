@@ -217,6 +217,7 @@ impl PairConfig {
             own: Own { lan: site.side(1), wan: site.side(2), port: PORT },
             rules: Arc::new(RuleTable::new(vec![to_peer], networks)),
             peers: vec![PeerSettings {
+                digest: 0,
                 endpoint: peer.endpoint(self.wan_v6),
                 rate_bps: self.rate_bps,
                 fallback: self.fallback,
@@ -228,7 +229,6 @@ impl PairConfig {
             secret: std::array::from_fn(|_| random.next_u64()),
             // Two ends never have the same one.
             incarnation: 2 * incarnation + u64::from(site == Site::B),
-            digest: 0,
         }
     }
 }
