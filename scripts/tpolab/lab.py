@@ -250,8 +250,12 @@ class Lab:
         return namespaces.open_socket(self.namespace(node), family, kind, protocol)
 
     def sysctl(self, node: str, key: str, value: str) -> None:
-        """Sets a kernel parameter in a node's namespace: `net.ipv4.tcp_congestion_control`."""
+        """Sets a kernel parameter in a node's namespace: `net.ipv4.tcp_rmem`."""
         namespaces.sysctl(self.namespace(node), key, value)
+
+    def congestion_control(self, node: str, algorithm: str) -> None:
+        """Makes a node's TCP use `cubic`, `bbr` or what else the kernel has."""
+        namespaces.congestion_control(self.namespace(node), algorithm)
 
     def counters(self, node: str, device: str = topology.HOST_DEVICE) -> InterfaceCounters:
         """The kernel's counters of a device."""

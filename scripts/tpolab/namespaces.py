@@ -105,6 +105,21 @@ def add_route(name: str, destination: str, gateway: str) -> None:
     run("ip", "-n", name, "route", "add", destination, "via", gateway)
 
 
+def congestion_control(name: str, algorithm: str) -> None:
+    """Makes TCP in the namespace use an algorithm of the kernel: `cubic`, `bbr`.
+
+    By way of the routes, as the kernel lets namespaces choose their default only among what
+    net.ipv4.tcp_allowed_congestion_control names, which belongs to the whole machine.
+    """
+    for family in ("-4", "-6"):
+        for line in run("ip", "-n", name, family, "route", "show").splitlines():
+            words = line.split()
+            if "congctl" in words:
+                at = words.index("congctl")
+                del words[at:at + 2]
+            run("ip", "-n", name, family, "route", "change", *words, "congctl", algorithm)
+
+
 def sysctl(name: str, key: str, value: str) -> None:
     """Sets a kernel parameter of the namespace."""
     path = "/proc/sys/" + key.replace(".", "/")

@@ -44,7 +44,23 @@ impl<F: Frame> EdgeStage<F> {
             self.actions = actions;
         }
         self.bursts = bursts;
+        self.take_reassembled(now, source);
         busy
+    }
+
+    /// Packets of split flows that were put together from their fragments.
+    fn take_reassembled<S: FrameSource<Frame = F>>(&mut self, now: Time, source: &mut S) {
+        if self.reassembled.is_empty() {
+            return;
+        }
+        let mut whole = std::mem::take(&mut self.reassembled);
+        let mut actions = std::mem::take(&mut self.actions);
+        self.interceptor.classify(Side::Lan, &mut whole, now, &mut actions);
+        for (frame, action) in whole.drain(..).zip(&actions) {
+            self.act(now, Side::Lan, frame, action, source);
+        }
+        self.actions = actions;
+        self.reassembled.append(&mut whole);
     }
 
     fn act<S: FrameSource<Frame = F>>(
@@ -73,6 +89,11 @@ impl<F: Frame> EdgeStage<F> {
                 None => self.counters.increment(EdgeCounter::SegmentsStray),
             },
             Action::EdgeIcmp { found, parsed } => self.host_icmp(now, *found, parsed),
+            Action::Fragment(parsed) => {
+                if let Some(whole) = self.reassembly.add(frame, parsed, now) {
+                    self.reassembled.push(whole);
+                }
+            }
             Action::Datagram { decision, parsed } => {
                 self.packet_from_host(frame, parsed, decision);
             }

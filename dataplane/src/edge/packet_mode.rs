@@ -132,10 +132,12 @@ impl<F: Frame> EdgeStage<F> {
                     self.put_out(Side::Lan, frame);
                 }
             }
-            Route::Pending if now < until && self.waiting.frames.len() < WAITING_MAX => {
+            Route::Pending | Route::Busy
+                if now < until && self.waiting.frames.len() < WAITING_MAX =>
+            {
                 self.waiting.frames.push_back((until, host, vlan, frame));
             }
-            Route::Pending | Route::Unreachable => {
+            Route::Pending | Route::Busy | Route::Unreachable => {
                 self.counters.increment(EdgeCounter::PacketsUnresolved);
             }
         }

@@ -83,7 +83,8 @@ impl<F: Frame> EdgeStage<F> {
                 {
                     *until = now + LIST_WAIT_NS;
                 }
-                self.change_admission(peer, |admission| admission.up = true);
+                let stopping = self.stopping;
+                self.change_admission(peer, |admission| admission.up = !stopping);
             }
             SessionChange::Down => {
                 self.change_admission(peer, |admission| admission.up = false);

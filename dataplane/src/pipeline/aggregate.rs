@@ -50,6 +50,13 @@ impl<F: Frame> AggregateStage<F> {
         }
     }
 
+    /// The time that data may wait, in all and in a buffer that is not full, configured anew.
+    pub fn reconfigure(&mut self, backlog_ns: u64, flush_deadline_ns: u64) {
+        self.backlog_ns = backlog_ns;
+        self.rates_bps.fill(0);
+        self.aggregator.set_flush_deadline(flush_deadline_ns);
+    }
+
     /// Takes messages in and fills at most one buffer; says whether there was anything to do.
     pub fn turn(
         &mut self,

@@ -51,6 +51,8 @@ pub struct PeerSettings {
     pub dead_after_ns: u64,
     /// Time without sending after which an answer is asked for, in nanoseconds.
     pub keepalive_ns: u64,
+    /// Digest of what both ends must agree on.
+    pub digest: u64,
 }
 
 /// Limits of an appliance.
@@ -121,8 +123,6 @@ pub struct ApplianceConfig {
     pub secret: [u64; 4],
     /// Larger for a later start.
     pub incarnation: u64,
-    /// Digest of what both ends must agree on.
-    pub digest: u64,
 }
 
 /// What the control thread reads while the workers run.
@@ -213,7 +213,7 @@ fn sessions(config: &ApplianceConfig, receive_pool: &BufferPool) -> Sessions {
         mover.keepalive_ns = peer.keepalive_ns;
         mover.buffer_len_max = u32::try_from(limits.buffer_size_max).unwrap_or(u32::MAX);
         mover.reassembly_bytes_max = u32::try_from(reassembly).unwrap_or(u32::MAX);
-        mover.digest = config.digest;
+        mover.digest = peer.digest;
         let seed = config.secret[2] ^ (u64::from(index) << 48);
         let incarnation = Incarnation(config.incarnation);
         (peer.endpoint, Session::new(mover, incarnation, receive_pool.clone(), seed))
@@ -281,8 +281,9 @@ impl<F: Frame> Appliance<F> {
         let sessions = sessions(config, &receive_pool);
         let compressor = Compressor::new(send_pool.clone(), config.peers.len(), ACCELERATION);
         let decompressor = Decompressor::new(receive_pool.clone(), limits.buffer_size_max);
-        let own_wan = config.own.wan.addresses.first().map(|own| own.address);
-        let disaggregator = Disaggregator::new(own_wan);
+        let own_addresses: Vec<_> =
+            config.own.wan.addresses.iter().map(|own| own.address).collect();
+        let disaggregator = Disaggregator::new(&own_addresses);
         let movers = (0..)
             .zip(&config.peers)
             .filter_map(|(index, _)| sessions.get(PeerIndex(index)).map(Session::counters));
@@ -302,7 +303,6 @@ impl<F: Frame> Appliance<F> {
             send_pool,
             receive_pool: receive_pool.clone(),
         };
-        let own_addresses = config.own.wan.addresses.iter().map(|own| own.address).collect();
         let port = PortStage::new(own_addresses, config.own.port, limits.burst);
         let backlog = aggregator.backlog();
         let endpoints = config.peers.iter().map(|peer| peer.endpoint.ip()).collect();

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::appliance::PeerSettings;
 use crate::counters::Counters;
 use crate::data_mover::{CloseReason, Down, Sessions, Sink, Up};
 use crate::frame::build::{TTL_DEFAULT, UdpChecksum, prepend_link, prepend_udp};
@@ -110,6 +111,19 @@ impl<F: Frame> TransmitStage<F> {
     #[must_use]
     pub fn sessions(&self) -> &Sessions {
         &self.sessions
+    }
+
+    /// The peers' rates and timers have been configured anew.
+    pub fn reconfigure(&mut self, peers: &[PeerSettings]) {
+        for ((_, session), peer) in self.sessions.iter_mut().zip(peers) {
+            session.reconfigure(peer.rate_bps, peer.dead_after_ns, peer.keepalive_ns);
+        }
+    }
+
+    /// Whether everything handed over has arrived.
+    #[must_use]
+    pub fn is_drained(&mut self) -> bool {
+        self.held.is_none() && self.sessions.iter_mut().all(|(_, session)| session.is_drained())
     }
 
     /// Ends all sessions; the peers are told by the next datagrams.
