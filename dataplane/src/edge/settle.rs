@@ -63,8 +63,15 @@ impl<F: Frame> EdgeStage<F> {
         if let Some(cause) = happened.ended {
             let Some(flow) = self.table.get(place) else { return };
             let message = flow.facts.signal(MessageKind::Reset, 0, cause.to_status());
+            let over = flow.connection.finished().is_some();
             self.send(message);
-            self.forget(now, place, EdgeCounter::FlowsReset);
+            if over {
+                self.forget(now, place, EdgeCounter::FlowsReset);
+            } else {
+                // The host is given up, and is sent a reset in case it only seems gone.
+                self.counters.increment(EdgeCounter::FlowsReset);
+                self.reset_host(now, place);
+            }
             return;
         }
         self.touch(place);
