@@ -31,6 +31,9 @@ pub use script::{Application, Close, Pace, Probe, Read, StreamScript};
 /// Bytes of an Ethernet header.
 const ETHERNET_LEN: usize = 14;
 
+/// Repetitions of an acknowledgement that do not yet start a fast retransmission, less one.
+const ACK_REPEATS_MAX: u32 = 2;
+
 /// What a host is like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostConfig {
@@ -181,12 +184,17 @@ impl Host {
 
     /// A frame has come in; what it makes the host send at once waits for [`Host::poll`].
     pub fn receive(&mut self, now: Time, frame: &[u8]) {
+        self.frames_in += 1;
+        let segment = TcpSegment::parse(frame);
+        if segment.as_ref().is_some_and(|segment| self.would_confuse(segment)) {
+            return;
+        }
         self.wire.incoming.push_back(frame.to_vec());
-        let reset = self.stream_of_reset(frame);
+        let reset =
+            segment.filter(|segment| segment.rst).and_then(|segment| self.stream_of(&segment));
         let before = reset.map(|index| self.state_of(index));
         self.interface.poll_ingress_single(instant(now), &mut self.wire, &mut self.sockets);
         self.wire.incoming.clear();
-        self.frames_in += 1;
         if let Some(index) = reset {
             let closed = Some(tcp::State::Closed);
             if self.state_of(index) == closed && before != Some(closed) {
@@ -199,11 +207,13 @@ impl Host {
     /// Lets applications and stack do what is due; frames to send are appended to `out`.
     pub fn poll(&mut self, now: Time, out: &mut Vec<Vec<u8>>) {
         self.connect(now);
+        self.step_applications(now);
         loop {
-            self.step_applications(now);
             let sent_before = self.wire.outgoing.len();
             self.interface.poll(instant(now), &mut self.wire, &mut self.sockets);
             self.accept();
+            // Also after a turn without frames: a connection may have come to its end.
+            self.step_applications(now);
             if self.wire.outgoing.len() == sent_before {
                 break;
             }
@@ -342,38 +352,91 @@ impl Host {
         Some(self.sockets.get::<tcp::Socket<'_>>(handle).state())
     }
 
-    // Which stream a frame would reset, if it is a TCP reset.
-    fn stream_of_reset(&self, frame: &[u8]) -> Option<usize> {
-        let (local, remote) = reset_of(frame)?;
+    fn stream_of(&self, segment: &TcpSegment) -> Option<usize> {
         self.streams.iter().position(|stream| {
             let report = &stream.report;
-            stream.handle.is_some() && report.local == local && report.remote == remote
+            let live = stream.handle.is_some();
+            live && report.local == segment.local && report.remote == segment.remote
         })
+    }
+
+    // Whether a segment meets one of two faults of the stack and has to be taken for lost.
+    fn would_confuse(&mut self, segment: &TcpSegment) -> bool {
+        if segment.syn && segment.ack.is_none() {
+            return self.knows(segment);
+        }
+        let (Some(index), Some(ack)) = (self.stream_of(segment), segment.ack) else { return false };
+        let repeats = self.streams[index].repeats_of_ack(ack);
+        repeats >= ACK_REPEATS_MAX && segment.is_bare && self.waits_for_ack_of_fin(index)
+    }
+
+    // Whether a connection with these addresses exists, if only in the making. The stack would
+    // give a second SYN to the first socket that listens, which need not be that connection's.
+    fn knows(&self, segment: &TcpSegment) -> bool {
+        let waiting = self.listeners.iter().flat_map(|listener| &listener.sockets);
+        let half_open = waiting.copied().any(|handle| {
+            let socket = self.sockets.get::<tcp::Socket<'_>>(handle);
+            let local = socket.local_endpoint() == Some(endpoint(segment.local));
+            local && socket.remote_endpoint() == Some(endpoint(segment.remote))
+        });
+        half_open || self.stream_of(segment).is_some()
+    }
+
+    // Whether nothing but a FIN is outstanding. Three equal acknowledgements then make the stack
+    // stop its timer for a fast retransmission that it does not do: the FIN would stay lost.
+    fn waits_for_ack_of_fin(&self, index: usize) -> bool {
+        let Some(handle) = self.streams[index].handle else { return false };
+        let socket = self.sockets.get::<tcp::Socket<'_>>(handle);
+        let closing = matches!(
+            socket.state(),
+            tcp::State::FinWait1 | tcp::State::Closing | tcp::State::LastAck
+        );
+        closing && socket.send_queue() == 0
     }
 }
 
-// Destination and source of a TCP reset.
-fn reset_of(frame: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
-    let ethernet = EthernetFrame::new_checked(frame).ok()?;
-    let (source, destination, segment): (IpAddr, IpAddr, &[u8]) = match ethernet.ethertype() {
-        EthernetProtocol::Ipv4 => {
-            let packet = Ipv4Packet::new_checked(ethernet.payload()).ok()?;
-            let tcp = packet.next_header() == IpProtocol::Tcp;
-            let segment = tcp.then(|| packet.payload())?;
-            (packet.src_addr().into(), packet.dst_addr().into(), segment)
+/// What of a TCP segment tells the host which connection it touches.
+struct TcpSegment {
+    local: SocketAddr,
+    remote: SocketAddr,
+    syn: bool,
+    rst: bool,
+    ack: Option<i32>,
+    /// It carries no data and no flag but ACK.
+    is_bare: bool,
+}
+
+impl TcpSegment {
+    fn parse(frame: &[u8]) -> Option<Self> {
+        let ethernet = EthernetFrame::new_checked(frame).ok()?;
+        let (source, destination, segment): (IpAddr, IpAddr, &[u8]) = match ethernet.ethertype() {
+            EthernetProtocol::Ipv4 => {
+                let packet = Ipv4Packet::new_checked(ethernet.payload()).ok()?;
+                let tcp = packet.next_header() == IpProtocol::Tcp;
+                let segment = tcp.then(|| packet.payload())?;
+                (packet.src_addr().into(), packet.dst_addr().into(), segment)
+            }
+            EthernetProtocol::Ipv6 => {
+                let packet = Ipv6Packet::new_checked(ethernet.payload()).ok()?;
+                let tcp = packet.next_header() == IpProtocol::Tcp;
+                let segment = tcp.then(|| packet.payload())?;
+                (packet.src_addr().into(), packet.dst_addr().into(), segment)
+            }
+            _ => return None,
+        };
+        let segment = TcpPacket::new_checked(segment).ok()?;
+        if !segment.verify_checksum(&source.into(), &destination.into()) {
+            return None;
         }
-        EthernetProtocol::Ipv6 => {
-            let packet = Ipv6Packet::new_checked(ethernet.payload()).ok()?;
-            let tcp = packet.next_header() == IpProtocol::Tcp;
-            let segment = tcp.then(|| packet.payload())?;
-            (packet.src_addr().into(), packet.dst_addr().into(), segment)
-        }
-        _ => return None,
-    };
-    let segment = TcpPacket::new_checked(segment).ok()?;
-    let local = SocketAddr::new(destination, segment.dst_port());
-    let remote = SocketAddr::new(source, segment.src_port());
-    segment.rst().then_some((local, remote))
+        Some(TcpSegment {
+            local: SocketAddr::new(destination, segment.dst_port()),
+            remote: SocketAddr::new(source, segment.src_port()),
+            syn: segment.syn(),
+            rst: segment.rst(),
+            ack: segment.ack().then(|| segment.ack_number().0),
+            is_bare: segment.segment_len() == 0 && !segment.rst(),
+        })
+    }
 }
 
 fn endpoint(address: SocketAddr) -> IpEndpoint {
