@@ -14,7 +14,7 @@ use dataplane::time::Time;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::{icmp, tcp, udp};
-use smoltcp::time::Instant;
+use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{
     EthernetAddress, EthernetFrame, EthernetProtocol, IpAddress, IpCidr, IpEndpoint, IpProtocol,
     Ipv4Packet, Ipv6Packet, TcpPacket,
@@ -49,6 +49,9 @@ pub struct HostConfig {
     pub mtu: usize,
     /// Bytes of each TCP buffer, send and receive.
     pub tcp_buffer_bytes: usize,
+    /// Nanoseconds of silence after which it asks whether the other end of a connection is still
+    /// there; `None` for never.
+    pub keep_alive_ns: Option<u64>,
     /// Seed of the contents it sends and expects: the same for all hosts that talk to each other.
     pub content_seed: u64,
     /// Whether the contents can be compressed.
@@ -69,6 +72,7 @@ impl HostConfig {
             gateway_v6: None,
             mtu: 1500,
             tcp_buffer_bytes: 64 * 1024,
+            keep_alive_ns: None,
             content_seed: 1,
             repetitive: false,
         }
@@ -262,7 +266,10 @@ impl Host {
 
     fn tcp_socket(&self) -> tcp::Socket<'static> {
         let buffer = || tcp::SocketBuffer::new(vec![0; self.config.tcp_buffer_bytes]);
-        tcp::Socket::new(buffer(), buffer())
+        let mut socket = tcp::Socket::new(buffer(), buffer());
+        let interval = self.config.keep_alive_ns.map(|ns| Duration::from_micros(ns / 1_000));
+        socket.set_keep_alive(interval);
+        socket
     }
 
     fn listen(&mut self, port: u16) -> SocketHandle {

@@ -315,6 +315,63 @@ fn datagrams_over_bad_cables_are_lost_but_never_wrong() {
     }
 }
 
+#[test]
+fn keepalives_pass_while_nobody_speaks() {
+    let mut lan = Lan::new(1);
+    let mut host = |number, keep_alive_ns| {
+        let config = HostConfig { keep_alive_ns, ..HostConfig::numbered(number) };
+        lan.connect(Station::Host(Box::new(Host::new(config, number.into()))), &good_link())
+    };
+    let (client, server) = (host(1, Some(5 * SECOND)), host(2, None));
+    let mut bench = Bench { lan, client, server };
+    bench.serve(StreamScript { close: Close::Never, ..StreamScript::default() });
+    bench.connect(false, 1, StreamScript { close: Close::Never, ..StreamScript::default() });
+    let connected = bench.lan.run(Time::ZERO, Time::from_ms(100));
+    let before = bench.lan.host(server).frames_in();
+    bench.lan.run(connected, Time::from_ns(62 * SECOND));
+    let probes = bench.lan.host(server).frames_in() - before;
+    assert!((12..=14).contains(&probes), "{probes}");
+    assert_eq!(bench.reports(client)[0].end, End::Open);
+}
+
+#[test]
+fn two_lans_joined_at_their_ports_are_one() {
+    let mut lans = [Lan::new(1), Lan::new(2)];
+    let mut ids = Vec::new();
+    for (number, lan) in (1..).zip(&mut lans) {
+        let host = Host::new(HostConfig::numbered(number), number.into());
+        ids.push(lan.connect(Station::Host(Box::new(host)), &bad_link()));
+        // A third host on each side hears only what is for everybody.
+        let other = Host::new(HostConfig::numbered(number + 10), number.into());
+        ids.push(lan.connect(Station::Host(Box::new(other)), &good_link()));
+    }
+    let [client, client_neighbour, server, server_neighbour] = ids[..] else { unreachable!() };
+    let remote = SocketAddr::new(lans[1].host(server).address(false).unwrap(), 80);
+    let script = StreamScript::sender(200_000);
+    lans[1].host(server).run(Application::Server { port: 80, backlog: 4, script });
+    let start_ns = 1_000;
+    let local_port = 9_000;
+    let client_app = Application::Client { remote, local_port, connections: 2, start_ns, script };
+    lans[0].host(client).run(client_app);
+
+    let mut now = Time::ZERO;
+    while now < MINUTES_10 {
+        let mut frames = Vec::new();
+        for from in [0, 1, 0, 1] {
+            lans[from].step(now, &mut frames);
+            frames.drain(..).for_each(|frame| lans[1 - from].inject(now, &frame));
+        }
+        let [a, b] = &mut lans;
+        now = a.next_time(now).min(b.next_time(now));
+    }
+    let clients: Vec<_> = lans[0].host(client).streams().cloned().collect();
+    let servers: Vec<_> = lans[1].host(server).streams().cloned().collect();
+    assert_fine(&finished(&clients, &servers));
+    all_whole(&clients, 200_000, 200_000);
+    assert!(lans[0].host(client_neighbour).frames_in() < 10);
+    assert!(lans[1].host(server_neighbour).frames_in() < 10);
+}
+
 fn scripted(bench: &mut Bench, v6: bool, script: Vec<Action>) -> StationId {
     let remote = bench.address(v6, 80);
     let ip = if v6 { "fd00::9".parse().unwrap() } else { IpAddr::from([10, 0, 0, 9]) };
