@@ -13,8 +13,7 @@ const VERSION_MIN: (u32, u32) = (22, 11);
 
 /// The libraries whose symbols the shim and the bindings name. Drivers are not among them: with
 /// shared libraries the EAL loads every driver of its plug-in folder by itself.
-const LIBRARIES: [&str; 7] =
-    ["rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring", "rte_net", "rte_kvargs", "rte_eal"];
+const LIBRARIES: [&str; 4] = ["rte_ethdev", "rte_mbuf", "rte_mempool", "rte_eal"];
 
 /// Functions that DPDK exports as they are; whatever is inline or a macro there is in the shim.
 const FUNCTIONS: [&str; 25] = [
@@ -98,8 +97,10 @@ fn pkg_config(args: &[&str]) -> Vec<String> {
         Err(error) => fail(&format!("cannot run {program} ({error}): run scripts/setup")),
     };
     if !output.status.success() {
+        // One line: cargo shows no more of an error.
         let reason = String::from_utf8_lossy(&output.stderr);
-        fail(&format!("pkg-config does not find DPDK: run scripts/setup ({})", reason.trim()));
+        let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
+        fail(&format!("pkg-config does not find DPDK: run scripts/setup ({reason})"));
     }
     String::from_utf8_lossy(&output.stdout).split_whitespace().map(str::to_owned).collect()
 }
@@ -152,6 +153,6 @@ fn generate_bindings(header: &Path, cflags: &[String], into: &Path) {
 
 /// One clear line in cargo's output, then the end.
 fn fail(message: &str) -> ! {
-    println!("cargo::error=dpdk-wrapper: {message}");
+    println!("cargo::error={message}");
     std::process::exit(1);
 }

@@ -94,8 +94,8 @@ impl Eal {
     ///
     /// The calling thread becomes DPDK's main lcore. `rte_eal_init` pins it to one CPU; its
     /// affinity is restored before this returns, so threads that it spawns are not pinned. Without
-    /// `-l` or `--lcores` DPDK starts a (sleeping) thread per CPU: pass `--lcores 0@(all)`, or a
-    /// list, to avoid that.
+    /// `-l` or `--lcores` DPDK starts a (sleeping) thread per CPU: pass e.g. `--lcores 0@(0-3)`
+    /// with all CPUs of the process to avoid that.
     ///
     /// `--help` and `--version` among the arguments end the process, in DPDK.
     ///
@@ -116,9 +116,7 @@ impl Eal {
             return Err(EalError::AlreadyInitialised);
         }
         log::redirect().map_err(EalError::Log)?;
-        log::capture_start();
-        let result = start(argv);
-        let messages = log::capture_end();
+        let (result, messages) = log::capture(|| start(argv));
         match result {
             Ok(()) => Ok(Eal { guard: Arc::new(Guard(())) }),
             Err(errno) => Err(EalError::Init { errno, messages }),

@@ -7,8 +7,12 @@ use std::fmt;
 pub struct Errno(i32);
 
 impl Errno {
+    /// Worth another attempt.
+    pub(crate) const EAGAIN: Errno = Errno(11);
     /// Device or resource busy.
     pub(crate) const EBUSY: Errno = Errno(16);
+    /// Out of buffer space.
+    pub(crate) const ENOBUFS: Errno = Errno(105);
     /// Already there.
     pub(crate) const EEXIST: Errno = Errno(17);
     /// Out of memory.

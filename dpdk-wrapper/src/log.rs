@@ -75,7 +75,7 @@ impl fmt::Debug for LogTarget {
 struct Sink {
     target: LogTarget,
     level_max: LogLevel,
-    /// Errors since [`capture_start`]; `None` when nobody listens.
+    /// Errors of the operation that is watched; `None` when nobody listens.
     captured: Option<Vec<String>>,
 }
 
@@ -103,14 +103,15 @@ pub(crate) fn redirect() -> Result<(), Errno> {
     Errno::check(unsafe { ffi::shim_log_redirect(Some(receive)) }).map(drop)
 }
 
-/// Starts to keep error messages.
-pub(crate) fn capture_start() {
+/// Runs a control operation; returns with its result the errors that DPDK logged meanwhile. One
+/// operation at a time, so that each gets its own words; not to be nested.
+pub(crate) fn capture<T>(operation: impl FnOnce() -> T) -> (T, Vec<String>) {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     sink().captured = Some(Vec::new());
-}
-
-/// Ends keeping error messages; returns them.
-pub(crate) fn capture_end() -> Vec<String> {
-    sink().captured.take().unwrap_or_default()
+    let result = operation();
+    let messages = sink().captured.take().unwrap_or_default();
+    (result, messages)
 }
 
 extern "C" fn receive(level: u32, text: *const std::ffi::c_char, len: usize) {

@@ -107,6 +107,7 @@ pub enum MempoolError {
 /// that still free mbufs of the pool must have ended). With mbufs out, e.g. in a device that is
 /// still open, pool and EAL are kept until the end of the process instead: mbufs carry no
 /// reference of their own, and must never outlive their memory. So drop ports before pools.
+/// (net_af_xdp of DPDK 22.11 keeps the mbufs of its fill ring even when closed: its pools stay.)
 #[derive(Clone, Debug)]
 pub struct Mempool {
     inner: Arc<Inner>,
@@ -181,7 +182,7 @@ impl Mempool {
             }
             None => Err(match Errno::last() {
                 Errno::EEXIST => MempoolError::NameTaken(name),
-                Errno::ENOMEM => MempoolError::NoMemory { name, count },
+                Errno::ENOMEM | Errno::ENOBUFS => MempoolError::NoMemory { name, count },
                 errno => MempoolError::Failed { name, errno },
             }),
         }

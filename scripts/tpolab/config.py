@@ -18,14 +18,22 @@ OPTIMIZE_ALL = [{"protocol": protocol, "action": "optimize"}
 """Rules that take all TCP, UDP and ICMP that a peer's networks can answer."""
 
 
+DRIVER_ARGUMENTS = {
+    # Without busy polling, looking for frames where there are none costs no system call.
+    "af_xdp": ",busy_budget=0",
+    "af_packet": "",
+}
+
+
 def device(driver: str, number: int, interface: str) -> str:
-    """The DPDK device that drives a kernel interface: `net_af_xdp0,iface=lan0`."""
-    return f"net_{driver}{number},iface={interface}"
+    """The DPDK device that drives a kernel interface: `net_af_xdp0,iface=lan0`, and options."""
+    return f"net_{driver}{number},iface={interface}{DRIVER_ARGUMENTS[driver]}"
 
 
 def default_rules(site: Site, far: Site) -> list[dict[str, Any]]:
     """Everything between the networks of the two sites, except between the appliances."""
-    appliances = [interface.address for interface in far.lan_interfaces + far.wan_interfaces]
+    appliances = [f"{interface.address}/{128 if ':' in interface.address else 32}"
+                  for interface in far.lan_interfaces + far.wan_interfaces]
     passed = {"name": "appliances", "destination": appliances, "action": "pass"}
     return [passed] + [{**rule, "name": rule["protocol"], "source": site.networks,
                         "destination": far.networks} for rule in OPTIMIZE_ALL]

@@ -32,6 +32,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 APPLIANCES = ("tpo", "bridge", "none")
 WANS = ("wanem", "bridge", "none")
 DRIVERS = ("af_xdp", "af_packet")
+WAN_PRIORITY = 10
+"""Of the emulator, among real-time processes."""
 CONTROL_SECONDS_MAX = 10.0
 
 
@@ -66,7 +68,7 @@ class LabOptions:
     tpo_arguments: list[str] = field(default_factory=list)
     """Further options of both tpo."""
     programs: Path | None = None
-    """Where tpo, tpoctl and wanem are; target/release or target/debug if not given."""
+    """Where tpo, tpoctl and wanem are; if not given, what was built last in target/."""
 
     def check(self) -> None:
         """A LabError for what cannot be."""
@@ -166,10 +168,14 @@ class Lab:
         devices = [word for number, side in enumerate(topology.SIDES) for word in (
             f"--port-{side}",
             config.device(self.options.driver, number, topology.WAN_DEVICES[side]))]
-        return self._start("wanem", "wan", [
+        program = self._start("wanem", "wan", [
             str(self.binary("wanem")), *devices,
             "--control", str(self.socket_path("wanem")),
             *(arguments or self.options.wan_arguments)])
+        # A wire does not wait for a CPU. Where this is not allowed, delays vary more under load.
+        with contextlib.suppress(PermissionError):
+            os.sched_setscheduler(program.pid, os.SCHED_FIFO, os.sched_param(WAN_PRIORITY))
+        return program
 
     def start_tpo(self, side: str, tree: dict[str, Any] | None = None, *,
                   ready: bool = True) -> Program:
@@ -207,12 +213,12 @@ class Lab:
 
     def binary(self, program: str) -> Path:
         """Where a program of this project is."""
-        choices = ([self.options.programs] if self.options.programs
-                   else [REPOSITORY / "target" / profile for profile in ("release", "debug")])
-        for directory in choices:
-            if (directory / program).is_file():
-                return directory / program
-        raise LabError(f"{program} is not built (looked in {', '.join(map(str, choices))})")
+        directories = ([self.options.programs] if self.options.programs
+                       else [REPOSITORY / "target" / profile for profile in ("release", "debug")])
+        found = [path for directory in directories if (path := directory / program).is_file()]
+        if not found:
+            raise LabError(f"{program} is not built (looked in {', '.join(map(str, directories))})")
+        return max(found, key=lambda path: path.stat().st_mtime_ns)
 
     # Hand and eye.
 
@@ -244,8 +250,12 @@ class Lab:
         return namespaces.open_socket(self.namespace(node), family, kind, protocol)
 
     def sysctl(self, node: str, key: str, value: str) -> None:
-        """Sets a kernel parameter in a node's namespace: `net.ipv4.tcp_congestion_control`."""
+        """Sets a kernel parameter in a node's namespace: `net.ipv4.tcp_rmem`."""
         namespaces.sysctl(self.namespace(node), key, value)
+
+    def congestion_control(self, node: str, algorithm: str) -> None:
+        """Makes a node's TCP use `cubic`, `bbr` or what else the kernel has."""
+        namespaces.congestion_control(self.namespace(node), algorithm)
 
     def counters(self, node: str, device: str = topology.HOST_DEVICE) -> InterfaceCounters:
         """The kernel's counters of a device."""

@@ -18,6 +18,7 @@ from typing import Callable, TypeVar
 from .errors import LabError
 
 NETNS_DIRECTORY = Path("/run/netns")
+BRIDGE_FILTER = Path("/proc/sys/net/bridge")
 CLONE_NEWNET = 0x40000000
 
 # Frames in the lab are what a wire would carry: no checksum left to a NIC that does not exist, no
@@ -79,7 +80,13 @@ def connect(name: str, device: str, far_name: str, far_device: str, mtu: int) ->
 
 
 def bridge(name: str, device: str, *members: str) -> None:
-    """A transparent bridge over devices that are already in the namespace."""
+    """A transparent bridge over devices that are already in the namespace.
+
+    Where the kernel has br_netfilter, bridges look into IP packets and drop damaged ones: not here.
+    """
+    for protocol in ("ip", "ip6", "arp"):
+        if inside(name, BRIDGE_FILTER.is_dir):
+            sysctl(name, f"net.bridge.bridge-nf-call-{protocol}tables", "0")
     run("ip", "-n", name, "link", "add", device, "type", "bridge",
         "stp_state", "0", "forward_delay", "0", "mcast_snooping", "0")
     for member in members:
@@ -96,6 +103,21 @@ def add_address(name: str, device: str, interface: str) -> None:
 def add_route(name: str, destination: str, gateway: str) -> None:
     """A route by way of a gateway."""
     run("ip", "-n", name, "route", "add", destination, "via", gateway)
+
+
+def congestion_control(name: str, algorithm: str) -> None:
+    """Makes TCP in the namespace use an algorithm of the kernel: `cubic`, `bbr`.
+
+    By way of the routes, as the kernel lets namespaces choose their default only among what
+    net.ipv4.tcp_allowed_congestion_control names, which belongs to the whole machine.
+    """
+    for family in ("-4", "-6"):
+        for line in run("ip", "-n", name, family, "route", "show").splitlines():
+            words = line.split()
+            if "congctl" in words:
+                at = words.index("congctl")
+                del words[at:at + 2]
+            run("ip", "-n", name, family, "route", "change", *words, "congctl", algorithm)
 
 
 def sysctl(name: str, key: str, value: str) -> None:

@@ -30,7 +30,7 @@ def namespace(lab: str, node: str) -> str:
 def check_name(lab: str) -> None:
     """A LabError for what cannot be the name of a lab."""
     if not NAME_PATTERN.fullmatch(lab):
-        raise LabError(f"{lab!r} is no name for a lab: small letters, digits and dashes, at most 32")
+        raise LabError(f"{lab!r} is no name for a lab: at most 32 small letters, digits, dashes")
 
 
 class Record:

@@ -1,1 +1,39 @@
 //! The data mover: carries buffers between two TPOs over UDP.
+//!
+//! In: buffers with their kind, datagrams from the peer, the time. Out: datagrams, buffers as they
+//! complete (in any order), events of the session, when to be called next. Never: a socket, a
+//! clock, an allocation once a session is made, a look into a buffer.
+//!
+//! There are two number spaces. A *logical* number is the place of a buffer in the order of
+//! buffers and stays with it. A *physical* number is one transmission and is never used twice, so
+//! an acknowledgement is never ambiguous. What is lost is cut anew under a new physical number.
+
+mod config;
+pub mod congestion;
+mod counters;
+mod demux;
+mod handshake;
+mod outbound;
+mod pacing;
+mod reassembly;
+mod receive;
+mod received;
+mod receiver;
+mod recovery;
+mod rng;
+mod rtt;
+mod sender;
+mod sent;
+mod session;
+mod transmit;
+pub mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{PeerConfig, SEGMENT_SIZE_LIMIT, SEGMENT_SIZE_MIN};
+pub use counters::MoverCounter;
+pub use demux::{DemuxCounter, Sessions};
+pub use handshake::Mismatch;
+pub use session::{Down, Incarnation, Report, Session, Sink, State, Up};
+pub use wire::CloseReason;

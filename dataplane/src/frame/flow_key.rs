@@ -57,6 +57,43 @@ impl FlowKey {
         unpack(self.destination)
     }
 
+    /// The source address as bits, IPv4 in the mapped range.
+    #[must_use]
+    pub fn source_bits(&self) -> u128 {
+        self.source
+    }
+
+    /// The destination address as bits, IPv4 in the mapped range.
+    #[must_use]
+    pub fn destination_bits(&self) -> u128 {
+        self.destination
+    }
+
+    /// A key from its parts, addresses as bits, IPv4 in the mapped range.
+    #[must_use]
+    pub fn from_bits(addresses: (u128, u128), ports: (u16, u16), protocol: u8, vlan: u16) -> Self {
+        FlowKey {
+            source: addresses.0,
+            destination: addresses.1,
+            source_port: ports.0,
+            destination_port: ports.1,
+            vlan,
+            protocol,
+        }
+    }
+
+    /// An address as bits, IPv4 in the mapped range.
+    #[must_use]
+    pub fn address_bits(address: IpAddr) -> u128 {
+        pack(address)
+    }
+
+    /// The address of these bits.
+    #[must_use]
+    pub fn bits_address(bits: u128) -> IpAddr {
+        unpack(bits)
+    }
+
     /// Whether the addresses are IPv4.
     #[must_use]
     pub fn is_ipv4(&self) -> bool {

@@ -3,10 +3,32 @@
 //! In: bytes of a frame. Out: views and plain structs, or headers written into a frame.
 //! Never: a lookup, a decision, a copy that the caller did not ask for.
 
+pub mod arp;
+pub mod build;
+#[cfg(test)]
+mod build_tests;
+pub mod checksum;
 mod flow_key;
 pub mod heap;
+pub mod icmp;
+pub mod ip;
+mod mac;
+pub mod ndp;
+mod parse;
+#[cfg(test)]
+mod parse_tests;
+mod side;
+pub mod vlan;
 
+pub use build::{BuildError, IpHeader, LinkHeader};
 pub use flow_key::FlowKey;
+pub use mac::{MacAddr, ParseMacError, is_routable_unicast, solicited_node};
+pub use parse::{
+    ETHERNET_LEN, FragmentInfo, IPV6_EXTENSIONS_MAX, Malformed, Network, Parsed, Transport, parse,
+    parse_quoted,
+};
+pub use side::Side;
+pub use vlan::{VlanList, VlanTag};
 
 /// What is known of the checksums (IP header and transport) of a received frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,14 +10,18 @@ pub mod disaggregate;
 pub mod header;
 pub mod message;
 pub mod open;
+pub mod peer_status;
 pub mod reset;
 pub mod routing;
+pub mod traffic;
 mod wire;
 
 pub use aggregate::{AggregateConfig, AggregateCounter, Aggregator, Backlog, Downstream};
 pub use buffer::{BufferMut, BufferPool, BufferSlice, PoolClass};
 pub use disaggregate::{DisaggregateCounter, Disaggregator, Messages};
 pub use message::{FlowId, Message, MessageHeader, MessageKind, Outbound, OutboundBody};
+pub use peer_status::PeerStatus;
+pub use traffic::{Arrived, Inbound, SessionChange, Upstream};
 
 /// Which peer (far TPO), an index into the configuration's list of peers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

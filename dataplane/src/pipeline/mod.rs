@@ -1,1 +1,26 @@
-//! The pipeline: stage contract, links, placement plan, one turn of the loop.
+//! The pipeline: the stages in their order, the links between them, which core runs which, and
+//! one turn of the loop.
+//!
+//! In: frames of two ports (through [`PortIo`]), the time, commands of the control thread.
+//! Out: frames, counters, and when the next turn is needed. Never: a clock, a sleep, a thread.
+//!
+//! ```text
+//!            +--frames--> edge --messages--> aggregate --buffers--> compress --packed--+
+//!   port ----+              ^                                                          v
+//!    ^  ^    +--datagrams---|---------------------------------------------------> transmit
+//!    |  +----edge frames----+ <--messages-- decompress <---------arrived---------------+
+//!    +----------------------------------datagrams--------------------------------------+
+//! ```
+
+pub mod aggregate;
+pub mod appliance;
+pub mod compress;
+pub mod decompress;
+pub mod links;
+pub mod placement;
+pub mod port;
+pub mod transmit;
+pub mod worker;
+
+pub use links::Links;
+pub use placement::{Placement, PlacementError, StageKind};

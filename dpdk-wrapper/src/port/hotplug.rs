@@ -1,8 +1,8 @@
 //! Devices that come and go while the EAL runs.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
-use super::{Port, PortId, close_raw};
+use super::{Port, PortId, close_raw, lock_devices};
 use crate::eal::Eal;
 use crate::errno::Errno;
 use crate::port::config::said;
@@ -77,26 +77,28 @@ pub fn attach(eal: &Eal, devargs: &str) -> Result<Vec<PortId>, AttachError> {
     let c = CString::new(devargs).map_err(|_| AttachError::NulByte(devargs.to_owned()))?;
     // Held for the call: the EAL is up.
     let _eal = eal.clone();
-    log::capture_start();
-    // SAFETY: a C string; DPDK checks the rest.
-    let result = Errno::check(unsafe { ffi::shim_attach(c.as_ptr()) });
-    let messages = log::capture_end();
-    match result {
-        Ok(_) => {}
-        Err(Errno::EEXIST) => return Err(AttachError::Exists(devargs.to_owned())),
-        Err(errno) => {
-            return Err(AttachError::Failed { devargs: devargs.to_owned(), errno, messages });
-        }
+    let _devices = lock_devices();
+    // DPDK reports success for a device that it has already.
+    if !ports_of(&c).is_empty() {
+        return Err(AttachError::Exists(devargs.to_owned()));
     }
+    let (result, messages) = log::capture(|| {
+        // SAFETY: a C string; DPDK checks the rest.
+        Errno::check(unsafe { ffi::shim_attach(c.as_ptr()) })
+    });
+    result.map_err(|errno| AttachError::Failed { devargs: devargs.to_owned(), errno, messages })?;
+    let ports = ports_of(&c);
+    if ports.is_empty() { Err(AttachError::NoPort(devargs.to_owned())) } else { Ok(ports) }
+}
+
+/// The ports of the device that these devargs name.
+fn ports_of(devargs: &CStr) -> Vec<PortId> {
     let mut ids = [0u16; DEVICE_PORTS_MAX];
     #[expect(clippy::cast_possible_truncation, reason = "32")]
     let room = DEVICE_PORTS_MAX as u16;
-    // SAFETY: room for that many port numbers.
-    let count = unsafe { ffi::shim_ports_of_device(c.as_ptr(), ids.as_mut_ptr(), room) };
-    if count == 0 {
-        return Err(AttachError::NoPort(devargs.to_owned()));
-    }
-    Ok(ids.iter().take(usize::from(count)).copied().map(PortId).collect())
+    // SAFETY: a C string, and room for that many port numbers.
+    let count = unsafe { ffi::shim_ports_of_device(devargs.as_ptr(), ids.as_mut_ptr(), room) };
+    ids.iter().take(usize::from(count)).copied().map(PortId).collect()
 }
 
 impl Port {
@@ -117,13 +119,12 @@ impl Port {
         if unsafe { ffi::shim_device_port_count(device) } > 1 {
             return Err(DetachError::SharedDevice { port: self });
         }
-        // A device that was never configured is closed here all the same.
-        let shared = std::sync::Arc::clone(&self.shared);
-        drop(self);
-        close_raw(&mut shared.lock(), id);
+        let _devices = lock_devices();
+        close_raw(&mut self.shared.lock(), id);
         // SAFETY: the device of that port, whose only port is closed.
         let result = Errno::check(unsafe { ffi::shim_detach(device) });
-        drop(shared);
+        // Under the lock: the next device with this number must find it without an owner.
+        drop(self);
         result.map(drop).map_err(|errno| DetachError::Failed { port: id, errno })
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::stats::text;
 use super::{ControlError, Port, PortId};
+use crate::eal::Eal;
 use crate::errno::Errno;
 use crate::ffi;
 use crate::offload::{RxOffloads, TxOffloads};
@@ -140,44 +141,49 @@ impl PortId {
     /// # Errors
     ///
     /// DPDK's reason, e.g. that there is no such port.
-    pub fn device_info(self) -> Result<DeviceInfo, Errno> {
-        let raw = raw_info(self)?;
-        Ok(DeviceInfo {
-            port: self,
-            device_name: text(&raw.device_name),
-            driver_name: text(&raw.driver_name),
-            bus_name: text(&raw.bus_name),
-            devargs: text(&raw.devargs),
-            firmware: firmware(self),
-            mac: MacAddr(raw.mac),
-            socket: u32::try_from(raw.socket_id).ok(),
-            if_index: (raw.if_index != 0).then_some(raw.if_index),
-            min_mtu: raw.min_mtu,
-            max_mtu: raw.max_mtu,
-            min_rx_bufsize: raw.min_rx_bufsize,
-            max_rx_pktlen: raw.max_rx_pktlen,
-            max_rx_queues: raw.max_rx_queues,
-            max_tx_queues: raw.max_tx_queues,
-            rx_queues: raw.rx_queues,
-            tx_queues: raw.tx_queues,
-            rxd: limits(raw.rxd),
-            txd: limits(raw.txd),
-            max_segs_per_packet: raw.max_segs_per_packet,
-            max_segs_per_mtu: raw.max_segs_per_mtu,
-            max_mac_addrs: raw.max_mac_addrs,
-            max_hash_mac_addrs: raw.max_hash_mac_addrs,
-            max_vfs: raw.max_vfs,
-            max_vmdq_pools: raw.max_vmdq_pools,
-            reta_size: raw.reta_size,
-            hash_key_size: raw.hash_key_size,
-            rss_types: raw.rss_types,
-            speed_capa: raw.speed_capa,
-            dev_capa: raw.dev_capa,
-            dev_flags: raw.dev_flags,
-            rx_offloads: RxOffloads::from_bits(raw.rx_offloads),
-            tx_offloads: TxOffloads::from_bits(raw.tx_offloads),
-        })
+    pub fn device_info(self, _eal: &Eal) -> Result<DeviceInfo, Errno> {
+        device_info(self)
     }
+}
+
+/// Call with the EAL up.
+pub(super) fn device_info(port: PortId) -> Result<DeviceInfo, Errno> {
+    let raw = raw_info(port)?;
+    Ok(DeviceInfo {
+        port,
+        device_name: text(&raw.device_name),
+        driver_name: text(&raw.driver_name),
+        bus_name: text(&raw.bus_name),
+        devargs: text(&raw.devargs),
+        firmware: firmware(port),
+        mac: MacAddr(raw.mac),
+        socket: u32::try_from(raw.socket_id).ok(),
+        if_index: (raw.if_index != 0).then_some(raw.if_index),
+        min_mtu: raw.min_mtu,
+        max_mtu: raw.max_mtu,
+        min_rx_bufsize: raw.min_rx_bufsize,
+        max_rx_pktlen: raw.max_rx_pktlen,
+        max_rx_queues: raw.max_rx_queues,
+        max_tx_queues: raw.max_tx_queues,
+        rx_queues: raw.rx_queues,
+        tx_queues: raw.tx_queues,
+        rxd: limits(raw.rxd),
+        txd: limits(raw.txd),
+        max_segs_per_packet: raw.max_segs_per_packet,
+        max_segs_per_mtu: raw.max_segs_per_mtu,
+        max_mac_addrs: raw.max_mac_addrs,
+        max_hash_mac_addrs: raw.max_hash_mac_addrs,
+        max_vfs: raw.max_vfs,
+        max_vmdq_pools: raw.max_vmdq_pools,
+        reta_size: raw.reta_size,
+        hash_key_size: raw.hash_key_size,
+        rss_types: raw.rss_types,
+        speed_capa: raw.speed_capa,
+        dev_capa: raw.dev_capa,
+        dev_flags: raw.dev_flags,
+        rx_offloads: RxOffloads::from_bits(raw.rx_offloads),
+        tx_offloads: TxOffloads::from_bits(raw.tx_offloads),
+    })
 }
 
 impl Port {
@@ -188,7 +194,7 @@ impl Port {
     /// [`ControlError`] when the driver cannot tell.
     pub fn device_info(&self) -> Result<DeviceInfo, ControlError> {
         let _lock = self.shared.lock();
-        self.id().device_info().map_err(|errno| self.error("reading device information", errno))
+        device_info(self.id()).map_err(|errno| self.error("reading device information", errno))
     }
 
     /// The port's own Ethernet address.
@@ -245,14 +251,16 @@ impl Port {
         self.check("reading promiscuous mode", result).map(|()| result == 1)
     }
 
-    /// Receives frames to any address, or no longer.
+    /// Receives frames to any address, or no longer; also after the next start.
     ///
     /// # Errors
     ///
     /// [`ControlError`] when the driver cannot.
     pub fn set_promiscuous(&self, on: bool) -> Result<(), ControlError> {
-        let _lock = self.shared.lock();
-        self.check("setting promiscuous mode", set_promiscuous(self.id(), on))
+        let mut state = self.shared.lock();
+        self.check("setting promiscuous mode", set_promiscuous(self.id(), on))?;
+        state.promiscuous = on;
+        Ok(())
     }
 
     /// True when frames to any multicast address are received.

@@ -40,6 +40,13 @@ const PORTS_MAX: usize = ffi::SHIM_MAX_ETHPORTS as usize;
 /// Ports that have an owner in this process.
 static OPEN: [AtomicBool; PORTS_MAX] = [const { AtomicBool::new(false) }; PORTS_MAX];
 
+/// Devices come, go and are looked up one at a time: DPDK's lists of them have no lock of their own.
+static DEVICES: Mutex<()> = Mutex::new(());
+
+fn lock_devices() -> MutexGuard<'static, ()> {
+    DEVICES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// DPDK's number of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortId(pub u16);
@@ -221,7 +228,9 @@ impl Drop for Shared {
     fn drop(&mut self) {
         let id = self.id;
         let mut state = self.lock();
-        // A port that was only looked at stays as it was.
+        // Until the end: the number of a closed port goes to the next device, which must find it
+        // without an owner. A port that was only looked at stays as it was.
+        let _devices = state.configured.then(lock_devices);
         if state.configured {
             close_raw(&mut state, id);
         }
@@ -248,11 +257,34 @@ fn stop_raw(state: &mut State, id: PortId) -> Result<(), Errno> {
 fn close_raw(state: &mut State, id: PortId) {
     let _ = stop_raw(state, id);
     // SAFETY: stopped, and nobody polls.
-    let _ = unsafe { ffi::rte_eth_dev_close(id.0) };
+    let closed = unsafe { ffi::rte_eth_dev_close(id.0) } == 0;
     state.configured = false;
     state.gates.clear();
-    // The device has given its mbufs back.
-    state.pools.clear();
+    if closed {
+        // The device has given its mbufs back.
+        state.pools.clear();
+    } else {
+        // It may still write into them: they are kept until the end of the process.
+        std::mem::forget(std::mem::take(&mut state.pools));
+    }
+}
+
+/// Starts the device, in the receive mode that is wanted.
+fn start_raw(state: &State, id: PortId) -> Result<(), Errno> {
+    // SAFETY: configured with all its queues, by the caller's word.
+    Errno::check(unsafe { ffi::rte_eth_dev_start(id.0) })?;
+    if !state.promiscuous {
+        return Ok(());
+    }
+    match Errno::check(info::set_promiscuous(id, true)) {
+        // A device without a filter has nothing to turn off.
+        Ok(_) | Err(Errno::ENOTSUP) => Ok(()),
+        Err(errno) => {
+            // SAFETY: started, and no gate is open yet.
+            unsafe { ffi::rte_eth_dev_stop(id.0) };
+            Err(errno)
+        }
+    }
 }
 
 /// The one owner of a port; all control calls are here. Its packets go through the queues that
@@ -270,6 +302,7 @@ impl Port {
     ///
     /// See [`OpenError`].
     pub fn open<'a>(eal: &Eal, name: impl Into<PortName<'a>>) -> Result<Self, OpenError> {
+        let _devices = lock_devices();
         let id = match name.into() {
             PortName::Id(id) if ports(eal).contains(&id) => id,
             PortName::Id(id) => {
@@ -326,9 +359,7 @@ impl Port {
         // Also those of an earlier set-up stay until the device has let go of them.
         state.pools.extend_from_slice(pools);
         state.configured = true;
-        log::capture_start();
-        let result = set_up(port, config, pools);
-        let messages = log::capture_end();
+        let (result, messages) = log::capture(|| set_up(port, config, pools));
         let granted = result.map_err(|failure| failure.with(port, messages))?;
         state.pools = pools.to_vec();
         state.promiscuous = config.promiscuous;
@@ -339,7 +370,9 @@ impl Port {
         };
         let shared = &self.shared;
         let rx = (0..config.rx_queues).map(|i| RxQueue::new(shared, &hand_out(), i)).collect();
-        let tx = (0..config.tx_queues).map(|i| TxQueue::new(shared, &hand_out(), i)).collect();
+        let chains = granted.tx_offloads.contains(TxOffloads::MULTI_SEGS);
+        let tx =
+            (0..config.tx_queues).map(|i| TxQueue::new(shared, &hand_out(), i, chains)).collect();
         Ok(Queues { rx, tx, granted })
     }
 
@@ -357,22 +390,7 @@ impl Port {
         if state.gates.is_empty() {
             return Err(StartError::NotConfigured(port));
         }
-        log::capture_start();
-        // SAFETY: configured with all its queues.
-        let mut result = Errno::check(unsafe { ffi::rte_eth_dev_start(port.0) });
-        if result.is_ok() && state.promiscuous {
-            result = match Errno::check(info::set_promiscuous(port, true)) {
-                // Devices without a filter have nothing to turn off.
-                Err(Errno::ENOTSUP) => Ok(0),
-                Err(errno) => {
-                    // SAFETY: started, and no gate is open yet.
-                    unsafe { ffi::rte_eth_dev_stop(port.0) };
-                    Err(errno)
-                }
-                ok => ok,
-            };
-        }
-        let messages = log::capture_end();
+        let (result, messages) = log::capture(|| start_raw(&state, port));
         result.map_err(|errno| StartError::Failed { port, errno, messages })?;
         state.started = true;
         for gate in &state.gates {
@@ -403,7 +421,10 @@ impl Port {
         if count != 0 {
             return Err(CloseError::QueuesInUse { port: self, count });
         }
+        let _devices = lock_devices();
         close_raw(&mut self.shared.lock(), self.id());
+        // Under the lock, as in `Shared::drop`.
+        drop(self);
         Ok(())
     }
 
@@ -435,7 +456,7 @@ fn in_use(gates: &[Arc<Gate>]) -> usize {
 fn device_names(eal: &Eal) -> Vec<String> {
     ports(eal)
         .into_iter()
-        .filter_map(|id| id.device_info().ok())
+        .filter_map(|id| id.device_info(eal).ok())
         .map(|info| info.device_name)
         .collect()
 }

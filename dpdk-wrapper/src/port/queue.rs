@@ -79,7 +79,11 @@ pub struct RxQueue(Queue);
 
 /// A transmit queue. Handed out once, neither `Clone` nor `Copy`; keeps its port open.
 #[derive(Debug)]
-pub struct TxQueue(Queue);
+pub struct TxQueue {
+    queue: Queue,
+    /// The device sends chains of mbufs.
+    chains: bool,
+}
 
 /// A packet whose offload request the driver refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -141,22 +145,30 @@ impl RxQueue {
 }
 
 impl TxQueue {
-    pub(super) fn new(port: &Arc<Shared>, gate: &Arc<Gate>, index: u16) -> Self {
-        TxQueue(Queue::new(port, gate, index))
+    pub(super) fn new(port: &Arc<Shared>, gate: &Arc<Gate>, index: u16, chains: bool) -> Self {
+        TxQueue { queue: Queue::new(port, gate, index), chains }
     }
 
     /// Sends packets from the front of `burst`; returns how many the device took.
     ///
     /// Those are gone. The others stay in `burst`, in order, moved to its front: whether to retry,
     /// keep or drop them is the caller's policy. While the port is stopped this takes nothing.
+    ///
+    /// A queue without [`TxOffloads::MULTI_SEGS`](crate::TxOffloads::MULTI_SEGS) takes nothing
+    /// from the first chained mbuf on: such drivers read past the first segment. Linearize before.
     #[inline]
     pub fn tx_burst<const N: usize>(&mut self, burst: &mut Burst<N>) -> usize {
-        let Queue { gate, port_id, index, .. } = &self.0;
-        if burst.is_empty() {
+        let Queue { gate, port_id, index, .. } = &self.queue;
+        let acceptable = if self.chains {
+            burst.len()
+        } else {
+            burst.iter().position(|mbuf| !mbuf.is_contiguous()).unwrap_or(burst.len())
+        };
+        if acceptable == 0 {
             return 0;
         }
         #[expect(clippy::cast_possible_truncation, reason = "a burst has at most 65535")]
-        let count = burst.len() as u16;
+        let count = acceptable as u16;
         let from = burst.as_mut_ptr();
         let sent = gate.pass(|| {
             // SAFETY: the port is started (the gate is open) and this is the queue's only user;
@@ -176,7 +188,7 @@ impl TxQueue {
     ///
     /// [`PrepareError`] names the first packet that is not acceptable.
     pub fn tx_prepare<const N: usize>(&mut self, burst: &mut Burst<N>) -> Result<(), PrepareError> {
-        let Queue { gate, port_id, index, .. } = &self.0;
+        let Queue { gate, port_id, index, .. } = &self.queue;
         #[expect(clippy::cast_possible_truncation, reason = "a burst has at most 65535")]
         let count = burst.len() as u16;
         let mbufs = burst.as_mut_ptr();
@@ -193,12 +205,57 @@ impl TxQueue {
     /// The port's number.
     #[must_use]
     pub fn port(&self) -> super::PortId {
-        self.0.port.id
+        self.queue.port.id
     }
 
     /// The queue's number on its port.
     #[must_use]
     pub fn index(&self) -> u16 {
-        self.0.index
+        self.queue.index
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_shut_gate_lets_nobody_in() {
+        let gate = Gate::default();
+        assert_eq!(gate.pass(|| 1), None, "shut from the start");
+        gate.open();
+        assert_eq!(gate.pass(|| 1), Some(1));
+        gate.shut();
+        assert_eq!(gate.pass(|| 1), None);
+    }
+
+    #[test]
+    fn shutting_waits_for_the_burst_under_way() {
+        let gate = Arc::new(Gate::default());
+        gate.open();
+        let shut = Arc::new(AtomicBool::new(false));
+        let (inside, is_inside) = mpsc::channel();
+        let poller = {
+            let (gate, shut) = (Arc::clone(&gate), Arc::clone(&shut));
+            std::thread::spawn(move || {
+                gate.pass(|| {
+                    inside.send(()).unwrap();
+                    // Until the other thread tries, and long enough for it to get it wrong.
+                    while gate.open.load(Ordering::SeqCst) {
+                        std::thread::yield_now();
+                    }
+                    for _ in 0..1000 {
+                        std::thread::yield_now();
+                    }
+                    shut.load(Ordering::SeqCst)
+                })
+            })
+        };
+        is_inside.recv().unwrap();
+        gate.shut();
+        shut.store(true, Ordering::SeqCst);
+        assert_eq!(poller.join().unwrap(), Some(false), "shut returned during a burst");
     }
 }

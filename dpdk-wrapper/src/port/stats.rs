@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 
 use super::{ControlError, Port};
+use crate::errno::Errno;
 use crate::ffi;
 
 /// The counters that every driver has, since the port was started or they were reset.
@@ -94,8 +95,7 @@ impl Port {
                 return Ok(values.iter().filter_map(|raw| named(raw, &names)).collect());
             }
         }
-        // It kept changing, which the caller will see by the next attempt.
-        self.check("reading extended statistics", -crate::Errno::EBUSY.code()).map(|()| Vec::new())
+        Err(self.error("reading extended statistics", Errno::EAGAIN))
     }
 
     /// Sets all counters of the driver to zero.

@@ -1,4 +1,4 @@
-"""The lab carries frames unchanged between its hosts, and leaves nothing behind, whatever happens."""
+"""The lab carries frames unchanged between its hosts, and leaves nothing behind."""
 
 import os
 import signal
@@ -52,16 +52,18 @@ class DirectPath(unittest.TestCase):
                 self.lab.run("hosta", "ping", "-c", "1", "-W", "5", interface.address)
 
     def test_frames_pass_bit_for_bit(self) -> None:
-        # Unicast of an unknown protocol, of every length; the last one is a full MTU.
+        # Unicast of an unknown protocol, of several lengths up to the MTU, and IP that is none.
         header = bytes.fromhex("020000000002" "020000000001" "88b5")
         sent = [header + os.urandom(length) for length in (46, 47, 100, 777, 1499, 1500)]
+        sent += [header[:12] + bytes.fromhex(ethertype) + os.urandom(100)
+                 for ethertype in ("0800", "86dd", "0806")]
         with self.lab.capture("hostb") as capture, \
                 self.lab.open_socket("hosta", socket.AF_PACKET, socket.SOCK_RAW) as out:
             out.bind((topology.HOST_DEVICE, 0))
             for frame in sent:
                 out.send(frame)
             capture.wait_for(len(sent), FRAME_SECONDS_MAX)
-        received = [frame for frame in capture.frames if frame[12:14] == header[12:14]]
+        received = [frame for frame in capture.frames if frame[:12] == header[:12]]
         self.assertEqual(received, sent)
 
     def test_tcp_frames_are_no_longer_than_the_mtu_and_their_checksums_are_finished(self) -> None:
@@ -101,6 +103,24 @@ class DirectPath(unittest.TestCase):
             passed = self.lab.counters("hosta") - before
         self.assertGreaterEqual(passed.tx_ip_bytes, 100 * 1000)
         self.assertLess(passed.tx_ip_bytes, 101 * 1000)
+
+    def test_congestion_control_holds_for_either_end_in_both_families(self) -> None:
+        client_site, far = self.lab.site("a"), self.lab.site("b")
+        for node in (client_site.host, far.host):
+            self.lab.congestion_control(node, "bbr")
+            self.lab.congestion_control(node, "reno")  # once more, over an earlier choice
+        for family, address in ((socket.AF_INET, far.address_ipv4),
+                                (socket.AF_INET6, far.address_ipv6)):
+            with self.lab.open_socket("hostb", family, socket.SOCK_STREAM) as listener, \
+                    self.lab.open_socket("hosta", family, socket.SOCK_STREAM) as client:
+                listener.bind((address, 0))
+                listener.listen()
+                client.connect(listener.getsockname()[:2])
+                server, _ = listener.accept()
+                with server:
+                    for end in (client, server):
+                        name = end.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+                        self.assertEqual(name.rstrip(b"\0"), b"reno")
 
     def test_unknown_node_is_refused(self) -> None:
         with self.assertRaisesRegex(LabError, "no 'routera'"):
@@ -206,6 +226,35 @@ class Programs(unittest.TestCase):
         program.wait_ready()
         ProcessId(program.pid, program.id.start_time - 1).stop()
         self.assertTrue(program.running)
+
+
+class Appliances(unittest.TestCase):
+    """How tpo is started, with a stand-in that says what it was given."""
+
+    STAND_IN = """#!/bin/sh
+test "$1" = --config || exit 2
+cat "$2"; ls /sys/class/net
+echo ready
+exec sleep 1000
+"""
+
+    def test_each_starts_in_its_namespace_with_its_configuration_and_is_stopped(self) -> None:
+        programs = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        (programs / "tpo").write_text(self.STAND_IN, encoding="ascii")
+        (programs / "tpo").chmod(0o755)
+        with Lab(LabOptions(wan="bridge", programs=programs)) as lab:
+            for side in topology.SIDES:
+                program = lab.programs[f"tpo{side}"]
+                words = program.output().split()
+                self.assertIn(f'"site-{side}"', words)
+                self.assertLessEqual({"lan0", "wan0"}, set(words))
+            killed = lab.programs["tpoa"]
+            killed.kill()
+            again = lab.start_tpo("a")
+            self.assertNotEqual(again.pid, killed.pid)
+        self.assertEqual(lab.leftovers(), [])
+        for program in (again, lab.programs["tpob"]):
+            self.assertEqual(program.exit_code, -signal.SIGTERM)
 
 
 class Configuration(unittest.TestCase):

@@ -1,0 +1,119 @@
+//! What a reload changes, and whether that can be done without a restart.
+//!
+//! In: the running configuration and a new one. Out: the list of changes to apply, or every
+//! change that needs a restart. Devices, addresses, cores and memory are laid out at start and
+//! stay as they are; rules, peers and soft limits are swapped as one snapshot.
+
+use std::fmt;
+
+use super::{Config, Peer};
+
+/// A change that a running appliance takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The look-up table differs: new flows follow the new one.
+    Rules,
+    /// The networks behind this appliance differ.
+    LanNetworks,
+    /// A peer's rate, fallback, networks or timers differ.
+    Peer {
+        /// Its name, the same in both.
+        name: String,
+    },
+    /// A limit in time differs (flush, backlog, timeouts).
+    Limits,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Change::Rules => f.write_str("rules"),
+            Change::LanNetworks => f.write_str("lan.networks"),
+            Change::Peer { name } => write!(f, "peer {name}"),
+            Change::Limits => f.write_str("limits"),
+        }
+    }
+}
+
+/// The new configuration cannot be applied to a running appliance.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a reload cannot change {}: put the old value back, or stop tpo and start it again",
+    .keys.join(", ")
+)]
+pub struct NeedsRestart {
+    /// The keys that differ, by their paths in the file; never empty.
+    pub keys: Vec<String>,
+}
+
+impl Config {
+    /// What a reload from `old` to `new` changes; empty if nothing.
+    ///
+    /// # Errors
+    /// All keys that differ and are fixed while the appliance runs.
+    pub fn reload_diff(old: &Config, new: &Config) -> Result<Vec<Change>, NeedsRestart> {
+        let keys = fixed_keys(old, new);
+        if !keys.is_empty() {
+            return Err(NeedsRestart { keys });
+        }
+        let mut changes = Vec::new();
+        if old.rules != new.rules {
+            changes.push(Change::Rules);
+        }
+        if old.lan.networks != new.lan.networks {
+            changes.push(Change::LanNetworks);
+        }
+        for (before, after) in old.peers.iter().zip(&new.peers) {
+            if before != after {
+                changes.push(Change::Peer { name: after.name.clone() });
+            }
+        }
+        if old.limits != new.limits {
+            changes.push(Change::Limits);
+        }
+        Ok(changes)
+    }
+}
+
+/// The keys that differ among those that are fixed while the appliance runs.
+fn fixed_keys(old: &Config, new: &Config) -> Vec<String> {
+    let mut keys = Vec::new();
+    let mut fixed = |key: &str, same: bool| {
+        if !same {
+            keys.push(key.to_owned());
+        }
+    };
+    fixed("name", old.name == new.name);
+    fixed("mode", old.mode == new.mode);
+    fixed("control_socket", old.control_socket == new.control_socket);
+    for (side, old, new) in
+        [("lan", &old.lan.port, &new.lan.port), ("wan", &old.wan.port, &new.wan.port)]
+    {
+        fixed(&format!("{side}.device"), old.device == new.device);
+        fixed(&format!("{side}.addresses"), old.addresses == new.addresses);
+        fixed(&format!("{side}.gateways"), old.gateways == new.gateways);
+        fixed(&format!("{side}.mtu"), old.mtu == new.mtu);
+    }
+    fixed("wan.port", old.wan.udp_port == new.wan.udp_port);
+    // Peers keep their places: flows, buffers and sessions name them by index.
+    let names = |peers: &[Peer]| peers.iter().map(|peer| peer.name.clone()).collect::<Vec<_>>();
+    fixed("the list of peers", names(&old.peers) == names(&new.peers));
+    for (old, new) in old.peers.iter().zip(&new.peers).filter(|(old, new)| old.name == new.name) {
+        fixed(&format!("peer {}: endpoint", new.name), old.endpoint == new.endpoint);
+        fixed(&format!("peer {}: encryption", new.name), old.encryption == new.encryption);
+    }
+    let (old_limits, new_limits) = (&old.limits, &new.limits);
+    fixed("limits.flows", old_limits.flows == new_limits.flows);
+    fixed("limits.connections", old_limits.connections == new_limits.connections);
+    fixed("limits.half_open", old_limits.half_open == new_limits.half_open);
+    fixed("limits.neighbours", old_limits.neighbours == new_limits.neighbours);
+    fixed("limits.frames", old_limits.frames == new_limits.frames);
+    fixed("limits.buffer_memory", old_limits.buffer_memory == new_limits.buffer_memory);
+    fixed("limits.buffer_size_max", old_limits.buffer_size_max == new_limits.buffer_size_max);
+    fixed("limits.segment_size_max", old_limits.segment_size_max == new_limits.segment_size_max);
+    let stages = old.cores.stages().into_iter().zip(new.cores.stages());
+    for ((stage, old), (_, new)) in stages {
+        fixed(&format!("cores.{stage}"), old == new);
+    }
+    keys
+}

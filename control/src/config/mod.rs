@@ -1,0 +1,411 @@
+//! The configuration of one appliance: a TOML file, read whole or refused whole.
+//!
+//! In: the text of the file and what the machine has. Out: a [`Config`] that passed every check,
+//! or every error with its line and what to do about it. Never: a half-valid configuration, a
+//! device or socket touched.
+
+mod check;
+mod device;
+mod diff;
+mod digest;
+mod error;
+mod network;
+mod read;
+mod reader;
+mod render;
+mod units;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use device::Device;
+pub use diff::{Change, NeedsRestart};
+pub use error::{ConfigError, ConfigErrors};
+pub use network::{InterfaceAddress, Prefix, check_host};
+pub use units::{Rate, Size, format_duration, parse_duration};
+
+use crate::machine::Machine;
+
+/// A configuration that passed every check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Shown at the prompt and in logs; names the default control socket.
+    pub name: String,
+    /// How the appliance stands in the network.
+    pub mode: Mode,
+    /// Where `tpoctl` reaches this appliance.
+    pub control_socket: PathBuf,
+    /// The side of the hosts behind this appliance.
+    pub lan: Lan,
+    /// The side of the long link.
+    pub wan: Wan,
+    /// The far appliances, in the order of the file. At most [`PEERS_MAX`].
+    pub peers: Vec<Peer>,
+    /// The look-up table: the first rule that matches decides. At most [`RULES_MAX`].
+    pub rules: Vec<Rule>,
+    /// What is reserved at start, and how long things may take.
+    pub limits: Limits,
+    /// Which core runs which stage.
+    pub cores: Cores,
+}
+
+/// Most peers one appliance has.
+pub const PEERS_MAX: usize = 256;
+/// Most rules one appliance has.
+pub const RULES_MAX: usize = 4096;
+/// Most entries of one list within the file (networks, prefixes, ports, ...).
+pub const LIST_ENTRIES_MAX: usize = 1024;
+
+/// The words of the file for the variants of an enum.
+macro_rules! named {
+    ($name:ident { $($word:literal => $variant:ident),+ }) => {
+        impl $name {
+            /// Every variant and its word in the file.
+            pub const NAMES: &'static [(&'static str, $name)] = &[$(($word, $name::$variant)),+];
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(match self {
+                    $($name::$variant => $word),+
+                })
+            }
+        }
+    };
+}
+
+/// How the appliance stands in the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Two ports, a bump in the wire; what no rule takes is bridged untouched.
+    Inline,
+}
+
+named!(Mode { "inline" => Inline });
+
+/// One port of the appliance and its own place on that side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// What DPDK opens.
+    pub device: Device,
+    /// The appliance's own addresses.
+    pub addresses: Vec<InterfaceAddress>,
+    /// Next hops for what is not on-link, at most one per family.
+    pub gateways: Vec<IpAddr>,
+    /// Longest IP packet, in bytes.
+    pub mtu: u16,
+}
+
+/// The side of the hosts behind this appliance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lan {
+    /// Device and addresses.
+    pub port: Port,
+    /// Networks behind this appliance: peers may open flows to these and no others.
+    pub networks: Vec<Prefix>,
+}
+
+/// The side of the long link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wan {
+    /// Device and addresses; the first address of each family is the source of our UDP.
+    pub port: Port,
+    /// Our UDP port.
+    pub udp_port: u16,
+}
+
+/// A far appliance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Unique name.
+    pub name: String,
+    /// Where its data mover listens.
+    pub endpoint: SocketAddr,
+    /// Networks behind it: it may open flows from these and no others.
+    pub networks: Vec<Prefix>,
+    /// What we may send to it: IP bytes, everything included.
+    pub rate: Rate,
+    /// How datagrams to and from it are protected.
+    pub encryption: Encryption,
+    /// What new flows get while it is down or we are overloaded.
+    pub fallback: Fallback,
+    /// Silence after which it is lost and its flows are reset.
+    pub dead_after: Duration,
+    /// Time without anything to send after which a keepalive goes out.
+    pub keepalive: Duration,
+}
+
+/// How datagrams between two appliances are protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encryption {
+    /// Not at all: trusted networks only.
+    None,
+}
+
+named!(Encryption { "none" => None });
+
+/// What new flows get when they cannot be optimized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// They pass untouched.
+    Pass,
+    /// They are refused.
+    Refuse,
+}
+
+named!(Fallback { "pass" => Pass, "refuse" => Refuse });
+
+/// One rule of the look-up table. Every list that is empty matches anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Unique name, if it has one.
+    pub name: Option<String>,
+    /// IP protocol.
+    pub protocol: Protocol,
+    /// Networks the packet's source address is in.
+    pub source: Vec<Prefix>,
+    /// Networks the packet's destination address is in.
+    pub destination: Vec<Prefix>,
+    /// Source ports.
+    pub source_ports: Vec<PortRange>,
+    /// Destination ports.
+    pub destination_ports: Vec<PortRange>,
+    /// DSCP values, 0 to 63.
+    pub dscp: Vec<u8>,
+    /// Outermost VLAN ids, 0 (untagged) to 4094.
+    pub vlan: Vec<u16>,
+    /// What happens to a flow that matches.
+    pub action: Action,
+    /// Index into [`Config::peers`]; `None`: the peer that has the destination in its networks.
+    pub peer: Option<usize>,
+    /// 0 (served first) to 3.
+    pub class: u8,
+    /// How buffers with this flow's data are compressed.
+    pub compression: Compression,
+}
+
+/// Which IP protocols a rule matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Every one.
+    Any,
+    /// The one with this number.
+    Number(u8),
+}
+
+impl Protocol {
+    /// Internet Control Message Protocol.
+    pub const ICMP: Protocol = Protocol::Number(1);
+    /// Transmission Control Protocol.
+    pub const TCP: Protocol = Protocol::Number(6);
+    /// User Datagram Protocol.
+    pub const UDP: Protocol = Protocol::Number(17);
+    /// ICMP for IPv6.
+    pub const ICMPV6: Protocol = Protocol::Number(58);
+
+    /// The protocols that the configuration and the commands know by name.
+    pub const NAMED: [(&'static str, Protocol); 5] = [
+        ("any", Protocol::Any),
+        ("tcp", Protocol::TCP),
+        ("udp", Protocol::UDP),
+        ("icmp", Protocol::ICMP),
+        ("icmpv6", Protocol::ICMPV6),
+    ];
+
+    /// The protocol called `name`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMED.iter().find(|(known, _)| *known == name).map(|(_, protocol)| *protocol)
+    }
+}
+
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (Self::NAMED.iter().find(|(_, known)| known == self), self) {
+            (Some((name, _)), _) => f.pad(name),
+            (None, Protocol::Number(number)) => f.pad(&number.to_string()),
+            (None, Protocol::Any) => f.pad("any"),
+        }
+    }
+}
+
+/// Ports from `first` to `last`, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    /// Lowest port.
+    pub first: u16,
+    /// Highest port, not below `first`.
+    pub last: u16,
+}
+
+impl std::fmt::Display for PortRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.first == self.last {
+            write!(f, "{}", self.first)
+        } else {
+            write!(f, "{}-{}", self.first, self.last)
+        }
+    }
+}
+
+/// What happens to a flow that a rule matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// TCP is split, the rest goes in packet mode.
+    Optimize,
+    /// Packet mode for anything.
+    Tunnel,
+    /// Through the bridge, untouched.
+    Pass,
+    /// Discarded and counted.
+    Drop,
+}
+
+named!(Action { "optimize" => Optimize, "tunnel" => Tunnel, "pass" => Pass, "drop" => Drop });
+
+impl Action {
+    /// Whether flows go to a peer.
+    #[must_use]
+    pub const fn needs_peer(self) -> bool {
+        matches!(self, Action::Optimize | Action::Tunnel)
+    }
+}
+
+/// How buffers are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// LZ4, stored raw when that does not shrink it.
+    Lz4,
+    /// Not at all.
+    None,
+}
+
+named!(Compression { "lz4" => Lz4, "none" => None });
+
+/// What is reserved at start, and how long things may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Entries of the flow table.
+    pub flows: u32,
+    /// Split TCP connections.
+    pub connections: u32,
+    /// Of these, not yet accepted by the far host.
+    pub half_open: u32,
+    /// Entries of the table of neighbours.
+    pub neighbours: u32,
+    /// Frames in the pool of all ports.
+    pub frames: u32,
+    /// Memory of all buffers: sending, reassembly, delivered and not yet acknowledged.
+    pub buffer_memory: Size,
+    /// One buffer.
+    pub buffer_size_max: Size,
+    /// How long a buffer that is not full may wait.
+    pub flush_deadline: Duration,
+    /// Bytes of buffers in one datagram, at most.
+    pub segment_size_max: u16,
+    /// Accepted and not yet sent, in time at the peer's rate.
+    pub backlog: Duration,
+    /// How long a host's FIN waits for the far host's acknowledgement.
+    pub fin_timeout: Duration,
+    /// How long an ordered stop drains.
+    pub stop_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            flows: 16_384,
+            connections: 4_096,
+            half_open: 1_024,
+            neighbours: 4_096,
+            frames: 16_384,
+            buffer_memory: Size(256 << 20),
+            buffer_size_max: Size(64 << 10),
+            flush_deadline: Duration::from_micros(500),
+            segment_size_max: 1_400,
+            backlog: Duration::from_millis(5),
+            fin_timeout: Duration::from_secs(30),
+            stop_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Which core runs which stage, by the operating system's core numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cores {
+    /// Ports, interceptor and bridge.
+    pub port: usize,
+    /// TCP and packet mode.
+    pub edge: usize,
+    /// Packet driver, towards the WAN.
+    pub aggregate: usize,
+    /// Compression.
+    pub compress: usize,
+    /// Data mover.
+    pub transmit: usize,
+    /// Decompression and packet driver, from the WAN.
+    pub decompress: usize,
+}
+
+impl Cores {
+    /// Everything on one core.
+    #[must_use]
+    pub const fn all_on(core: usize) -> Self {
+        Cores {
+            port: core,
+            edge: core,
+            aggregate: core,
+            compress: core,
+            transmit: core,
+            decompress: core,
+        }
+    }
+
+    /// The stages by their names in the file, with their cores.
+    #[must_use]
+    pub const fn stages(&self) -> [(&'static str, usize); 6] {
+        [
+            ("port", self.port),
+            ("edge", self.edge),
+            ("aggregate", self.aggregate),
+            ("compress", self.compress),
+            ("transmit", self.transmit),
+            ("decompress", self.decompress),
+        ]
+    }
+}
+
+impl Config {
+    /// Reads and checks the file at `path` for `machine`.
+    ///
+    /// # Errors
+    /// All of them, not only the first, each with its line; or that the file cannot be read.
+    pub fn load(path: &Path, machine: &Machine) -> Result<Self, ConfigErrors> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigErrors::unreadable(path, &error))?;
+        Self::parse(path, &text, machine)
+    }
+
+    /// Reads and checks `text`, which errors say is at `path`, for `machine`.
+    ///
+    /// # Errors
+    /// All of them, not only the first, each with its line.
+    pub fn parse(path: &Path, text: &str, machine: &Machine) -> Result<Self, ConfigErrors> {
+        let mut report = error::Report::new(path, text);
+        let config = read::read(text, machine, &mut report);
+        if let Some(config) = &config {
+            check::check(config, machine, &mut report);
+        }
+        report.finish(config)
+    }
+
+    /// Index of the peer called `name`.
+    #[must_use]
+    pub fn peer_named(&self, name: &str) -> Option<usize> {
+        self.peers.iter().position(|peer| peer.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,338 @@
+//! The file's tables into a [`Config`], value by value.
+//!
+//! In: the text. Out: a configuration whose values each are of their type and range; what they
+//! say together is judged by `check`. After an error the configuration holds stand-ins and is
+//! only good for finding further errors.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::de::{DeTable, DeValue};
+
+use super::error::Report;
+use super::reader::{Section, Value};
+use super::{
+    Action, Compression, Config, Cores, Encryption, Fallback, Lan, Limits, Mode, PEERS_MAX, Peer,
+    Port, PortRange, Protocol, RULES_MAX, Rate, Rule, Size, Wan,
+};
+use crate::machine::Machine;
+
+const UDP_PORT_DEFAULT: u16 = 4980;
+const MTU_DEFAULT: u16 = 1500;
+/// Smallest MTU of a link (RFC 791) and the longest that NICs commonly take.
+const MTU_RANGE: (u16, u16) = (576, 9600);
+/// What a datagram has around the bytes of buffers: IPv6 and UDP headers, and our own at most.
+pub(crate) const DATAGRAM_OVERHEAD: u16 = 40 + 8 + 52;
+const RATE_MIN: Rate = Rate(64_000);
+const RATE_MAX: Rate = Rate(400_000_000_000);
+const CLASS_DEFAULT: u8 = 1;
+const CLASS_MAX: u8 = 3;
+const NAME_LENGTH_MAX: usize = 32;
+/// Highest ids a packet can carry.
+const DSCP_MAX: u8 = 63;
+const VLAN_MAX: u16 = 4094;
+
+const _: () = assert!(CLASS_MAX as usize + 1 == dataplane::packet_driver::CLASS_COUNT);
+
+/// Reads the whole file. `None` only if it is not TOML.
+pub(crate) fn read(text: &str, machine: &Machine, report: &mut Report<'_>) -> Option<Config> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let offset = error.span().map_or(0, |span| span.start);
+        let message = error.message();
+        // The parser's own words for `mode = inline` and `rate = 200mbit`.
+        let unquoted = message.contains("invalid float") || message.contains("must be quoted");
+        let message =
+            if unquoted { "text, and a number with its unit, needs quotes" } else { message };
+        report.syntax_error(offset, format!("not valid TOML: {}", message.replace('\n', "; ")));
+    }
+    let config = root(&mut Section::root(&table, report), machine);
+    config.filter(|_| errors.is_empty())
+}
+
+fn root(section: &mut Section<'_, '_, '_>, machine: &Machine) -> Option<Config> {
+    let name = section.required::<Name>("name", "site-a");
+    let mode = section.required("mode", "inline");
+    let control_socket = section.optional::<PathBuf>("control_socket");
+    let lan = section.section("lan", |lan| {
+        let port = port(lan, "net_af_xdp0,iface=lan0", "10.77.1.1/16")?;
+        Some(Lan { port, networks: lan.required_list("networks", "10.77.1.0/24") })
+    });
+    let wan = section.section("wan", |wan| {
+        let port = port(wan, "net_af_xdp1,iface=wan0", "10.77.1.2/16")?;
+        Some(Wan { port, udp_port: wan.within("port", UDP_PORT_DEFAULT, 1..=u16::MAX) })
+    });
+    let peers = section.sections("peer", PEERS_MAX, peer);
+    let peers: Vec<Peer> = peers.into_iter().flatten().collect();
+    let rules = section.sections("rule", RULES_MAX, |section| rule(section, &peers));
+    let mtu = wan.as_ref().and_then(Option::as_ref).map_or(MTU_DEFAULT, |wan| wan.port.mtu);
+    let limits = section.optional_section("limits", |section| limits(section, mtu));
+    let default_core = machine.cores.first().copied().unwrap_or(0);
+    let cores = section.optional_section("cores", |section| cores(section, default_core));
+    section.report_unknown();
+    let Name(name) = name?;
+    Some(Config {
+        control_socket: control_socket
+            .unwrap_or_else(|| PathBuf::from(format!("/run/tpo/{name}.sock"))),
+        name,
+        mode: mode?,
+        lan: lan??,
+        wan: wan??,
+        rules: rules.into_iter().flatten().collect(),
+        peers,
+        limits: limits.unwrap_or_else(|| limits_for(mtu)),
+        cores: cores.unwrap_or(Cores::all_on(default_core)),
+    })
+}
+
+fn port(
+    section: &mut Section<'_, '_, '_>,
+    device: &'static str,
+    address: &'static str,
+) -> Option<Port> {
+    let device = section.required("device", device);
+    let addresses = section.required_list("addresses", address);
+    let gateways = section.list::<IpAddr>("gateways");
+    let mtu = section.within("mtu", MTU_DEFAULT, MTU_RANGE.0..=MTU_RANGE.1);
+    Some(Port { device: device?, addresses, gateways, mtu })
+}
+
+fn peer(section: &mut Section<'_, '_, '_>) -> Option<Peer> {
+    let name = section.required::<Name>("name", "site-b");
+    let endpoint = section.required::<SocketAddr>("endpoint", "10.77.2.2:4980");
+    let networks = section.required_list("networks", "10.77.2.0/24");
+    let rate = section.required::<Rate>("rate", "200mbit");
+    let rate_path = section.path("rate");
+    if let Some(rate) = rate.filter(|rate| !(RATE_MIN..=RATE_MAX).contains(rate)) {
+        section.report.error_at(
+            &rate_path,
+            format!("{rate} is out of range; write {RATE_MIN} to {RATE_MAX}"),
+        );
+    }
+    let encryption = section.required_because(
+        "encryption",
+        "none",
+        " (the only value yet, and it must be said: datagrams travel in the clear)",
+    );
+    let fallback = section.or("fallback", Fallback::Pass);
+    let seconds = Duration::from_secs;
+    let dead_after = section.within("dead_after", seconds(10), seconds(1)..=seconds(3600));
+    let keepalive =
+        section.within("keepalive", seconds(1), Duration::from_millis(100)..=seconds(600));
+    Some(Peer {
+        name: name?.0,
+        endpoint: endpoint?,
+        networks,
+        rate: rate?,
+        encryption: encryption?,
+        fallback,
+        dead_after,
+        keepalive,
+    })
+}
+
+fn rule(section: &mut Section<'_, '_, '_>, peers: &[Peer]) -> Option<Rule> {
+    let name = section.optional::<Name>("name").map(|Name(name)| name);
+    let protocol = section.or("protocol", Protocol::Any);
+    let source = section.list("source");
+    let destination = section.list("destination");
+    let source_ports = section.list("source_ports");
+    let destination_ports = section.list("destination_ports");
+    let dscp = section.list::<Limited<u8, { DSCP_MAX as u16 }>>("dscp");
+    let vlan = section.list::<Limited<u16, VLAN_MAX>>("vlan");
+    let action = section.required::<Action>("action", "optimize");
+    let peer_name = section.optional::<Name>("peer");
+    let peer = peer_name.as_ref().and_then(|Name(wanted)| {
+        let index = peers.iter().position(|peer| peer.name == *wanted);
+        if index.is_none() {
+            let path = section.path("peer");
+            let mut known: Vec<&str> = peers.iter().map(|peer| peer.name.as_str()).collect();
+            known.dedup();
+            let advice = if known.is_empty() {
+                "add a [[peer]] of that name".to_owned()
+            } else {
+                format!("the file has {}", known.join(", "))
+            };
+            section.report.error_at(&path, format!("no peer is called \"{wanted}\"; {advice}"));
+        }
+        index
+    });
+    Some(Rule {
+        name,
+        protocol,
+        source,
+        destination,
+        source_ports,
+        destination_ports,
+        dscp: dscp.into_iter().map(|Limited(value)| value).collect(),
+        vlan: vlan.into_iter().map(|Limited(value)| value).collect(),
+        action: action?,
+        peer,
+        class: section.within("class", CLASS_DEFAULT, 0..=CLASS_MAX),
+        compression: section.or("compression", Compression::Lz4),
+    })
+}
+
+/// The default limits on a link of this MTU.
+fn limits_for(wan_mtu: u16) -> Limits {
+    let default = Limits::default();
+    let fits = wan_mtu.saturating_sub(DATAGRAM_OVERHEAD);
+    Limits { segment_size_max: default.segment_size_max.min(fits), ..default }
+}
+
+fn limits(section: &mut Section<'_, '_, '_>, wan_mtu: u16) -> Limits {
+    let default = limits_for(wan_mtu);
+    let (micros, millis, seconds) =
+        (Duration::from_micros, Duration::from_millis, Duration::from_secs);
+    Limits {
+        flows: section.within("flows", default.flows, 64..=1 << 24),
+        connections: section.within("connections", default.connections, 16..=1 << 20),
+        half_open: section.within("half_open", default.half_open, 16..=1 << 20),
+        neighbours: section.within("neighbours", default.neighbours, 16..=1 << 20),
+        frames: section.within("frames", default.frames, 1024..=1 << 24),
+        buffer_memory: section.within(
+            "buffer_memory",
+            default.buffer_memory,
+            Size(4 << 20)..=Size(1 << 40),
+        ),
+        buffer_size_max: section.within(
+            "buffer_size_max",
+            default.buffer_size_max,
+            Size(4 << 10)..=Size(64 << 10),
+        ),
+        flush_deadline: section.within(
+            "flush_deadline",
+            default.flush_deadline,
+            micros(10)..=millis(10),
+        ),
+        segment_size_max: section.within("segment_size_max", default.segment_size_max, 256..=9_000),
+        backlog: section.within("backlog", default.backlog, millis(1)..=seconds(1)),
+        fin_timeout: section.within("fin_timeout", default.fin_timeout, seconds(1)..=seconds(600)),
+        stop_timeout: section.within(
+            "stop_timeout",
+            default.stop_timeout,
+            Duration::ZERO..=seconds(300),
+        ),
+    }
+}
+
+/// A stage that is not named runs where `port` runs.
+fn cores(section: &mut Section<'_, '_, '_>, default: usize) -> Cores {
+    let port = section.or("port", default);
+    Cores {
+        port,
+        edge: section.or("edge", port),
+        aggregate: section.or("aggregate", port),
+        compress: section.or("compress", port),
+        transmit: section.or("transmit", port),
+        decompress: section.or("decompress", port),
+    }
+}
+
+/// A name of an appliance, a peer or a rule.
+struct Name(String);
+
+impl Value for Name {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        let name = String::read(value)?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name.chars().all(plain)
+            && name.len() <= NAME_LENGTH_MAX
+        {
+            return Ok(Name(name));
+        }
+        Err(format!(
+            "\"{}\" is not a name; write 1 to {NAME_LENGTH_MAX} letters, digits, '-', '_' or '.', \
+             the first a letter or digit",
+            name.escape_debug()
+        ))
+    }
+}
+
+/// A number that a field of a packet can hold.
+struct Limited<T, const MAX: u16>(T);
+
+impl<T: Value + Copy + Into<u16>, const MAX: u16> Value for Limited<T, MAX> {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        let number = T::read(value)?;
+        let wide: u16 = number.into();
+        if wide <= MAX {
+            Ok(Limited(number))
+        } else {
+            Err(format!("{wide} is out of range; write 0 to {MAX}"))
+        }
+    }
+}
+
+impl Value for Protocol {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        if value.is_integer() {
+            return u8::read(value).map(Protocol::Number);
+        }
+        let name = String::read(value)?;
+        Protocol::named(&name).ok_or_else(|| {
+            let known: Vec<&str> = Protocol::NAMED.iter().map(|(name, _)| *name).collect();
+            format!("\"{name}\" is not a protocol; write a number or one of {}", known.join(", "))
+        })
+    }
+}
+
+impl Value for PortRange {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        if value.is_integer() {
+            let port = u16::read(value)?;
+            return Ok(PortRange { first: port, last: port });
+        }
+        let text = String::read(value)?;
+        let (first, last) = text.split_once('-').unwrap_or((&text, &text));
+        let port = |digits: &str| {
+            let digits = digits.trim();
+            digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+        };
+        match (port(first), port(last)) {
+            (Some(first), Some(last)) if first <= last => Ok(PortRange { first, last }),
+            (Some(first), Some(last)) => {
+                Err(format!("\"{text}\" runs backwards; write \"{last}-{first}\""))
+            }
+            _ => {
+                Err(format!("\"{text}\" is not a port; write one, or a range as in \"8000-8100\""))
+            }
+        }
+    }
+}
+
+/// Enums that the file writes as words.
+macro_rules! words {
+    ($($type:ident, $what:literal);+) => {
+        $(
+            impl Value for $type {
+                fn read(value: &DeValue<'_>) -> Result<Self, String> {
+                    let word = String::read(value)?;
+                    word_of($type::NAMES, $what, &word)
+                }
+            }
+        )+
+    };
+}
+
+words!(
+    Mode, "a mode";
+    Encryption, "a kind of encryption";
+    Fallback, "a fallback";
+    Action, "an action";
+    Compression, "a compression"
+);
+
+fn word_of<T: Copy>(names: &[(&str, T)], what: &str, word: &str) -> Result<T, String> {
+    if let Some((_, value)) = names.iter().find(|(name, _)| *name == word) {
+        return Ok(*value);
+    }
+    let quoted: Vec<String> = names.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+    let choice = match &quoted[..] {
+        [only] => format!("the only one yet is {only}"),
+        several => format!("write {}", several.join(" or ")),
+    };
+    Err(format!("\"{}\" is not {what}; {choice}", word.escape_debug()))
+}

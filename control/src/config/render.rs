@@ -1,0 +1,123 @@
+//! A configuration as a file again: normalised, with every default written out.
+//!
+//! In: a checked configuration. Out: TOML that reads back as the same configuration.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::{Config, Limits, Peer, Port, Protocol, Rule, format_duration};
+
+impl Display for Config {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        pair(f, "name", quoted(&self.name))?;
+        pair(f, "mode", quoted(self.mode))?;
+        pair(f, "control_socket", quoted(self.control_socket.display()))?;
+        writeln!(f, "\n[lan]")?;
+        port(f, &self.lan.port)?;
+        list(f, "networks", &self.lan.networks)?;
+        writeln!(f, "\n[wan]")?;
+        port(f, &self.wan.port)?;
+        pair(f, "port", self.wan.udp_port)?;
+        for entry in &self.peers {
+            peer(f, entry)?;
+        }
+        for entry in &self.rules {
+            rule(f, entry, &self.peers)?;
+        }
+        writeln!(f, "\n[limits]")?;
+        limits(f, &self.limits)?;
+        writeln!(f, "\n[cores]")?;
+        for (stage, core) in self.cores.stages() {
+            pair(f, stage, core)?;
+        }
+        Ok(())
+    }
+}
+
+fn port(f: &mut Formatter<'_>, port: &Port) -> fmt::Result {
+    pair(f, "device", quoted(&port.device))?;
+    list(f, "addresses", &port.addresses)?;
+    if !port.gateways.is_empty() {
+        list(f, "gateways", &port.gateways)?;
+    }
+    pair(f, "mtu", port.mtu)
+}
+
+fn peer(f: &mut Formatter<'_>, peer: &Peer) -> fmt::Result {
+    writeln!(f, "\n[[peer]]")?;
+    pair(f, "name", quoted(&peer.name))?;
+    pair(f, "endpoint", quoted(peer.endpoint))?;
+    list(f, "networks", &peer.networks)?;
+    pair(f, "rate", quoted(peer.rate))?;
+    pair(f, "encryption", quoted(peer.encryption))?;
+    pair(f, "fallback", quoted(peer.fallback))?;
+    pair(f, "dead_after", quoted(format_duration(peer.dead_after)))?;
+    pair(f, "keepalive", quoted(format_duration(peer.keepalive)))
+}
+
+fn rule(f: &mut Formatter<'_>, rule: &Rule, peers: &[Peer]) -> fmt::Result {
+    writeln!(f, "\n[[rule]]")?;
+    if let Some(name) = &rule.name {
+        pair(f, "name", quoted(name))?;
+    }
+    match rule.protocol {
+        Protocol::Number(number) if Protocol::named(&rule.protocol.to_string()).is_none() => {
+            pair(f, "protocol", number)?;
+        }
+        named => pair(f, "protocol", quoted(named))?,
+    }
+    for (key, prefixes) in [("source", &rule.source), ("destination", &rule.destination)] {
+        if !prefixes.is_empty() {
+            list(f, key, prefixes)?;
+        }
+    }
+    let ports =
+        [("source_ports", &rule.source_ports), ("destination_ports", &rule.destination_ports)];
+    for (key, ports) in ports {
+        if !ports.is_empty() {
+            list(f, key, ports)?;
+        }
+    }
+    if !rule.dscp.is_empty() {
+        pair(f, "dscp", format_args!("{:?}", rule.dscp))?;
+    }
+    if !rule.vlan.is_empty() {
+        pair(f, "vlan", format_args!("{:?}", rule.vlan))?;
+    }
+    pair(f, "action", quoted(rule.action))?;
+    if let Some(peer) = rule.peer.and_then(|index| peers.get(index)) {
+        pair(f, "peer", quoted(&peer.name))?;
+    }
+    if rule.action.needs_peer() {
+        pair(f, "class", rule.class)?;
+        pair(f, "compression", quoted(rule.compression))?;
+    }
+    Ok(())
+}
+
+fn limits(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {
+    pair(f, "flows", limits.flows)?;
+    pair(f, "connections", limits.connections)?;
+    pair(f, "half_open", limits.half_open)?;
+    pair(f, "neighbours", limits.neighbours)?;
+    pair(f, "frames", limits.frames)?;
+    pair(f, "buffer_memory", quoted(limits.buffer_memory))?;
+    pair(f, "buffer_size_max", quoted(limits.buffer_size_max))?;
+    pair(f, "flush_deadline", quoted(format_duration(limits.flush_deadline)))?;
+    pair(f, "segment_size_max", limits.segment_size_max)?;
+    pair(f, "backlog", quoted(format_duration(limits.backlog)))?;
+    pair(f, "fin_timeout", quoted(format_duration(limits.fin_timeout)))?;
+    pair(f, "stop_timeout", quoted(format_duration(limits.stop_timeout)))
+}
+
+fn pair(f: &mut Formatter<'_>, key: &str, value: impl Display) -> fmt::Result {
+    writeln!(f, "{key} = {value}")
+}
+
+fn list<T: Display>(f: &mut Formatter<'_>, key: &str, values: &[T]) -> fmt::Result {
+    let values: Vec<String> = values.iter().map(quoted).collect();
+    pair(f, key, format_args!("[{}]", values.join(", ")))
+}
+
+fn quoted(value: impl Display) -> String {
+    toml::Value::String(value.to_string()).to_string()
+}

@@ -1,0 +1,146 @@
+//! The devices as the dataplane sees them: DPDK's mbufs as frames, a pair of ports as its two
+//! sides.
+//!
+//! In: bursts of receive queues. Out: bursts to transmit queues. Never: a copy, a decision.
+
+use std::collections::VecDeque;
+
+use dataplane::frame::{ChecksumStatus, Frame, FrameSource, Side};
+use dataplane::pipeline::port::PortIo;
+use dpdk_wrapper::mbuf::ChecksumStatus as Device;
+use dpdk_wrapper::{Burst, Mbuf, Mempool, RxQueue, TxQueue};
+
+/// Frames per call of a driver.
+const BURST: usize = 64;
+
+/// An mbuf as a frame.
+#[derive(Debug)]
+pub struct MbufFrame(Mbuf);
+
+impl Frame for MbufFrame {
+    fn head(&self) -> &[u8] {
+        self.0.data()
+    }
+
+    fn head_mut(&mut self) -> &mut [u8] {
+        self.0.data_mut()
+    }
+
+    fn tail_count(&self) -> usize {
+        self.0.segment_count() - 1
+    }
+
+    fn tail(&self, index: usize) -> &[u8] {
+        self.0.segment(index + 1)
+    }
+
+    fn frame_len(&self) -> usize {
+        self.0.pkt_len()
+    }
+
+    fn append(&mut self, len: usize) -> Option<&mut [u8]> {
+        if !self.0.is_contiguous() {
+            return None;
+        }
+        self.0.append(len).ok()
+    }
+
+    fn prepend(&mut self, len: usize) -> Option<&mut [u8]> {
+        self.0.prepend(len).ok()
+    }
+
+    fn trim_front(&mut self, len: usize) {
+        let len = len.min(self.0.data_len());
+        // Within the first segment, so it cannot fail.
+        let _ = self.0.adj(len);
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.0.truncate(len);
+    }
+
+    fn checksum_status(&self) -> ChecksumStatus {
+        let checksums = self.0.rx_checksums();
+        match (checksums.ip, checksums.l4) {
+            (Device::Bad, _) | (_, Device::Bad) => ChecksumStatus::Bad,
+            (Device::Good, Device::Good) => ChecksumStatus::Good,
+            _ => ChecksumStatus::Unknown,
+        }
+    }
+
+    fn segment_size(&self) -> u16 {
+        self.0.segment_size()
+    }
+}
+
+/// A pool of mbufs as a source of frames.
+#[derive(Clone, Debug)]
+pub struct MbufSource(Mempool);
+
+impl MbufSource {
+    /// Frames from this pool.
+    #[must_use]
+    pub fn new(pool: Mempool) -> Self {
+        MbufSource(pool)
+    }
+}
+
+impl FrameSource for MbufSource {
+    type Frame = MbufFrame;
+
+    fn alloc(&mut self) -> Option<MbufFrame> {
+        self.0.alloc().map(MbufFrame)
+    }
+}
+
+/// The queue pair of one side.
+#[derive(Debug)]
+pub struct QueuePair {
+    /// Receives.
+    pub rx: RxQueue,
+    /// Transmits.
+    pub tx: TxQueue,
+}
+
+/// Both ports.
+#[derive(Debug)]
+pub struct PortPair {
+    sides: [QueuePair; 2],
+    received: Burst<BURST>,
+    sending: Burst<BURST>,
+}
+
+impl PortPair {
+    /// The ports of the LAN and the WAN side.
+    #[must_use]
+    pub fn new(lan: QueuePair, wan: QueuePair) -> Self {
+        PortPair { sides: [lan, wan], received: Burst::new(), sending: Burst::new() }
+    }
+}
+
+impl PortIo for PortPair {
+    type Frame = MbufFrame;
+
+    fn receive(&mut self, side: Side, most: usize, into: &mut Vec<MbufFrame>) {
+        // Vectorised drivers receive whole groups only, so a small remainder is left for later.
+        if most < BURST.min(32) {
+            return;
+        }
+        self.sides[side.index()].rx.rx_burst(&mut self.received);
+        into.extend(self.received.drain().map(MbufFrame));
+    }
+
+    fn transmit(&mut self, side: Side, frames: &mut VecDeque<MbufFrame>) {
+        while let Some(MbufFrame(mbuf)) = frames.pop_front() {
+            if let Err(mbuf) = self.sending.push(mbuf) {
+                frames.push_front(MbufFrame(mbuf));
+                break;
+            }
+        }
+        self.sides[side.index()].tx.tx_burst(&mut self.sending);
+        // What the device did not take goes back to the front, in order.
+        while let Some(mbuf) = self.sending.pop() {
+            frames.push_front(MbufFrame(mbuf));
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What a session is made from, and the sizes of its tables that follow.
+
+use super::wire::{HEADER_LEN, HELLO_PAYLOAD_MAX, Hello, Limits, OVERHEAD_LEN};
+use crate::packet_driver::PeerIndex;
+use crate::time::{MILLISECOND_NS, SECOND_NS};
+
+/// Physical numbers below the highest received that a receiver keeps track of: over a second of
+/// full datagrams at 10 Gb/s.
+pub(super) const NUMBERS_MAX: u32 = 1 << 20;
+
+/// Bytes of buffers in one datagram, at least: a HELLO and an acknowledgement must fit too.
+pub const SEGMENT_SIZE_MIN: u16 = 512;
+/// Bytes of buffers in one datagram, at most.
+pub const SEGMENT_SIZE_LIMIT: u16 = 9_000;
+
+const _: () = assert!(
+    HEADER_LEN + Hello::BASE_LEN + HELLO_PAYLOAD_MAX <= SEGMENT_SIZE_MIN as usize + OVERHEAD_LEN
+);
+
+/// One peer, as configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerConfig {
+    /// Our index of the peer.
+    pub peer: PeerIndex,
+    /// Rate in bits per second that we may send at; counts IP bytes, everything sent included.
+    pub rate_bps: u64,
+    /// Bytes of buffers in one datagram, at most.
+    pub segment_size_max: u16,
+    /// IP and UDP headers of one datagram, in bytes: 28 over IPv4, 48 over IPv6.
+    pub ip_overhead_bytes: u16,
+    /// The longest round trip, in nanoseconds, over which the full rate must be kept.
+    pub rtt_ns_max: u64,
+    /// Silence in nanoseconds after which the peer is lost.
+    pub dead_after_ns: u64,
+    /// Nanoseconds without sending after which an answer is asked for.
+    pub keepalive_ns: u64,
+    /// Length of one buffer in bytes; below 2^24.
+    pub buffer_len_max: u32,
+    /// Buffers not known to be complete, per direction.
+    pub buffers_max: u32,
+    /// Bytes of incomplete buffers, by their full lengths, that we hold for the peer.
+    pub reassembly_bytes_max: u32,
+    /// Bytes accepted and not yet sent, beyond which only control is accepted.
+    pub queued_bytes_max: usize,
+    /// Digest of what both ends must agree on.
+    pub digest: u64,
+}
+
+impl PeerConfig {
+    /// A peer at this rate, all else as by default.
+    #[must_use]
+    pub fn new(peer: PeerIndex, rate_bps: u64) -> Self {
+        PeerConfig {
+            peer,
+            rate_bps,
+            segment_size_max: 1_400,
+            ip_overhead_bytes: 28,
+            rtt_ns_max: SECOND_NS,
+            dead_after_ns: 10 * SECOND_NS,
+            keepalive_ns: SECOND_NS,
+            buffer_len_max: 64 * 1024,
+            buffers_max: 16_384,
+            reassembly_bytes_max: 64 * 1024 * 1024,
+            queued_bytes_max: 256 * 1024,
+            digest: 0,
+        }
+    }
+
+    /// The same with every value within what the code can work with.
+    pub(super) fn clamped(mut self) -> Self {
+        self.rate_bps = self.rate_bps.clamp(1_000, 1 << 40);
+        self.segment_size_max = self.segment_size_max.clamp(SEGMENT_SIZE_MIN, SEGMENT_SIZE_LIMIT);
+        self.ip_overhead_bytes = self.ip_overhead_bytes.min(256);
+        self.rtt_ns_max = self.rtt_ns_max.clamp(MILLISECOND_NS, 10 * SECOND_NS);
+        self.dead_after_ns = self.dead_after_ns.max(MILLISECOND_NS);
+        self.keepalive_ns = self.keepalive_ns.max(MILLISECOND_NS);
+        self.buffer_len_max = self.buffer_len_max.clamp(1, 0xff_ffff);
+        self.buffers_max = self.buffers_max.clamp(64, 1 << 20).next_power_of_two();
+        self.reassembly_bytes_max = self.reassembly_bytes_max.max(self.buffer_len_max);
+        self
+    }
+
+    /// UDP payload of a full-size datagram in bytes.
+    pub(super) fn datagram_len_max(&self) -> usize {
+        usize::from(self.segment_size_max) + OVERHEAD_LEN
+    }
+
+    /// Transmissions to remember: what the rate sends in the longest round trip and half of
+    /// another, which is how long a loss takes to be noticed.
+    pub(super) fn sent_slots(&self) -> usize {
+        let ip_bytes = self.datagram_len_max() as u64 + u64::from(self.ip_overhead_bytes);
+        let bytes =
+            u128::from(self.rate_bps / 8) * u128::from(self.rtt_ns_max) / u128::from(SECOND_NS);
+        let datagrams = u64::try_from(bytes).unwrap_or(u64::MAX) / ip_bytes;
+        let slots = (datagrams + datagrams / 2).clamp(1_024, u64::from(NUMBERS_MAX) / 2);
+        usize::try_from(slots.next_power_of_two()).unwrap_or(1_024)
+    }
+
+    /// Buffers of several datagrams that can be incomplete at once.
+    pub(super) fn assemblies(&self) -> usize {
+        let by_bytes = usize::try_from(self.reassembly_bytes_max / 4_096).unwrap_or(usize::MAX);
+        let most = usize::try_from(self.buffers_max).unwrap_or(usize::MAX);
+        by_bytes.clamp(64, 8_192).min(most)
+    }
+
+    /// Our limits, as told to the peer.
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            buffer_len_max: self.buffer_len_max,
+            buffers_max: self.buffers_max,
+            reassembly_bytes_max: self.reassembly_bytes_max,
+            numbers_max: NUMBERS_MAX,
+        }
+    }
+}

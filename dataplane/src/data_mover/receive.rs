@@ -1,0 +1,212 @@
+//! Reading a datagram: everything is checked before anything changes.
+
+use super::MoverCounter;
+use super::handshake::{Handshake, PeerHello};
+use super::reassembly::Taken;
+use super::session::{Down, Session, Sink};
+use super::wire::{
+    Acknowledgement, CloseReason, DataView, DatagramHeader, DatagramKind, Floor, Hello,
+    KEY_EPOCH_CLEAR, Malformed, SubfieldKind, Subfields,
+};
+use crate::time::Time;
+
+/// Physical numbers that may be skipped at once: more than can be lost before a peer is dead.
+const SKIP_MAX: u64 = 1 << 32;
+
+/// The subfields of a datagram of a session.
+struct Content<'a> {
+    data: DataView<'a>,
+    acknowledgement: Option<Acknowledgement<'a>>,
+    floor: Option<Floor<'a>>,
+    keepalive: bool,
+    close: Option<CloseReason>,
+}
+
+impl<'a> Content<'a> {
+    fn parse(field: &'a [u8], bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut subfields = Subfields::new(field);
+        let first = subfields.next().ok_or(Malformed::Order)??;
+        if first.kind != SubfieldKind::Data {
+            return Err(Malformed::Order);
+        }
+        let mut content = Content {
+            data: DataView::parse(first.body, bytes)?,
+            acknowledgement: None,
+            floor: None,
+            keepalive: false,
+            close: None,
+        };
+        for subfield in subfields {
+            let subfield = subfield?;
+            let body = subfield.body;
+            let doubled = match subfield.kind {
+                SubfieldKind::Acknowledgement => {
+                    content.acknowledgement.replace(Acknowledgement::parse(body)?).is_some()
+                }
+                SubfieldKind::Floor => content.floor.replace(Floor::parse(body)?).is_some(),
+                SubfieldKind::Keepalive => std::mem::replace(&mut content.keepalive, true),
+                SubfieldKind::Close => content.close.replace(CloseReason::parse(body)?).is_some(),
+                SubfieldKind::Data | SubfieldKind::Hello => true,
+            };
+            if doubled {
+                return Err(Malformed::Order);
+            }
+        }
+        Ok(content)
+    }
+
+    /// Whether the sender wants to know that it arrived.
+    fn is_answered(&self) -> bool {
+        !self.data.is_empty() || self.keepalive || self.floor.is_some()
+    }
+}
+
+impl Session {
+    /// A datagram arrived from the peer's address. It is counted under one name, whatever it is.
+    pub fn receive(&mut self, now: Time, datagram: &[u8], events: &mut impl Sink) {
+        self.counters.increment(MoverCounter::DatagramsIn);
+        let ip_bytes = datagram.len() + usize::from(self.config.ip_overhead_bytes);
+        self.counters.add(MoverCounter::BytesIn, ip_bytes as u64);
+        let outcome = match DatagramHeader::parse(datagram) {
+            Ok((header, _, _)) if header.key_epoch != KEY_EPOCH_CLEAR => MoverCounter::DropEpoch,
+            Ok((header, field, bytes)) => match header.kind {
+                DatagramKind::Hello => self.receive_hello(now, field, bytes, events),
+                DatagramKind::Session => self.receive_session(now, &header, (field, bytes), events),
+            },
+            Err(Malformed::Version) => MoverCounter::DropVersion,
+            Err(_) => MoverCounter::DropMalformed,
+        };
+        self.counters.increment(outcome);
+    }
+
+    fn receive_hello(
+        &mut self,
+        now: Time,
+        field: &[u8],
+        bytes: &[u8],
+        events: &mut impl Sink,
+    ) -> MoverCounter {
+        if self.closing.is_some() {
+            return MoverCounter::DropSession;
+        }
+        let hello = match Subfields::new(field).next() {
+            Some(Ok(subfield)) if subfield.kind == SubfieldKind::Hello && bytes.is_empty() => {
+                Hello::parse(subfield.body)
+            }
+            _ => Err(Malformed::Order),
+        };
+        let Ok(hello) = hello else { return MoverCounter::DropMalformed };
+        if let Err(mismatch) = self.us.check(&hello) {
+            if self.established.is_none() {
+                self.mismatch = Some(mismatch);
+            }
+            return MoverCounter::DropMismatch;
+        }
+        if let Some(established) = &mut self.established {
+            let heard = PeerHello::of(&hello);
+            if heard.session == established.peer.session
+                && heard.incarnation == established.peer.incarnation
+            {
+                established.reply = hello.reply_wanted.then_some(hello.stamp);
+                return MoverCounter::DatagramsTaken;
+            }
+            let known = (established.peer.incarnation, established.peer.attempt);
+            if (heard.incarnation, heard.attempt) <= known {
+                return MoverCounter::DropStaleHello;
+            }
+        }
+        if self.handshake.is_none() {
+            let own = self.next_own();
+            self.handshake = Some(Handshake::candidate(own, now));
+        }
+        let us = self.us;
+        let proof = self.handshake.as_mut().and_then(|h| h.receive(now, &hello, &us));
+        match proof {
+            None => return MoverCounter::DropStaleHello,
+            Some(true) => self.establish(now, events),
+            Some(false) => self.mismatch = None,
+        }
+        MoverCounter::DatagramsTaken
+    }
+
+    fn receive_session(
+        &mut self,
+        now: Time,
+        header: &DatagramHeader,
+        (field, bytes): (&[u8], &[u8]),
+        events: &mut impl Sink,
+    ) -> MoverCounter {
+        let Ok(content) = Content::parse(field, bytes) else { return MoverCounter::DropMalformed };
+        if self.closing.is_some() {
+            return MoverCounter::DropSession;
+        }
+        let announced = self
+            .handshake
+            .as_ref()
+            .is_some_and(|h| h.own.session == header.session && h.peer.is_some());
+        if announced {
+            // It uses the id from our HELLO: the peer has read it.
+            self.establish(now, events);
+        }
+        let Some(established) = &mut self.established else { return MoverCounter::DropSession };
+        if established.own.session != header.session {
+            return MoverCounter::DropSession;
+        }
+        let physical = content.data.physical;
+        if physical > self.receiver.received.highest().saturating_add(SKIP_MAX) {
+            return MoverCounter::DropMalformed;
+        }
+        if !self.receiver.received.is_new(physical) {
+            return MoverCounter::DropDuplicate;
+        }
+        established.heard_at = now;
+        if let Some(reason) = content.close {
+            self.end(now, Down::Closed(reason), events);
+            return MoverCounter::DatagramsTaken;
+        }
+        if let Some(ack) = &content.acknowledgement {
+            if !self.sender.acknowledge(now, ack) {
+                self.counters.increment(MoverCounter::AcksInvalid);
+            }
+        }
+        let outcome = self.receive_pieces(&content, events);
+        if outcome == MoverCounter::DatagramsTaken {
+            let ip_bytes = field.len() + bytes.len() + usize::from(self.config.ip_overhead_bytes);
+            let answered = content.is_answered();
+            self.receiver.received.insert(now, physical, ip_bytes, answered);
+            if let Some(floor) = &content.floor {
+                self.receive_floor(floor);
+            }
+        }
+        outcome
+    }
+
+    /// What was refused is not recorded as received, and so will be sent again.
+    fn receive_pieces(&mut self, content: &Content<'_>, events: &mut impl Sink) -> MoverCounter {
+        let mut outcome = MoverCounter::DatagramsTaken;
+        for (piece, bytes) in content.data.pieces() {
+            match self.receiver.reassembly.take(&piece, bytes) {
+                Taken::Stored => {}
+                Taken::Complete(buffer) => {
+                    self.counters.increment(MoverCounter::BuffersDelivered);
+                    self.counters.add(MoverCounter::BuffersDeliveredBytes, buffer.len() as u64);
+                    self.receiver.delivered(buffer.len());
+                    events.delivered(buffer, piece.kind);
+                }
+                Taken::Duplicate => self.counters.increment(MoverCounter::PiecesDuplicate),
+                Taken::Refused => outcome = MoverCounter::DropRefused,
+                Taken::Contradiction => return MoverCounter::DropMalformed,
+            }
+        }
+        outcome
+    }
+
+    fn receive_floor(&mut self, floor: &Floor<'_>) {
+        self.receiver.received.asked_from(floor.physical);
+        let mut given_up = self.receiver.reassembly.give_up_below(floor.logical);
+        for number in floor.abandoned.iter() {
+            given_up += u64::from(self.receiver.reassembly.give_up(number));
+        }
+        self.counters.add(MoverCounter::BuffersGivenUp, given_up);
+    }
+}

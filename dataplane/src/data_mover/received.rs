@@ -1,0 +1,374 @@
+//! Which physical numbers have arrived, and when and what to tell the sender about them.
+//!
+//! In: numbers as they arrive, the time. Out: whether a number is new, bitmaps. Never: a datagram.
+//!
+//! Acknowledgements are partial, frequent and redundant: each covers what is new since several
+//! acknowledgements before it, so every number is reported several times, and lost ones cost
+//! nothing.
+
+use super::config::NUMBERS_MAX;
+use super::recovery::ACK_DELAY_NS_MAX;
+use crate::time::{MILLISECOND_NS, Time};
+
+/// Datagrams after which an acknowledgement is due at once.
+const ACK_EVERY: u32 = 32;
+/// Acknowledgements that report each number.
+const REPORTS: usize = 8;
+/// Bytes of bitmap in one acknowledgement, at most.
+pub(super) const BITMAP_LEN_MAX: usize = 256;
+/// One byte of acknowledgement is earned by this many bytes of data.
+const ACK_SHARE: u64 = 128;
+/// What an acknowledgement costs, in bytes: about its size, headers included.
+const ACK_COST: u64 = 140;
+/// Acknowledgements that can be earned in advance.
+const ACKS_EARNED_MAX: u64 = 8;
+/// Shortest delay of an acknowledgement in nanoseconds.
+const ACK_DELAY_NS_MIN: u64 = MILLISECOND_NS;
+/// Silence in nanoseconds after which the first datagram is acknowledged without delay.
+const QUIET_NS: u64 = 100 * MILLISECOND_NS;
+
+const _: () = assert!(NUMBERS_MAX.is_power_of_two());
+const _: () = assert!(BITMAP_LEN_MAX * 8 < NUMBERS_MAX as usize);
+
+/// A sliding window of flags over the numbers up to the highest received.
+#[derive(Debug)]
+struct Window {
+    words: Box<[u64]>,
+    highest: u64,
+}
+
+impl Window {
+    fn new() -> Self {
+        let words = usize::try_from(NUMBERS_MAX / 64).unwrap_or(1);
+        Window { words: vec![0; words].into_boxed_slice(), highest: 0 }
+    }
+
+    fn reset(&mut self) {
+        self.words.fill(0);
+        self.highest = 0;
+    }
+
+    fn lowest(&self) -> u64 {
+        (self.highest + 1).saturating_sub(u64::from(NUMBERS_MAX)).max(1)
+    }
+
+    fn word(&self, number: u64) -> usize {
+        usize::try_from((number % u64::from(NUMBERS_MAX)) / 64).unwrap_or(0)
+    }
+
+    fn contains(&self, number: u64) -> bool {
+        number <= self.highest
+            && number >= self.lowest()
+            && self.words.get(self.word(number)).is_some_and(|w| w >> (number % 64) & 1 == 1)
+    }
+
+    /// Sets the flag; false when it was set, or the number is below the window.
+    fn insert(&mut self, number: u64) -> bool {
+        if number > self.highest {
+            self.advance(number);
+        } else if number < self.lowest() || self.contains(number) {
+            return false;
+        }
+        let word = self.word(number);
+        if let Some(word) = self.words.get_mut(word) {
+            *word |= 1 << (number % 64);
+        }
+        true
+    }
+
+    /// Makes `number` the highest; flags of the numbers skipped are cleared.
+    fn advance(&mut self, number: u64) {
+        if number - self.highest >= u64::from(NUMBERS_MAX) {
+            self.words.fill(0);
+        } else {
+            let mut at = self.highest + 1;
+            while at <= number {
+                let word = self.word(at);
+                let end = (at | 63).min(number);
+                let count = end - at + 1;
+                let mask = if count == 64 { u64::MAX } else { ((1 << count) - 1) << (at % 64) };
+                if let Some(word) = self.words.get_mut(word) {
+                    *word &= !mask;
+                }
+                at = end + 1;
+            }
+        }
+        self.highest = number;
+    }
+
+    /// Eight flags from `number` on.
+    fn byte(&self, number: u64) -> u8 {
+        (0..8).fold(0, |byte, bit| byte | u8::from(self.contains(number + bit)) << bit)
+    }
+}
+
+/// What arrived, and what of it has been told.
+#[derive(Debug)]
+pub(super) struct Received {
+    window: Window,
+    highest_at: Time,
+    /// Lowest number of which there is news since the latest acknowledgement.
+    news_from: u64,
+    /// The same for each of the latest acknowledgements.
+    told_from: [u64; REPORTS],
+    /// Everything up to here was covered by an acknowledgement.
+    told_to: u64,
+    /// Datagrams to be acknowledged since the latest acknowledgement, and when the first came.
+    waiting: u32,
+    waiting_since: Time,
+    acked_at: Time,
+    earned: u64,
+}
+
+impl Received {
+    pub(super) fn new() -> Self {
+        Received {
+            window: Window::new(),
+            highest_at: Time::ZERO,
+            news_from: 1,
+            told_from: [1; REPORTS],
+            told_to: 0,
+            waiting: 0,
+            waiting_since: Time::ZERO,
+            acked_at: Time::ZERO,
+            earned: 0,
+        }
+    }
+
+    /// Begins a session.
+    pub(super) fn reset(&mut self) {
+        self.window.reset();
+        self.news_from = 1;
+        self.told_from = [1; REPORTS];
+        self.told_to = 0;
+        self.waiting = 0;
+        self.acked_at = Time::ZERO;
+        self.earned = ACKS_EARNED_MAX * ACK_COST;
+    }
+
+    /// Whether this number has not arrived before, as far as can be told.
+    pub(super) fn is_new(&self, number: u64) -> bool {
+        number >= self.window.lowest() && !self.window.contains(number)
+    }
+
+    /// A number arrived, with all it carried; `answered` when the sender wants to know.
+    pub(super) fn insert(&mut self, now: Time, number: u64, ip_bytes: usize, answered: bool) {
+        let highest = self.window.highest;
+        if !self.window.insert(number) {
+            return;
+        }
+        if number > highest {
+            self.highest_at = now;
+        }
+        self.news_from = self.news_from.min(number);
+        self.earned = (self.earned + ip_bytes as u64 / ACK_SHARE).min(ACKS_EARNED_MAX * ACK_COST);
+        if answered {
+            if self.waiting == 0 {
+                self.waiting_since = now;
+            }
+            self.waiting = self.waiting.saturating_add(1);
+        }
+    }
+
+    /// The sender asks about all numbers from `number` on.
+    pub(super) fn asked_from(&mut self, number: u64) {
+        let covered = self.told_from.iter().copied().min().unwrap_or(0).min(self.news_from);
+        if number < covered {
+            self.news_from = number.max(self.window.lowest());
+        }
+    }
+
+    pub(super) fn highest(&self) -> u64 {
+        self.window.highest
+    }
+
+    /// Microseconds since the highest number arrived.
+    pub(super) fn delay_us(&self, now: Time) -> u32 {
+        u32::try_from(now.since_ns(self.highest_at) / 1_000).unwrap_or(u32::MAX)
+    }
+
+    /// When the next acknowledgement is due, for a round trip of `rtt_ns`; [`Time::NEVER`] when
+    /// there is nothing to acknowledge.
+    pub(super) fn due(&self, rtt_ns: u64) -> Time {
+        if self.waiting == 0 {
+            return Time::NEVER;
+        }
+        let quiet = self.waiting_since.since_ns(self.acked_at) >= QUIET_NS;
+        if self.earned < ACK_COST && !quiet {
+            return self.waiting_since + ACK_DELAY_NS_MAX;
+        }
+        if self.waiting >= ACK_EVERY {
+            return self.waiting_since;
+        }
+        let apart_ns = (rtt_ns / 16).clamp(ACK_DELAY_NS_MIN, ACK_DELAY_NS_MAX / 4);
+        (self.waiting_since + ACK_DELAY_NS_MIN).max(self.acked_at + apart_ns)
+    }
+
+    /// Fills `out` (at most [`BITMAP_LEN_MAX`] bytes of it are used) with the flags for the next
+    /// acknowledgement; the number of the first flag, and how many bytes are filled.
+    pub(super) fn report(&mut self, now: Time, out: &mut [u8]) -> (u64, usize) {
+        let highest = self.window.highest;
+        // What lies between the highest told and the highest received is news, received or not.
+        let news_from = self.news_from.min(self.told_to + 1).max(self.window.lowest());
+        let redundant = self.told_from.iter().copied().min().unwrap_or(news_from);
+        let bits_max = (out.len().min(BITMAP_LEN_MAX) * 8) as u64;
+        let mut base = redundant.clamp(self.window.lowest(), news_from);
+        if highest + 1 - base.min(highest + 1) > bits_max {
+            base = news_from;
+        }
+        let end = (base + bits_max).min(highest + 1);
+        let mut len = 0;
+        let mut at = base;
+        for byte in out.iter_mut().take(BITMAP_LEN_MAX) {
+            if at >= end {
+                break;
+            }
+            *byte = self.window.byte(at);
+            at += 8;
+            len += 1;
+        }
+        self.told(now, news_from, end, highest);
+        (base, len)
+    }
+
+    fn told(&mut self, now: Time, news_from: u64, end: u64, highest: u64) {
+        self.acked_at = now;
+        self.earned = self.earned.saturating_sub(ACK_COST);
+        if end <= highest {
+            // Too much for one: the rest follows at once, and is told once.
+            self.told_to = end - 1;
+            self.news_from = end;
+            self.told_from = [end; REPORTS];
+            self.waiting = ACK_EVERY;
+            self.earned = self.earned.max(ACK_COST);
+            return;
+        }
+        self.told_to = highest;
+        self.news_from = highest + 1;
+        self.told_from.rotate_right(1);
+        if let Some(first) = self.told_from.first_mut() {
+            *first = news_from;
+        }
+        self.waiting = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wire::Bitmap;
+    use super::*;
+
+    fn told(received: &mut Received, at_ms: u64) -> Vec<(u64, bool)> {
+        let mut out = [0; BITMAP_LEN_MAX];
+        let (base, len) = received.report(Time::from_ms(at_ms), &mut out);
+        let highest = received.highest();
+        Bitmap { base, bytes: &out[..len] }.iter().filter(|(n, _)| *n <= highest).collect()
+    }
+
+    fn insert(received: &mut Received, numbers: impl IntoIterator<Item = u64>) {
+        for number in numbers {
+            received.insert(Time::ZERO, number, 1_464, true);
+        }
+    }
+
+    #[test]
+    fn each_number_is_reported_several_times() {
+        let mut received = Received::new();
+        let mut reports = std::collections::HashMap::new();
+        for ack in 0..40 {
+            insert(&mut received, (ack * 32 + 1..=ack * 32 + 32).filter(|n| n % 7 != 0));
+            for (number, flag) in told(&mut received, ack) {
+                assert_eq!(flag, number % 7 != 0);
+                *reports.entry(number).or_insert(0) += 1;
+            }
+        }
+        for number in 1..=30 * 32 {
+            assert!((8..=9).contains(&reports[&number]), "{number}: {}", reports[&number]);
+        }
+    }
+
+    #[test]
+    fn a_late_number_is_reported_although_the_window_has_passed() {
+        let mut received = Received::new();
+        for ack in 0..40 {
+            insert(&mut received, (ack * 32 + 1..=ack * 32 + 32).filter(|n| *n != 50));
+            told(&mut received, ack);
+        }
+        insert(&mut received, [50]);
+        for ack in 40..47 {
+            assert!(told(&mut received, ack).contains(&(50, true)));
+        }
+    }
+
+    #[test]
+    fn a_long_gap_is_told_in_several_acknowledgements_at_once() {
+        let mut received = Received::new();
+        received.reset();
+        insert(&mut received, 1..=10);
+        told(&mut received, 0);
+        insert(&mut received, [10_000]);
+        let mut covered = std::collections::BTreeSet::new();
+        let mut acks = 0;
+        while received.due(80 * MILLISECOND_NS) <= Time::from_ms(10) {
+            acks += 1;
+            covered.extend(told(&mut received, 1).iter().map(|(number, _)| *number));
+        }
+        assert_eq!(acks, 5);
+        assert!((11..=10_000).all(|number| covered.contains(&number)));
+    }
+
+    #[test]
+    fn the_sender_can_ask_for_what_no_acknowledgement_covers_any_more() {
+        let mut received = Received::new();
+        for ack in 0..40 {
+            insert(&mut received, ack * 32 + 1..=ack * 32 + 32);
+            told(&mut received, ack);
+        }
+        assert!(!told(&mut received, 41).contains(&(100, true)));
+        received.asked_from(100);
+        assert!(told(&mut received, 42).contains(&(100, true)));
+    }
+
+    #[test]
+    fn duplicates_are_known_within_the_window_and_refused_below_it() {
+        let mut received = Received::new();
+        let window = u64::from(NUMBERS_MAX);
+        insert(&mut received, [1, 5, window + 3]);
+        assert!(!received.is_new(5));
+        assert!(!received.is_new(3), "below the window");
+        assert!(received.is_new(6));
+        insert(&mut received, [3 * window]);
+        assert!(received.is_new(3 * window - 1));
+        assert!(!received.is_new(window + 3));
+    }
+
+    #[test]
+    fn the_window_agrees_with_a_set() {
+        let mut window = Window::new();
+        let mut set = std::collections::HashSet::new();
+        let mut state = 1_u64;
+        for _ in 0..20_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let number = (window.highest + 200).saturating_sub(state >> 40 & 0x3ff).max(1);
+            assert_eq!(window.insert(number), set.insert(number), "{number}");
+        }
+    }
+
+    #[test]
+    fn acknowledgements_are_earned_by_data() {
+        let mut received = Received::new();
+        received.reset();
+        let mut acks = 0;
+        let mut now = Time::from_ms(1_000);
+        for number in 1..10_000 {
+            now = now + 1_000_000;
+            received.insert(now, number, 1_464, true);
+            if received.due(MILLISECOND_NS) <= now {
+                acks += 1;
+                received.report(now, &mut [0; 64]);
+            }
+        }
+        assert!(acks * 130 * 100 < 10_000 * 1_464 + 8 * 14_000, "{acks}");
+        assert!(acks > 500, "{acks}");
+    }
+}

@@ -1,0 +1,117 @@
+//! The receiving half of a session: numbers and pieces that arrive, in step with each other.
+
+use super::config::PeerConfig;
+use super::reassembly::Reassembly;
+use super::received::{BITMAP_LEN_MAX, Received};
+use super::wire::{Acknowledgement, Bitmap};
+use crate::packet_driver::BufferPool;
+use crate::time::{MILLISECOND_NS, Time};
+
+/// Bytes of flags of complete buffers in one acknowledgement, at most.
+const COMPLETE_LEN_MAX: usize = 32;
+/// Length of an acknowledgement subfield in bytes, at most.
+pub(super) const ACK_LEN_MAX: usize = Acknowledgement::BASE_LEN + BITMAP_LEN_MAX + COMPLETE_LEN_MAX;
+/// Over how long a rate is measured, in nanoseconds, at least.
+const RATE_INTERVAL_NS: u64 = 20 * MILLISECOND_NS;
+
+/// The rate of delivery to the packet driver.
+#[derive(Debug, Default)]
+struct DeliveryRate {
+    since: Time,
+    bytes: u64,
+    kbytes_per_s: u32,
+}
+
+impl DeliveryRate {
+    fn measure(&mut self, now: Time) -> u32 {
+        let elapsed_ns = now.since_ns(self.since);
+        if elapsed_ns >= RATE_INTERVAL_NS {
+            // Bytes in a nanosecond are millions of kilobytes in a second.
+            let latest = self.bytes.saturating_mul(1_000_000) / elapsed_ns;
+            let smoothed = (u64::from(self.kbytes_per_s) + latest) / 2;
+            self.kbytes_per_s = u32::try_from(smoothed).unwrap_or(u32::MAX);
+            (self.since, self.bytes) = (now, 0);
+        }
+        self.kbytes_per_s
+    }
+}
+
+/// The receiving half of a session.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    pub(super) received: Received,
+    pub(super) reassembly: Reassembly,
+    /// Whether the packet driver takes buffers more slowly than they come.
+    pub(super) backlogged: bool,
+    delivery: DeliveryRate,
+}
+
+impl Receiver {
+    pub(super) fn new(config: &PeerConfig, pool: BufferPool) -> Self {
+        Receiver {
+            received: Received::new(),
+            reassembly: Reassembly::new(config, pool),
+            backlogged: false,
+            delivery: DeliveryRate::default(),
+        }
+    }
+
+    /// Begins a session.
+    pub(super) fn begin(&mut self, now: Time) {
+        self.received.reset();
+        self.reassembly.reset();
+        self.delivery = DeliveryRate { since: now, ..DeliveryRate::default() };
+    }
+
+    /// A buffer was delivered.
+    pub(super) fn delivered(&mut self, len: usize) {
+        self.delivery.bytes = self.delivery.bytes.saturating_add(len as u64);
+    }
+
+    /// Writes an acknowledgement subfield; its length.
+    pub(super) fn acknowledge(
+        &mut self,
+        now: Time,
+        highest_sent: u64,
+        out: &mut [u8],
+    ) -> Option<usize> {
+        let mut received = [0; BITMAP_LEN_MAX];
+        let mut complete = [0; COMPLETE_LEN_MAX];
+        let (base, received_len) = self.received.report(now, &mut received);
+        let complete_len = self.reassembly.report(&mut complete);
+        let highest_received = self.received.highest();
+        let lowest_incomplete = self.reassembly.lowest_incomplete();
+        let room_bytes = self.reassembly.room_bytes();
+        let ack = Acknowledgement {
+            highest_sent,
+            highest_received,
+            backlogged: self.backlogged,
+            delivery_kbytes_per_s: self.delivery.measure(now),
+            room_bytes: u32::try_from(room_bytes).unwrap_or(u32::MAX),
+            delay_us: self.received.delay_us(now),
+            lowest_incomplete,
+            received: Bitmap {
+                base: base.min(highest_received),
+                bytes: received.get(..received_len)?,
+            },
+            complete: Bitmap { base: lowest_incomplete, bytes: complete.get(..complete_len)? },
+        };
+        ack.emit(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_settles_on_what_is_delivered() {
+        let mut rate = DeliveryRate::default();
+        let mut kbytes_per_s = 0;
+        for i in 1..=20 {
+            rate.bytes += 500_000;
+            kbytes_per_s = rate.measure(Time::from_ms(20 * i));
+        }
+        assert!((24_990..=25_000).contains(&kbytes_per_s), "{kbytes_per_s}");
+    }
+}

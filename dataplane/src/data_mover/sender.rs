@@ -1,0 +1,390 @@
+//! The sending half of a session: buffers, transmissions, loss, rate, in step with each other.
+//!
+//! In: buffers to send, acknowledgements, the time. Out: which pieces go into the next datagram
+//! and when. Never: bytes of headers.
+
+use super::MoverCounter;
+use super::config::PeerConfig;
+use super::congestion::{AckSample, Controller, Fixed};
+use super::outbound::{Gate, Lost, Outbound, Range};
+use super::pacing::Pacer;
+use super::recovery::Recovery;
+use super::rtt::Rtt;
+use super::sent::{Fate, Sent};
+use super::wire::{Acknowledgement, Limits, PIECE_LEN, PIECES_MAX, Piece};
+use crate::counters::Counters;
+use crate::packet_driver::BufferKind;
+use crate::time::{MILLISECOND_NS, Time};
+
+/// Slowest rate in bits per second that a backlogged receiver can bring us to.
+const BACKLOGGED_RATE_BPS_MIN: u64 = 1_000_000;
+/// Shortest time between two floors in nanoseconds.
+const FLOOR_INTERVAL_NS_MIN: u64 = 5 * MILLISECOND_NS;
+
+/// The pieces of one datagram.
+#[derive(Debug)]
+pub(super) struct Pieces {
+    list: [Piece; PIECES_MAX],
+    len: usize,
+}
+
+impl Pieces {
+    pub(super) fn new() -> Self {
+        Pieces { list: [Piece::NONE; PIECES_MAX], len: 0 }
+    }
+
+    fn push(&mut self, piece: Piece) {
+        if let Some(place) = self.list.get_mut(self.len) {
+            *place = piece;
+            self.len += 1;
+        }
+    }
+
+    pub(super) fn list(&self) -> &[Piece] {
+        self.list.get(..self.len).unwrap_or(&[])
+    }
+}
+
+/// What the peer said last of itself.
+#[derive(Clone, Copy, Debug, Default)]
+struct PeerState {
+    limits: Limits,
+    highest_received: u64,
+    lowest_incomplete: u64,
+    room_bytes: u64,
+    /// Bits per second, while it is backlogged.
+    rate_bps_max: Option<u64>,
+}
+
+/// The sending half of a session.
+#[derive(Debug)]
+pub(super) struct Sender {
+    pub(super) outbound: Outbound,
+    pub(super) rtt: Rtt,
+    pub(super) pacer: Pacer,
+    sent: Sent,
+    recovery: Recovery,
+    controller: Box<dyn Controller>,
+    peer: PeerState,
+    rate_bps: u64,
+    floor_at: Time,
+    probe_wanted: bool,
+    counters: Counters<MoverCounter>,
+}
+
+impl Sender {
+    pub(super) fn new(config: &PeerConfig, counters: Counters<MoverCounter>) -> Self {
+        let sent = Sent::new(config.sent_slots());
+        let buffers = usize::try_from(config.buffers_max).unwrap_or(64);
+        Sender {
+            outbound: Outbound::new(buffers, sent.pieces_max()),
+            rtt: Rtt::new(),
+            pacer: Pacer::default(),
+            recovery: Recovery::new(sent.slots()),
+            sent,
+            controller: Box::new(Fixed::new(config.rate_bps)),
+            peer: PeerState::default(),
+            rate_bps: config.rate_bps,
+            floor_at: Time::ZERO,
+            probe_wanted: false,
+            counters,
+        }
+    }
+
+    /// Begins a session: nothing sent, the peer's limits known.
+    pub(super) fn begin(&mut self, now: Time, limits: Limits) {
+        self.discard();
+        self.sent.reset();
+        self.recovery.reset(now);
+        self.rtt = Rtt::new();
+        self.controller = Box::new(Fixed::new(self.rate_bps));
+        let room_bytes = u64::from(limits.reassembly_bytes_max);
+        self.peer = PeerState { limits, room_bytes, ..PeerState::default() };
+        self.floor_at = Time::ZERO;
+        self.probe_wanted = false;
+    }
+
+    /// Gives up all buffers.
+    pub(super) fn discard(&mut self) {
+        let discarded = self.outbound.reset();
+        self.counters.add(MoverCounter::BuffersDiscarded, discarded);
+    }
+
+    /// Length of the longest buffer that the peer takes, in bytes.
+    pub(super) fn buffer_len_max(&self) -> usize {
+        usize::try_from(self.peer.limits.buffer_len_max).unwrap_or(usize::MAX)
+    }
+
+    /// The rate in bits per second.
+    pub(super) fn rate_bps(&self) -> u64 {
+        let rate_bps = self.controller.rate_bps();
+        self.peer.rate_bps_max.map_or(rate_bps, |max| rate_bps.min(max))
+    }
+
+    pub(super) fn in_flight_bytes(&self) -> u64 {
+        self.sent.in_flight_bytes()
+    }
+
+    pub(super) fn next_physical(&self) -> u64 {
+        self.sent.next()
+    }
+
+    fn gate(&self) -> Gate {
+        let limits = &self.peer.limits;
+        // With nothing in flight no acknowledgement will come to tell of more room: one is begun.
+        let silent = self.sent.in_flight() == 0;
+        Gate {
+            logical_end: self.peer.lowest_incomplete.saturating_add(u64::from(limits.buffers_max)),
+            begun_bytes_max: u64::from(limits.reassembly_bytes_max),
+            room_bytes: if silent { u64::MAX } else { self.peer.room_bytes },
+        }
+    }
+
+    /// Whether there are bytes to send that nothing but the pacer holds back.
+    pub(super) fn has_data(&mut self) -> bool {
+        let gate = self.gate();
+        let open = self.probe_wanted
+            || self.sent.in_flight_bytes() < self.controller.in_flight_bytes_max();
+        let oldest = self.sent.oldest_in_flight().unwrap_or(self.sent.next());
+        let tracked = self.sent.next() - oldest < u64::from(self.peer.limits.numbers_max);
+        open && tracked && self.outbound.has_work(&gate) && self.sent.has_room()
+    }
+
+    /// Chooses pieces for a datagram with `room` bytes for them and their descriptions.
+    pub(super) fn choose(&mut self, mut room: usize, pieces: &mut Pieces) {
+        let gate = self.gate();
+        while pieces.len < PIECES_MAX {
+            let Some(chosen) = self.outbound.choose(room, pieces.len == 0, &gate) else { break };
+            let len = usize::from(chosen.piece.len);
+            room = room.saturating_sub(PIECE_LEN + len);
+            pieces.push(chosen.piece);
+            if chosen.again {
+                self.counters.increment(MoverCounter::PiecesRetransmitted);
+                self.counters.add(MoverCounter::BytesRetransmitted, len as u64);
+            }
+        }
+    }
+
+    /// Makes sure that a transmission can be remembered, by forgetting the oldest if need be.
+    pub(super) fn make_room(&mut self) {
+        while let Some(oldest) = self.sent.oldest_if_full() {
+            if !self.take_for_lost(oldest) {
+                break;
+            }
+        }
+    }
+
+    /// Whether a probe is wanted, and waits for neither the pacer nor the window.
+    pub(super) fn probe_wanted(&self) -> bool {
+        self.probe_wanted
+    }
+
+    /// A datagram was written under [`Sender::next_physical`].
+    pub(super) fn record(&mut self, now: Time, ip_bytes: usize, answered: bool, pieces: &Pieces) {
+        let ranges = pieces.list().iter().map(|piece| Range {
+            logical: piece.logical,
+            offset: piece.offset,
+            len: u32::from(piece.len),
+        });
+        self.sent.push(now, ip_bytes, answered, ranges);
+        if answered {
+            self.recovery.sent(now);
+            if self.probe_wanted {
+                self.probe_wanted = false;
+                self.counters.increment(MoverCounter::Probes);
+            }
+        }
+    }
+
+    /// The numbers for a floor subfield.
+    pub(super) fn floor(&mut self) -> (u64, u64) {
+        let physical = self.sent.oldest_in_flight().unwrap_or(self.sent.next());
+        (physical, self.outbound.floor())
+    }
+
+    /// When a floor is to be told; [`Time::NEVER`] when there is nothing to tell.
+    pub(super) fn floor_due(&mut self) -> Time {
+        let behind = self.peer.lowest_incomplete < self.outbound.floor()
+            || self.outbound.abandoned().next().is_some();
+        if behind || self.is_uncovered() {
+            self.floor_at + self.rtt.smoothed_ns().max(FLOOR_INTERVAL_NS_MIN)
+        } else {
+            Time::NEVER
+        }
+    }
+
+    /// A floor was written.
+    pub(super) fn floor_sent(&mut self, now: Time) {
+        self.floor_at = now;
+    }
+
+    /// Whether the oldest in flight is overdue and no acknowledgement has covered it.
+    fn is_uncovered(&mut self) -> bool {
+        let Some(oldest) = self.sent.oldest_in_flight() else { return false };
+        let Some(transmission) = self.sent.get(oldest) else { return false };
+        transmission.fate == Fate::InFlight
+            && oldest < self.peer.highest_received
+            && self.recovery.is_overdue(transmission.at, &self.rtt)
+    }
+
+    /// An acknowledgement arrived; false when it is of something never sent.
+    pub(super) fn acknowledge(&mut self, now: Time, ack: &Acknowledgement<'_>) -> bool {
+        if ack.highest_received >= self.sent.next() {
+            return false;
+        }
+        self.sample_rtt(now, ack);
+        let before = self.sent.in_flight_bytes();
+        let mut news = false;
+        for (number, received) in ack.received.iter() {
+            if number > ack.highest_received {
+                break;
+            }
+            if received {
+                news |= self.arrived(now, number);
+            } else {
+                self.missing(number);
+            }
+        }
+        self.peer_state(ack);
+        self.logical(ack);
+        if news {
+            self.recovery.progress(now, &self.rtt);
+        }
+        let acked_bytes = before - self.sent.in_flight_bytes();
+        self.detect_losses(now);
+        let in_flight_bytes = self.sent.in_flight_bytes();
+        self.controller.on_ack(&AckSample {
+            now,
+            acked_bytes,
+            lost_bytes: before - acked_bytes - in_flight_bytes,
+            in_flight_bytes,
+            rtt_ns: self.rtt.smoothed_ns(),
+            rtt_variation_ns: self.rtt.variation_ns(),
+        });
+        true
+    }
+
+    fn sample_rtt(&mut self, now: Time, ack: &Acknowledgement<'_>) {
+        if ack.highest_received <= self.peer.highest_received {
+            return;
+        }
+        let Some(transmission) = self.sent.get(ack.highest_received) else { return };
+        let total_ns = now.since_ns(transmission.at);
+        let delay_ns = u64::from(ack.delay_us) * 1_000;
+        if delay_ns < total_ns {
+            self.rtt.sample(now, total_ns, delay_ns);
+        }
+    }
+
+    fn arrived(&mut self, now: Time, number: u64) -> bool {
+        let Some(fate) = self.sent.get(number).map(|transmission| transmission.fate) else {
+            return false;
+        };
+        if matches!(fate, Fate::Arrived | Fate::Settled) {
+            return false;
+        }
+        let Some(transmission) = self.sent.set(number, Fate::Arrived) else { return false };
+        self.recovery.arrived(now, transmission.at, fate != Fate::InFlight);
+        if fate == Fate::Lost {
+            // Its ranges are accounted for by their new transmissions.
+            self.counters.increment(MoverCounter::LossesSpurious);
+            return true;
+        }
+        for index in 0..transmission.pieces() {
+            let range = self.sent.piece(&transmission, index);
+            if range.is_some_and(|range| self.outbound.acknowledged(&range)) {
+                self.counters.increment(MoverCounter::BuffersCompleted);
+            }
+        }
+        true
+    }
+
+    fn missing(&mut self, number: u64) {
+        let in_flight = self.sent.get(number).is_some_and(|t| t.fate == Fate::InFlight);
+        if in_flight && self.recovery.missing(number) {
+            self.sent.set(number, Fate::Missing);
+        }
+    }
+
+    fn peer_state(&mut self, ack: &Acknowledgement<'_>) {
+        if ack.highest_received < self.peer.highest_received {
+            return;
+        }
+        self.peer.highest_received = ack.highest_received;
+        self.peer.room_bytes = u64::from(ack.room_bytes);
+        let reported_bps = u64::from(ack.delivery_kbytes_per_s) * 8_000;
+        self.peer.rate_bps_max =
+            ack.backlogged.then_some(reported_bps.max(BACKLOGGED_RATE_BPS_MIN));
+    }
+
+    fn logical(&mut self, ack: &Acknowledgement<'_>) {
+        let lowest = ack.lowest_incomplete;
+        self.peer.lowest_incomplete = self.peer.lowest_incomplete.max(lowest);
+        let mut completed = self.outbound.complete_below(lowest);
+        for (number, _) in ack.complete.iter().filter(|(_, complete)| *complete) {
+            completed += u64::from(self.outbound.complete(number));
+        }
+        self.counters.add(MoverCounter::BuffersCompleted, completed);
+        self.outbound.abandoned_known(|number| number < lowest || ack.complete.contains(number));
+    }
+
+    /// Takes for lost what is overdue.
+    fn detect_losses(&mut self, now: Time) {
+        while let Some(number) = self.recovery.first_missing() {
+            let missing = self.sent.get(number).filter(|t| t.fate == Fate::Missing).copied();
+            if let Some(transmission) = missing {
+                let overdue = self.recovery.is_overdue(transmission.at, &self.rtt)
+                    || self.recovery.lost_at(transmission.at, &self.rtt) <= now;
+                if !overdue || !self.take_for_lost(number) {
+                    return;
+                }
+            }
+            self.recovery.pop_missing();
+        }
+    }
+
+    /// Takes a transmission for lost; false when there is no room to note what it carried.
+    fn take_for_lost(&mut self, number: u64) -> bool {
+        let Some(transmission) = self.sent.get(number).copied() else { return false };
+        if !self.outbound.can_note_losses() {
+            return false;
+        }
+        for index in 0..transmission.pieces() {
+            let range = self.sent.piece(&transmission, index);
+            if range.map(|range| self.outbound.lost(range)) == Some(Lost::Abandoned) {
+                self.counters.increment(MoverCounter::BuffersAbandoned);
+            }
+        }
+        self.counters.increment(MoverCounter::DatagramsLost);
+        self.sent.set(number, Fate::Lost).is_some()
+    }
+
+    /// When [`Sender::on_timeout`] has something to do.
+    pub(super) fn next_timeout(&self) -> Time {
+        let probe_at = match self.sent.in_flight() {
+            0 => Time::NEVER,
+            _ => self.recovery.probe_at(&self.rtt),
+        };
+        let missing = self.recovery.first_missing().and_then(|number| self.sent.get(number));
+        let lost_at = missing.map_or(Time::NEVER, |t| self.recovery.lost_at(t.at, &self.rtt));
+        probe_at.min(lost_at)
+    }
+
+    /// Takes for lost what is, and asks after a silent tail.
+    pub(super) fn on_timeout(&mut self, now: Time) {
+        self.detect_losses(now);
+        if self.sent.in_flight() == 0 || now < self.recovery.probe_at(&self.rtt) {
+            return;
+        }
+        self.recovery.probed(now);
+        self.probe_wanted = true;
+        if let Some(oldest) = self.sent.oldest_in_flight() {
+            self.take_for_lost(oldest);
+        }
+    }
+
+    /// Whether a buffer of this kind has a place among those on their way.
+    pub(super) fn has_slot(&self, kind: BufferKind) -> bool {
+        self.outbound.has_slot(kind)
+    }
+}

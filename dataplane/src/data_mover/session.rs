@@ -1,0 +1,363 @@
+//! One session with one peer: its states, and what its owner asks of it.
+//!
+//! In: buffers to send, datagrams that arrived, the time. Out: datagrams to send, buffers that
+//! arrived, events, when to be called next. Never: a socket, a clock, an address.
+
+use super::MoverCounter;
+use super::config::PeerConfig;
+use super::handshake::{Handshake, Identity, Mismatch, Own, PeerHello};
+use super::receiver::Receiver;
+use super::rng::Rng;
+use super::sender::Sender;
+use super::transmit::Scratch;
+use super::wire::{CloseReason, SessionId};
+use crate::counters::Counters;
+use crate::packet_driver::{BufferKind, BufferPool, BufferSlice, OutboundBuffer};
+use crate::time::{MILLISECOND_NS, Time};
+
+/// Times that the end of a session is told.
+const CLOSE_REPEATS: u8 = 3;
+/// Nanoseconds between them.
+const CLOSE_INTERVAL_NS: u64 = 20 * MILLISECOND_NS;
+
+/// Which start of a TPO: larger for a later one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Incarnation(pub u64);
+
+/// A session is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Up {
+    /// The peer's incarnation.
+    pub incarnation: Incarnation,
+    /// Whether the peer has begun anew since the last session: nothing that it held is left.
+    pub restarted: bool,
+    /// Whether our incarnation is the larger: who sets the opener bit of flow ids.
+    pub larger: bool,
+}
+
+/// Why a session is over. What was on its way is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Down {
+    /// Nothing was heard from the peer for the configured time.
+    Dead,
+    /// The peer has begun anew, as a new process or after it lost us.
+    Replaced,
+    /// The peer has closed it.
+    Closed(CloseReason),
+}
+
+/// Where a session puts what arrives.
+pub trait Sink {
+    /// A buffer is complete.
+    fn delivered(&mut self, buffer: BufferSlice, kind: BufferKind);
+    /// The session is up.
+    fn up(&mut self, up: Up);
+    /// The session is over; the next one is being set up, unless we closed it.
+    fn down(&mut self, reason: Down);
+}
+
+/// What a session is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The peer does not answer yet.
+    Connecting,
+    /// The peer answers, but no session is possible with it.
+    Mismatch(Mismatch),
+    /// Buffers can be sent.
+    Up(Up),
+    /// Closed by us, for good.
+    Closed,
+}
+
+/// How a session fares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// What it is doing.
+    pub state: State,
+    /// Rate in bits per second at which it may send; counts IP bytes.
+    pub rate_bps: u64,
+    /// Smoothed round trip in nanoseconds.
+    pub rtt_ns: u64,
+    /// Shortest round trip of late in nanoseconds.
+    pub rtt_min_ns: u64,
+    /// Variation of the round trip in nanoseconds.
+    pub rtt_variation_ns: u64,
+    /// IP bytes on their way.
+    pub in_flight_bytes: u64,
+    /// Bytes of buffers accepted and not yet sent.
+    pub queued_bytes: usize,
+    /// Datagrams taken for lost, and sent in all.
+    pub lost_datagrams: u64,
+    /// Datagrams sent, acknowledgements and all else included.
+    pub sent_datagrams: u64,
+    /// Bytes of buffers sent again.
+    pub retransmitted_bytes: u64,
+}
+
+/// A session that is up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Established {
+    pub(super) own: Own,
+    pub(super) peer: PeerHello,
+    pub(super) up: Up,
+    /// The stamp of a HELLO of this session that waits for our reply.
+    pub(super) reply: Option<u64>,
+    pub(super) heard_at: Time,
+    /// When we sent a datagram of it; `None` before the first.
+    pub(super) spoke_at: Option<Time>,
+}
+
+impl Established {
+    /// When an answer is to be asked for: at once in the beginning, which is the peer's proof that
+    /// we are there, and our first round trip.
+    pub(super) fn keepalive_at(&self, keepalive_ns: u64) -> Time {
+        self.spoke_at.map_or(Time::ZERO, |spoke_at| spoke_at + keepalive_ns)
+    }
+}
+
+/// The end being told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Closing {
+    pub(super) reason: CloseReason,
+    pub(super) left: u8,
+    pub(super) at: Time,
+}
+
+/// The session with one peer, over all its incarnations.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) config: PeerConfig,
+    pub(super) us: Identity,
+    pub(super) rng: Rng,
+    pub(super) sender: Sender,
+    pub(super) receiver: Receiver,
+    pub(super) handshake: Option<Handshake>,
+    pub(super) established: Option<Established>,
+    pub(super) closing: Option<Closing>,
+    pub(super) mismatch: Option<Mismatch>,
+    pub(super) scratch: Scratch,
+    pub(super) counters: Counters<MoverCounter>,
+    attempts: u32,
+    last_incarnation: Option<u64>,
+}
+
+impl Session {
+    /// A session with everything reserved that it will ever need. `seed` is of the operating
+    /// system's randomness; no two of the peer's sessions must share it.
+    #[must_use]
+    pub fn new(config: PeerConfig, incarnation: Incarnation, pool: BufferPool, seed: u64) -> Self {
+        let config = config.clamped();
+        let counters = Counters::default();
+        let us =
+            Identity { incarnation: incarnation.0, limits: config.limits(), digest: config.digest };
+        let mut rng = Rng::new(seed);
+        let own = Own::new(config.peer.0, 0, &mut rng);
+        Session {
+            us,
+            sender: Sender::new(&config, counters.clone()),
+            receiver: Receiver::new(&config, pool),
+            handshake: Some(Handshake::new(own, Time::ZERO)),
+            established: None,
+            closing: None,
+            mismatch: None,
+            scratch: Scratch::default(),
+            counters,
+            attempts: 1,
+            last_incarnation: None,
+            rng,
+            config,
+        }
+    }
+
+    /// The counters: a handle for the control thread.
+    #[must_use]
+    pub fn counters(&self) -> Counters<MoverCounter> {
+        self.counters.clone()
+    }
+
+    /// What it is doing.
+    #[must_use]
+    pub fn state(&self) -> State {
+        match (&self.closing, &self.established, self.mismatch) {
+            (Some(_), _, _) => State::Closed,
+            (None, Some(established), _) => State::Up(established.up),
+            (None, None, Some(mismatch)) => State::Mismatch(mismatch),
+            (None, None, None) => State::Connecting,
+        }
+    }
+
+    /// Whether [`Session::send`] takes a buffer of this kind now.
+    #[must_use]
+    pub fn can_take(&self, kind: BufferKind) -> bool {
+        let queue_open = kind == BufferKind::Control
+            || self.sender.outbound.queued_bytes() < self.config.queued_bytes_max;
+        self.closing.is_none()
+            && self.established.is_some()
+            && queue_open
+            && self.sender.has_slot(kind)
+    }
+
+    /// Bytes accepted and not yet sent the first time.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.sender.outbound.queued_bytes()
+    }
+
+    /// Takes a buffer to the peer; its logical sequence number.
+    ///
+    /// # Errors
+    /// The buffer, when [`Session::can_take`] says no, or it is empty or longer than the peer takes.
+    pub fn send(&mut self, buffer: OutboundBuffer) -> Result<u64, OutboundBuffer> {
+        let len = buffer.bytes.len();
+        if len == 0 || len > self.sender.buffer_len_max() || !self.can_take(buffer.kind) {
+            return Err(buffer);
+        }
+        self.counters.increment(MoverCounter::BuffersOut);
+        self.counters.add(MoverCounter::BuffersOutBytes, len as u64);
+        Ok(self.sender.outbound.push(buffer.kind, buffer.bytes))
+    }
+
+    /// Whether the peer has this buffer of the present session, or it was given up.
+    #[must_use]
+    pub fn is_done(&self, logical: u64) -> bool {
+        self.sender.outbound.is_done(logical)
+    }
+
+    /// Whether the packet driver takes delivered buffers more slowly than they come; told to the
+    /// peer, which then sends no faster than they are delivered.
+    pub fn set_backlogged(&mut self, backlogged: bool) {
+        self.receiver.backlogged = backlogged;
+    }
+
+    /// Ends the session for good; the peer is told by the next datagrams.
+    pub fn close(&mut self, now: Time, reason: CloseReason) {
+        if self.closing.is_some() {
+            return;
+        }
+        let left = if self.established.is_some() { CLOSE_REPEATS } else { 0 };
+        if left > 0 {
+            self.counters.increment(MoverCounter::SessionsClosed);
+        }
+        self.closing = Some(Closing { reason, left, at: now });
+        self.handshake = None;
+        self.sender.discard();
+        self.receiver.reassembly.reset();
+    }
+
+    /// When [`Session::transmit`] or [`Session::on_timeout`] has something to do.
+    pub fn next_timeout(&mut self) -> Time {
+        if let Some(closing) = &self.closing {
+            return if closing.left > 0 { closing.at } else { Time::NEVER };
+        }
+        let hello_at = self.handshake.as_ref().map_or(Time::NEVER, Handshake::due);
+        let Some(established) = self.established else { return hello_at };
+        if established.reply.is_some() {
+            return Time::ZERO;
+        }
+        let data_at = if self.sender.has_data() { self.sender.pacer.next() } else { Time::NEVER };
+        hello_at
+            .min(established.heard_at + self.config.dead_after_ns)
+            .min(established.keepalive_at(self.config.keepalive_ns))
+            .min(self.acknowledgement_due(false))
+            .min(self.sender.floor_due())
+            .min(self.sender.next_timeout())
+            .min(data_at)
+    }
+
+    /// Finds lost datagrams, lost peers and silent tails; to be called at
+    /// [`Session::next_timeout`], and harmless at any other time.
+    pub fn on_timeout(&mut self, now: Time, events: &mut impl Sink) {
+        if self.closing.is_some() {
+            return;
+        }
+        let Some(established) = self.established else { return };
+        if now.since_ns(established.heard_at) >= self.config.dead_after_ns {
+            self.end(now, Down::Dead, events);
+            return;
+        }
+        if self.handshake.as_ref().is_some_and(|candidate| candidate.is_over(now)) {
+            self.handshake = None;
+        }
+        self.sender.on_timeout(now);
+    }
+
+    /// How it fares.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        Report {
+            state: self.state(),
+            rate_bps: self.sender.rate_bps(),
+            rtt_ns: self.sender.rtt.smoothed_ns(),
+            rtt_min_ns: self.sender.rtt.min_ns(),
+            rtt_variation_ns: self.sender.rtt.variation_ns(),
+            in_flight_bytes: self.sender.in_flight_bytes(),
+            queued_bytes: self.queued_bytes(),
+            lost_datagrams: self.counters.get(MoverCounter::DatagramsLost),
+            sent_datagrams: self.counters.get(MoverCounter::DatagramsOut),
+            retransmitted_bytes: self.counters.get(MoverCounter::BytesRetransmitted),
+        }
+    }
+
+    /// A name for the next session.
+    pub(super) fn next_own(&mut self) -> Own {
+        let own = Own::new(self.config.peer.0, self.attempts, &mut self.rng);
+        self.attempts = self.attempts.saturating_add(1);
+        own
+    }
+
+    /// Whether a datagram for `session` may be ours.
+    pub(super) fn answers_to(&self, session: SessionId) -> bool {
+        self.established.is_some_and(|established| established.own.session == session)
+            || self.handshake.as_ref().is_some_and(|handshake| handshake.own.session == session)
+    }
+
+    /// The peer has shown that it has read our HELLO: the session begins.
+    pub(super) fn establish(&mut self, now: Time, events: &mut impl Sink) {
+        let Some(handshake) = &mut self.handshake else { return };
+        let Some(peer) = handshake.peer else { return };
+        let (own, reply, rtt_ns) = (handshake.own, handshake.take_reply(), handshake.rtt_ns);
+        if self.established.is_some() {
+            self.end(now, Down::Replaced, events);
+        }
+        self.handshake = None;
+        self.mismatch = None;
+        let up = Up {
+            incarnation: Incarnation(peer.incarnation),
+            restarted: self.last_incarnation.is_some_and(|last| last != peer.incarnation),
+            larger: self.us.incarnation > peer.incarnation,
+        };
+        self.last_incarnation = Some(peer.incarnation);
+        self.sender.begin(now, peer.limits);
+        self.receiver.begin(now);
+        if let Some(rtt_ns) = rtt_ns {
+            self.sender.rtt.sample(now, rtt_ns, 0);
+        }
+        self.established =
+            Some(Established { own, peer, up, reply, heard_at: now, spoke_at: None });
+        self.counters.increment(MoverCounter::SessionsUp);
+        events.up(up);
+    }
+
+    /// The session is over; the next one is set up.
+    pub(super) fn end(&mut self, now: Time, reason: Down, events: &mut impl Sink) {
+        let counter = match reason {
+            Down::Closed(_) => MoverCounter::SessionsClosed,
+            Down::Dead | Down::Replaced => MoverCounter::SessionsLost,
+        };
+        self.counters.increment(counter);
+        self.established = None;
+        self.sender.discard();
+        self.receiver.reassembly.reset();
+        let own = self.next_own();
+        self.handshake = Some(Handshake::new(own, now));
+        events.down(reason);
+    }
+
+    /// The end was told once more.
+    pub(super) fn close_told(&mut self, now: Time) {
+        if let Some(closing) = &mut self.closing {
+            closing.left = closing.left.saturating_sub(1);
+            closing.at = now + CLOSE_INTERVAL_NS;
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Writing the next datagram: what is due, what fits, in one pass into the outgoing frame.
+
+use super::MoverCounter;
+use super::config::SEGMENT_SIZE_MIN;
+use super::receiver::ACK_LEN_MAX;
+use super::sender::Pieces;
+use super::session::{Established, Session};
+use super::wire::{
+    ABANDONED_MAX, CloseReason, DATA_BASE_LEN, DatagramHeader, DatagramKind, Floor, HEADER_LEN,
+    Hello, KEY_EPOCH_CLEAR, OVERHEAD_LEN, SUBFIELD_LEN, SessionId, emit_data, emit_keepalive,
+};
+use crate::time::{MILLISECOND_NS, Time};
+
+/// How far acknowledgements may run ahead of the pacer, in nanoseconds.
+const ACKS_AHEAD_NS: u64 = 2 * MILLISECOND_NS;
+const FLOOR_LEN_MAX: usize = Floor::BASE_LEN + 4 * ABANDONED_MAX;
+const SUBFIELDS_LEN_MAX: usize = ACK_LEN_MAX + FLOOR_LEN_MAX + SUBFIELD_LEN + CloseReason::LEN;
+
+// All subfields together fit into the smallest full-size datagram.
+const _: () = assert!(
+    HEADER_LEN + DATA_BASE_LEN + SUBFIELDS_LEN_MAX <= SEGMENT_SIZE_MIN as usize + OVERHEAD_LEN
+);
+
+/// The subfields behind the first, written before it because they take its room.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    bytes: [u8; SUBFIELDS_LEN_MAX],
+    len: usize,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Scratch { bytes: [0; SUBFIELDS_LEN_MAX], len: 0 }
+    }
+}
+
+impl Scratch {
+    /// Appends what `emit` writes; its length.
+    fn append(&mut self, emit: impl FnOnce(&mut [u8]) -> Option<usize>) -> usize {
+        let written = self.bytes.get_mut(self.len..).and_then(emit).unwrap_or(0);
+        self.len += written;
+        written
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&[])
+    }
+}
+
+/// What the next datagram is for.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    data: bool,
+    acknowledgement: bool,
+    floor: bool,
+    keepalive: bool,
+}
+
+impl Session {
+    /// Writes the next UDP payload into `out`; its length, or `None` when nothing may be sent now.
+    pub fn transmit(&mut self, now: Time, out: &mut [u8]) -> Option<usize> {
+        let limit = out.len().min(self.config.datagram_len_max());
+        let out = out.get_mut(..limit)?;
+        if self.closing.is_some() {
+            return self.transmit_close(now, out);
+        }
+        if let Some(len) = self.transmit_hello(now, out) {
+            return Some(len);
+        }
+        let established = self.established?;
+        let due = self.due(now, &established)?;
+        self.transmit_session(now, out, &established, due)
+    }
+
+    fn transmit_hello(&mut self, now: Time, out: &mut [u8]) -> Option<usize> {
+        let reply = self.established.as_mut().and_then(|established| established.reply.take());
+        if let (Some(stamp), Some(established)) = (reply, self.established) {
+            let stamps = (now.as_ns().max(1), stamp);
+            let hello = self.us.hello(established.own, Some(&established.peer), false, stamps);
+            let len = emit_hello(&hello, out)?;
+            self.count_hello(now, len);
+            return Some(len);
+        }
+        let hello = self.handshake.as_mut()?.transmit(now, &self.us, &mut self.rng)?;
+        let len = emit_hello(&hello, out)?;
+        self.count_hello(now, len);
+        Some(len)
+    }
+
+    fn count_hello(&mut self, now: Time, len: usize) {
+        self.counters.increment(MoverCounter::HellosOut);
+        self.count_out(now, len);
+    }
+
+    /// Counts a datagram towards the rate; its IP bytes.
+    fn count_out(&mut self, now: Time, len: usize) -> usize {
+        let ip_bytes = len + usize::from(self.config.ip_overhead_bytes);
+        self.counters.increment(MoverCounter::DatagramsOut);
+        self.counters.add(MoverCounter::BytesOut, ip_bytes as u64);
+        let rate_bps = self.sender.rate_bps();
+        self.sender.pacer.charge(now, ip_bytes, rate_bps);
+        ip_bytes
+    }
+
+    /// When an acknowledgement is to be sent; beside data it costs no datagram of its own.
+    pub(super) fn acknowledgement_due(&self, beside_data: bool) -> Time {
+        let due = self.receiver.received.due(self.sender.rtt.smoothed_ns());
+        if beside_data { due } else { due.max(self.sender.pacer.next() - ACKS_AHEAD_NS) }
+    }
+
+    fn due(&mut self, now: Time, established: &Established) -> Option<Due> {
+        let probe = self.sender.probe_wanted();
+        let waiting = self.sender.has_data();
+        let data = waiting && (probe || self.sender.pacer.ready(now));
+        match (waiting, data) {
+            (false, _) => self.sender.pacer.idle(now),
+            (true, false) => self.sender.pacer.hold(),
+            (true, true) => {}
+        }
+        let due = Due {
+            data,
+            acknowledgement: self.acknowledgement_due(data) <= now,
+            floor: self.sender.floor_due() <= now,
+            keepalive: probe && !data || established.keepalive_at(self.config.keepalive_ns) <= now,
+        };
+        (due.data || due.acknowledgement || due.floor || due.keepalive).then_some(due)
+    }
+
+    fn transmit_session(
+        &mut self,
+        now: Time,
+        out: &mut [u8],
+        established: &Established,
+        due: Due,
+    ) -> Option<usize> {
+        self.sender.make_room();
+        let ack_len = self.write_subfields(now, due);
+        let mut pieces = Pieces::new();
+        if due.data {
+            let room = out.len().checked_sub(HEADER_LEN + DATA_BASE_LEN + self.scratch.len)?;
+            self.sender.choose(room, &mut pieces);
+        }
+        let len = self.write(out, established.peer.session, &pieces)?;
+        let ip_bytes = self.count_out(now, len);
+        let answered = !pieces.list().is_empty() || due.floor || due.keepalive;
+        if !answered {
+            self.counters.increment(MoverCounter::AcksOut);
+        }
+        let ack_bytes = if answered { ack_len } else { ip_bytes };
+        self.counters.add(MoverCounter::AckBytesOut, ack_bytes as u64);
+        self.sender.record(now, ip_bytes, answered, &pieces);
+        if let Some(established) = &mut self.established {
+            established.spoke_at = Some(now);
+        }
+        Some(len)
+    }
+
+    /// Writes what goes behind the first subfield; the length of the acknowledgement in it.
+    fn write_subfields(&mut self, now: Time, due: Due) -> usize {
+        let Session { scratch, sender, receiver, .. } = self;
+        scratch.len = 0;
+        let mut ack_len = 0;
+        if due.acknowledgement {
+            let highest_sent = sender.next_physical();
+            ack_len = scratch.append(|out| receiver.acknowledge(now, highest_sent, out));
+        }
+        if due.floor {
+            let (physical, logical) = sender.floor();
+            let abandoned = sender.outbound.abandoned();
+            scratch.append(|out| Floor::emit(physical, logical, abandoned, out));
+            sender.floor_sent(now);
+        }
+        if due.keepalive {
+            scratch.append(emit_keepalive);
+        }
+        ack_len
+    }
+
+    /// Writes header, subfields and pieces; the length of all.
+    fn write(&self, out: &mut [u8], session: SessionId, pieces: &Pieces) -> Option<usize> {
+        let (head, body) = out.split_at_mut_checked(HEADER_LEN)?;
+        let list = pieces.list();
+        let data_len = emit_data(self.sender.next_physical(), list, body)?;
+        let subfields = self.scratch.bytes();
+        let field_len = data_len + subfields.len();
+        body.get_mut(data_len..field_len)?.copy_from_slice(subfields);
+        let mut len = field_len;
+        for piece in list {
+            let end = len + usize::from(piece.len);
+            body.get_mut(len..end)?.copy_from_slice(self.sender.outbound.bytes(piece)?);
+            len = end;
+        }
+        emit_header(DatagramKind::Session, session, field_len, head)?;
+        Some(HEADER_LEN + len)
+    }
+
+    fn transmit_close(&mut self, now: Time, out: &mut [u8]) -> Option<usize> {
+        let closing = self.closing.filter(|closing| closing.left > 0 && closing.at <= now)?;
+        let established = self.established?;
+        self.sender.make_room();
+        self.scratch.len = 0;
+        self.scratch.append(|out| closing.reason.emit(out));
+        let pieces = Pieces::new();
+        let len = self.write(out, established.peer.session, &pieces)?;
+        let ip_bytes = self.count_out(now, len);
+        self.sender.record(now, ip_bytes, false, &pieces);
+        self.close_told(now);
+        Some(len)
+    }
+}
+
+fn emit_header(
+    kind: DatagramKind,
+    session: SessionId,
+    field_len: usize,
+    out: &mut [u8],
+) -> Option<usize> {
+    let field_len = u16::try_from(field_len).ok()?;
+    DatagramHeader { kind, key_epoch: KEY_EPOCH_CLEAR, field_len, session }.emit(out)
+}
+
+fn emit_hello(hello: &Hello<'_>, out: &mut [u8]) -> Option<usize> {
+    let (head, body) = out.split_at_mut_checked(HEADER_LEN)?;
+    let field_len = hello.emit(body)?;
+    emit_header(DatagramKind::Hello, hello.echo_session, field_len, head)?;
+    Some(HEADER_LEN + field_len)
+}

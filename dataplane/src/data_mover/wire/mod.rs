@@ -1,0 +1,128 @@
+//! The wire format of the data mover: each header as a view over bytes, checked once, or as a
+//! plain struct whose `parse` and `emit` are inverses.
+//!
+//! In: the payload of a UDP datagram. Out: structs that borrow from it, or bytes written into the
+//! outgoing frame. Never: state, a decision, an allocation.
+//!
+//! All integers are big-endian. `docs/wire-format.md` has a picture of each header.
+
+mod ack;
+mod data;
+mod floor;
+mod header;
+mod hello;
+mod subfield;
+
+pub use ack::{Acknowledgement, Bitmap};
+pub use data::{DataView, PIECES_MAX, Piece, emit_data};
+pub use floor::{ABANDONED_MAX, Abandoned, CloseReason, Floor};
+pub use header::{DatagramHeader, DatagramKind, KEY_EPOCH_CLEAR, SessionId, WIRE_VERSION};
+pub use hello::{HELLO_PAYLOAD_MAX, Hello, Limits};
+pub use subfield::{Subfield, SubfieldKind, Subfields, emit_keepalive};
+
+/// Length of the datagram header in bytes.
+pub const HEADER_LEN: usize = 8;
+/// Length of the type and length in front of every subfield, in bytes.
+pub const SUBFIELD_LEN: usize = 3;
+/// Length of a transport data subfield without pieces, in bytes.
+pub const DATA_BASE_LEN: usize = SUBFIELD_LEN + 8;
+/// Length of the description of one piece, in bytes.
+pub const PIECE_LEN: usize = 17;
+/// Ours in a full-size datagram of one piece, in bytes, beyond the UDP header.
+pub const OVERHEAD_LEN: usize = HEADER_LEN + DATA_BASE_LEN + PIECE_LEN;
+/// Kept free at the end of every datagram for the authentication tag, in bytes.
+pub const TAG_LEN: usize = 16;
+
+// The promise to the operator: headers and tag of a full-size datagram.
+const _: () = assert!(OVERHEAD_LEN + TAG_LEN <= 52);
+
+/// Why bytes are not a datagram of this protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// It ends before the field that is being read.
+    Truncated,
+    /// A length that contradicts another one.
+    Length,
+    /// A value that no sender of this version writes.
+    Value,
+    /// A subfield that is missing, doubled or not in its place.
+    Order,
+    /// Another version of the wire format.
+    Version,
+}
+
+/// Bytes being read from the front.
+#[derive(Clone, Copy, Debug)]
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (head, tail) = self.0.split_first_chunk::<N>().ok_or(Malformed::Truncated)?;
+        self.0 = tail;
+        Ok(*head)
+    }
+
+    fn u8(&mut self) -> Result<u8, Malformed> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    fn u16(&mut self) -> Result<u16, Malformed> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    fn u24(&mut self) -> Result<u32, Malformed> {
+        self.array().map(|[a, b, c]| u32::from_be_bytes([0, a, b, c]))
+    }
+
+    fn u32(&mut self) -> Result<u32, Malformed> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, Malformed> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    fn bytes(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
+        let (head, tail) = self.0.split_at_checked(len).ok_or(Malformed::Truncated)?;
+        self.0 = tail;
+        Ok(head)
+    }
+
+    fn end(self) -> Result<(), Malformed> {
+        if self.0.is_empty() { Ok(()) } else { Err(Malformed::Length) }
+    }
+}
+
+/// Bytes being written from the front; `None` from any method when they do not fit.
+#[derive(Debug)]
+struct Writer<'a> {
+    out: &'a mut [u8],
+    len: usize,
+}
+
+impl<'a> Writer<'a> {
+    fn new(out: &'a mut [u8]) -> Self {
+        Writer { out, len: 0 }
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Option<()> {
+        let end = self.len.checked_add(bytes.len())?;
+        self.out.get_mut(self.len..end)?.copy_from_slice(bytes);
+        self.len = end;
+        Some(())
+    }
+
+    fn u24(&mut self, value: u32) -> Option<()> {
+        let [high, a, b, c] = value.to_be_bytes();
+        if high != 0 {
+            return None;
+        }
+        self.put(&[a, b, c])
+    }
+
+    /// Type and length of a subfield whose body has `body_len` bytes.
+    fn subfield(&mut self, kind: SubfieldKind, body_len: usize) -> Option<()> {
+        self.put(&[kind as u8])?;
+        self.put(&u16::try_from(body_len).ok()?.to_be_bytes())
+    }
+}

@@ -1,0 +1,36 @@
+//! Counters of the edge stage.
+
+crate::counters! {
+    /// Counters of the edge stage.
+    pub enum EdgeCounter, "edge" {
+        FlowsFromHosts: Info, "flows_from_hosts", "flows", "Connections that hosts of this LAN opened and that were taken.";
+        FlowsFromPeers: Info, "flows_from_peers", "flows", "Connections that peers asked this TPO to open.";
+        FlowsEnded: Info, "flows_ended", "flows", "Connections that are over and forgotten.";
+        FlowsReset: Info, "flows_reset", "flows", "Of these, ended by a reset from either host or a TPO.";
+        FlowsRefused: Info, "flows_refused", "flows", "Of these, refused, unreachable or unanswered by the far host.";
+        Flows: Info, "flows", "flows", "Connections now.";
+        BytesFromHosts: Info, "bytes_from_hosts", "bytes", "Bytes of streams accepted from hosts of this LAN.";
+        BytesFromPeers: Info, "bytes_from_peers", "bytes", "Bytes of streams that peers delivered.";
+        PacketsFromHosts: Info, "packets_from_hosts", "packets", "Packets taken in packet mode.";
+        PacketsFromPeers: Info, "packets_from_peers", "packets", "Packets delivered in packet mode.";
+        SegmentsIn: In, "segments_in", "frames", "TCP segments of hosts, of split flows.";
+        SegmentsTaken: Out, "segments_taken", "frames", "Segments that a connection or TIME-WAIT took note of.";
+        SegmentsMalformed: Drop, "segments_malformed", "frames", "Segments with an impossible header or option.";
+        SegmentsStray: Drop, "segments_stray", "frames", "Segments of a flow that has just ended, or a new flow for which there is no place.";
+        FlowsOverload: Info, "flows_overload", "flows", "Connections of hosts left to the fallback because a table or the memory is full.";
+        FlowUnknown: Drop, "flow_unknown", "messages", "Messages of flows that are over or were never opened.";
+        ProtocolErrors: Drop, "protocol_errors", "messages", "Messages that break the protocol; their flow is reset.";
+        OpensRepeated: Drop, "opens_repeated", "messages", "Opens of a flow that exists or was reset before it came.";
+        OpensNotAllowed: Drop, "opens_not_allowed", "messages", "Opens from or to networks that the peer does not speak for or that are not behind this TPO.";
+        OpensTaken: Drop, "opens_taken", "messages", "Opens of a 5-tuple that is still in use.";
+        OpensOverload: Drop, "opens_overload", "messages", "Opens refused because a table or the memory is full.";
+        PacketsNotAllowed: Drop, "packets_not_allowed", "packets", "Packets from or to networks that the peer does not speak for or that are not behind this TPO.";
+        PacketsMalformed: Drop, "packets_malformed", "packets", "Packets of peers that are no IP packets.";
+        PacketsTooBig: Drop, "packets_too_big", "packets", "Packets larger than the LAN's MTU or a message.";
+        PacketsBacklog: Drop, "packets_backlog", "packets", "Packets of hosts beyond their flow's share of the backlog.";
+        PacketsUnresolved: Drop, "packets_unresolved", "packets", "Packets of peers to hosts that nobody answers for.";
+        FramesExhausted: Drop, "frames_exhausted", "frames", "Frames to hosts that were not made because the pool was empty.";
+        OutputFull: Drop, "output_full", "frames", "Frames dropped because the port does not keep up.";
+        RestartResets: Info, "restart_resets", "flows", "Connections of before our restart that were reset at their host.";
+    }
+}

@@ -1,0 +1,240 @@
+//! Messages from the far side.
+//!
+//! In: messages in the order the packet driver took buffers apart (buffers overtake each other).
+//! Out: calls on the flow's connection, new flows. Never: trust; what is not allowed or makes no
+//! sense is counted and, where a flow is concerned, answered by a reset.
+
+use super::EdgeCounter;
+use super::flow::{Flow, FlowFacts, Role};
+use super::stage::EdgeStage;
+use super::tcp::Connection;
+use crate::frame::{FlowKey, Frame, FrameSource};
+use crate::interceptor::{Decision, RuleId, Verdict};
+use crate::packet_driver::open::OpenParameters;
+use crate::packet_driver::reset::ResetCause;
+use crate::packet_driver::{Class, FlowId, Message, MessageHeader, MessageKind, PeerIndex};
+use crate::time::Time;
+
+/// A host that has this many bytes to acknowledge may keep them for long: its data are kept in
+/// buffers that hold little else.
+const LAG_BYTES: u64 = 64 * 1024;
+/// Resets that came before their open and are remembered, at most (buffers overtake each other
+/// by no more than a few round trips).
+const TOMBSTONES: usize = 1024;
+
+impl<F: Frame> EdgeStage<F> {
+    /// Acts on one message.
+    pub(super) fn message<S: FrameSource<Frame = F>>(
+        &mut self,
+        now: Time,
+        message: Message,
+        source: &mut S,
+    ) {
+        match message.header.kind {
+            MessageKind::Datagram => self.datagram_arrived(now, &message, source),
+            MessageKind::Open => self.open_arrived(now, &message),
+            MessageKind::Held => self.held_arrived(now, &message, source),
+            MessageKind::HeldEnd => self.held_ended(message.peer),
+            _ => self.flow_message(now, message, source),
+        }
+    }
+
+    fn flow_message<S: FrameSource<Frame = F>>(
+        &mut self,
+        now: Time,
+        message: Message,
+        source: &mut S,
+    ) {
+        let Message { peer, header, data } = message;
+        let Some(place) = self.table.place_of(peer, header.flow) else {
+            if header.kind == MessageKind::Reset {
+                self.bury(peer, header.flow);
+            } else {
+                self.counters.increment(EdgeCounter::FlowUnknown);
+            }
+            return;
+        };
+        if header.kind == MessageKind::Reset {
+            let cause = ResetCause::from_status(header.status).unwrap_or(ResetCause::Host);
+            self.end_from_far(now, place, cause, source);
+            return;
+        }
+        if header.kind == MessageKind::Accept {
+            if !self.accepted(now, place, &data) {
+                self.break_off(now, place);
+            }
+            return;
+        }
+        let len = data.len() as u64;
+        let lags = |flow: &Flow<F>| flow.connection.unread_bytes() >= LAG_BYTES;
+        let data = if self.table.get(place).is_some_and(lags) { self.fit(data) } else { data };
+        let Some(flow) = self.table.get_mut(place) else { return };
+        let taken = match header.kind {
+            MessageKind::Data => {
+                self.counters.add(EdgeCounter::BytesFromPeers, len);
+                flow.connection.deliver(header.sequence, data).is_ok()
+            }
+            _ => apply(flow, &header),
+        };
+        if taken {
+            self.say_fin_held(place);
+            self.touch(place);
+        } else {
+            self.break_off(now, place);
+        }
+    }
+
+    /// The far host has accepted: so does its stand-in here.
+    fn accepted(&mut self, now: Time, place: u32, data: &[u8]) -> bool {
+        let Some(parameters) = OpenParameters::parse(data) else { return false };
+        let Some(flow) = self.table.get_mut(place) else { return true };
+        if flow.facts.role != Role::Opener {
+            return false;
+        }
+        flow.credit = flow.credit.max(parameters.credit);
+        flow.dscp = parameters.dscp;
+        self.half_open -= u32::from(std::mem::take(&mut flow.is_half_open));
+        self.update_limit(place);
+        if let Some(flow) = self.table.get_mut(place) {
+            flow.connection.answer(now);
+        }
+        self.touch(place);
+        true
+    }
+
+    /// The peer broke the protocol on this flow: both hosts see a reset.
+    fn break_off(&mut self, now: Time, place: u32) {
+        self.counters.increment(EdgeCounter::ProtocolErrors);
+        self.abort(now, place, ResetCause::Protocol);
+    }
+
+    /// Once the far stream's end and every byte before it are here, the far side may know.
+    fn say_fin_held(&mut self, place: u32) {
+        let Some(flow) = self.table.get_mut(place) else { return };
+        if flow.fin_held_said || !flow.connection.holds_far_stream() {
+            return;
+        }
+        flow.fin_held_said = true;
+        let message = flow.facts.signal(MessageKind::FinHeld, 0, 0);
+        self.send(message);
+    }
+
+    fn open_arrived(&mut self, now: Time, message: &Message) {
+        let (peer, id) = (message.peer, message.header.flow);
+        let (Some(key), Some(parameters)) =
+            (message.header.key, OpenParameters::parse(&message.data))
+        else {
+            self.counters.increment(EdgeCounter::ProtocolErrors);
+            return;
+        };
+        if self.table.place_of(peer, id).is_some() || self.unearth(peer, id) {
+            self.counters.increment(EdgeCounter::OpensRepeated);
+            return;
+        }
+        let opened = if !self.accepts(peer, &key) {
+            Err((EdgeCounter::OpensNotAllowed, ResetCause::NotAllowed))
+        } else if self.place_of_key(&key).is_some() {
+            // The host uses the 5-tuple anew before the far side knows that the old flow is over:
+            // it will try again.
+            Err((EdgeCounter::OpensTaken, ResetCause::Silence))
+        } else {
+            self.open_responder(now, peer, id, key, &parameters)
+                .ok_or((EdgeCounter::OpensOverload, ResetCause::Overload))
+        };
+        match opened {
+            Ok(place) => {
+                self.counters.increment(EdgeCounter::FlowsFromPeers);
+                self.update_limit(place);
+                self.resolve(now, place);
+                self.touch(place);
+            }
+            Err((counter, cause)) => {
+                self.counters.increment(counter);
+                let facts = FlowFacts::of_open(peer, id, key, &parameters);
+                self.send(facts.signal(MessageKind::Reset, 0, cause.to_status()));
+            }
+        }
+    }
+
+    fn open_responder(
+        &mut self,
+        now: Time,
+        peer: PeerIndex,
+        id: FlowId,
+        key: FlowKey,
+        parameters: &OpenParameters,
+    ) -> Option<u32> {
+        let place = self.vacant_place()?;
+        let mut grant = self.credit.open(now, self.bdp_bytes(peer))?;
+        let facts = FlowFacts { place, ..FlowFacts::of_open(peer, id, key, parameters) };
+        let decision = Decision {
+            verdict: Verdict::Optimize,
+            rule: RuleId::NONE,
+            peer,
+            class: facts.class,
+            compress: facts.compress,
+            slot: place,
+        };
+        let Ok(handle) = self.interceptor.insert(&key, decision, now) else {
+            self.credit.close(&mut grant);
+            return None;
+        };
+        let numbers = self.numbers.numbers(now, &key);
+        let connection = Connection::connect(now, self.config.tcp(&key), numbers);
+        let mut flow = Flow::new(facts, connection, grant, handle);
+        flow.credit = parameters.credit;
+        flow.dscp = parameters.dscp;
+        self.table.insert(place, peer, id, flow);
+        self.counters.set(EdgeCounter::Flows, self.table.len() as u64);
+        Some(place)
+    }
+
+    /// Remembers that a flow was reset before its open came.
+    fn bury(&mut self, peer: PeerIndex, flow: FlowId) {
+        if self.tombstones.len() >= TOMBSTONES {
+            self.tombstones.pop_front();
+        }
+        self.tombstones.push_back((peer, flow));
+    }
+
+    /// Whether a flow was reset before its open came; that is then forgotten.
+    fn unearth(&mut self, peer: PeerIndex, flow: FlowId) -> bool {
+        let found = self.tombstones.iter().position(|entry| *entry == (peer, flow));
+        found.and_then(|index| self.tombstones.swap_remove_back(index)).is_some()
+    }
+}
+
+/// The messages that only move a number; false when the flow cannot have it.
+fn apply<F: Frame>(flow: &mut Flow<F>, header: &MessageHeader) -> bool {
+    match header.kind {
+        MessageKind::Credit => {
+            flow.credit = flow.credit.max(header.sequence);
+            true
+        }
+        MessageKind::Fin => flow.connection.deliver_fin(header.sequence).is_ok(),
+        MessageKind::FinAcked => {
+            flow.connection.fin_acknowledged();
+            true
+        }
+        MessageKind::FinHeld => {
+            flow.connection.fin_stored();
+            true
+        }
+        _ => false,
+    }
+}
+
+impl FlowFacts {
+    /// The facts of a flow that a peer opens; it has no place yet.
+    fn of_open(peer: PeerIndex, id: FlowId, key: FlowKey, parameters: &OpenParameters) -> Self {
+        FlowFacts {
+            place: u32::MAX,
+            peer,
+            id,
+            key,
+            role: Role::Responder,
+            class: Class(parameters.class),
+            compress: parameters.compress,
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! What follows from a connection's events, and the flows' way into and out of the tables.
+//!
+//! In: what happened on a connection, or what the far side did. Out: messages, credits, frames of
+//! the connection, places given back. Never: a place left behind; a flow leaves all tables at once.
+
+use super::EdgeCounter;
+use super::credit::bdp_bytes;
+use super::flow::{Carrier, Flow, Happened, Role};
+use super::stage::EdgeStage;
+use super::tcp::{Connection, Finished, Transmitted};
+use super::writer::FrameWriter;
+use crate::frame::{FlowKey, Frame, FrameSource, Side};
+use crate::interceptor::{Decision, Verdict};
+use crate::packet_driver::reset::ResetCause;
+use crate::packet_driver::{BufferSlice, MessageKind, Outbound, PeerIndex, Upstream};
+use crate::time::Time;
+
+/// A slice that keeps this many times its own length out of the pool is copied out.
+const PINNED_FACTOR: usize = 4;
+
+impl<F: Frame> EdgeStage<F> {
+    /// Calls `act` on a flow's connection and acts on what happened.
+    pub(super) fn with_connection(
+        &mut self,
+        now: Time,
+        place: u32,
+        act: impl FnOnce(&mut Connection<F>, &mut Carrier<'_, F>),
+    ) {
+        let Some(flow) = self.table.get_mut(place) else { return };
+        let before = flow.handed_up;
+        let Flow { facts, connection, handed_up, .. } = flow;
+        let mut carrier = Carrier {
+            facts,
+            upstream: &mut self.upstream,
+            handed_up,
+            happened: Happened::default(),
+        };
+        act(connection, &mut carrier);
+        let happened = carrier.happened;
+        let more = flow.handed_up - before;
+        if more > 0 {
+            self.counters.add(EdgeCounter::BytesFromHosts, more);
+            self.pushed[place as usize] += more;
+            if !flow.is_queued {
+                flow.is_queued = true;
+                self.queued.push_back(place);
+            }
+            self.update_limit(place);
+        }
+        self.settle(now, place, happened);
+    }
+
+    fn settle(&mut self, now: Time, place: u32, happened: Happened) {
+        let Some(flow) = self.table.get_mut(place) else { return };
+        if happened.established {
+            let message = flow.facts.open_message(MessageKind::Accept, &flow.parameters());
+            self.upstream.push_back(Upstream::Message(message));
+            self.update_limit(place);
+        }
+        if let Some(offset) = happened.acknowledged {
+            self.move_credit(now, place, offset);
+        }
+        if let Some(cause) = happened.ended {
+            let Some(flow) = self.table.get(place) else { return };
+            let message = flow.facts.signal(MessageKind::Reset, 0, cause.to_status());
+            self.send(message);
+            self.forget(now, place, EdgeCounter::FlowsReset);
+            return;
+        }
+        self.touch(place);
+    }
+
+    /// The host has taken bytes: the far side may send more.
+    fn move_credit(&mut self, now: Time, place: u32, offset: u64) {
+        let Some(flow) = self.table.get_mut(place) else { return };
+        let Some(status) = self.peers.get(usize::from(flow.facts.peer.0)) else { return };
+        let rtt_ns = status.rtt_ns();
+        let bdp = bdp_bytes(status.rate_bps(), rtt_ns);
+        let more = self.credit.consumed(&mut flow.grant, now, offset, bdp, rtt_ns);
+        if let Some(granted) = more {
+            flow.connection.grant(granted);
+            let message = flow.facts.signal(MessageKind::Credit, granted, 0);
+            self.send(message);
+        }
+    }
+
+    /// Moves the window that the host is offered: as far as the far side takes, and no further
+    /// than the flow's share of what may wait here.
+    pub(super) fn update_limit(&mut self, place: u32) {
+        let Some(flow) = self.table.get_mut(place) else { return };
+        let pushed = self.pushed.get(place as usize).copied().unwrap_or(0);
+        let waiting = pushed.saturating_sub(self.backlog.drained_bytes(place));
+        let share = self.backlog.flow_share_bytes(flow.facts.peer);
+        let room = flow.handed_up + share.saturating_sub(waiting);
+        flow.connection.set_receive_limit(room.min(flow.credit));
+    }
+
+    /// Follows the packet driver's progress on flows that have bytes queued.
+    pub(super) fn follow_backlog(&mut self, now: Time, most: usize) -> bool {
+        for _ in 0..most.min(self.queued.len()) {
+            let Some(place) = self.queued.pop_front() else { break };
+            let drained = self.backlog.drained_bytes(place);
+            let is_quiet = self.pushed.get(place as usize).is_none_or(|pushed| drained >= *pushed);
+            let Some(flow) = self.table.get_mut(place) else { continue };
+            flow.is_queued = !is_quiet;
+            if !is_quiet {
+                self.queued.push_back(place);
+            }
+            self.update_limit(place);
+            self.touch(place);
+        }
+        !self.queued.is_empty()
+    }
+
+    /// A place of which no message is queued any more.
+    pub(super) fn vacant_place(&self) -> Option<u32> {
+        self.table.vacant(|place| {
+            let pushed = self.pushed.get(place as usize).copied().unwrap_or(0);
+            self.backlog.drained_bytes(place) >= pushed
+        })
+    }
+
+    /// Takes a flow out of all tables.
+    pub(super) fn forget(&mut self, now: Time, place: u32, why: EdgeCounter) {
+        let Some(flow) = self.table.get(place) else { return };
+        let facts = flow.facts;
+        let Some(mut flow) = self.table.remove(place, facts.peer, facts.id) else { return };
+        self.credit.close(&mut flow.grant);
+        self.half_open -= u32::from(flow.is_half_open);
+        self.timers.set(place, Time::NEVER);
+        self.interceptor.abandon(flow.handle);
+        if let Some(Finished::TimeWait(state)) = flow.connection.finished() {
+            self.time_wait.insert(now, facts.key_to_host().reversed(), state);
+        }
+        self.counters.increment(EdgeCounter::FlowsEnded);
+        if why != EdgeCounter::FlowsEnded {
+            self.counters.increment(why);
+        }
+        self.counters.set(EdgeCounter::Flows, self.table.len() as u64);
+    }
+
+    /// Ends a flow on both sides: the far side is told why, our host sees a reset.
+    pub(super) fn abort(&mut self, now: Time, place: u32, cause: ResetCause) {
+        let Some(flow) = self.table.get_mut(place) else { return };
+        let message = flow.facts.signal(MessageKind::Reset, 0, cause.to_status());
+        self.send(message);
+        self.reset_host(now, place);
+    }
+
+    /// Our host sees a reset. The flow stays until that is sent (and repeated), but is no longer
+    /// known to the far side.
+    pub(super) fn reset_host(&mut self, now: Time, place: u32) {
+        let Some(flow) = self.table.get_mut(place) else { return };
+        flow.connection.reset(now);
+        self.credit.close(&mut flow.grant);
+        let facts = flow.facts;
+        self.upstream.push_back(Upstream::DiscardFlow { flow: facts.id, place });
+        self.table.hide(facts.peer, facts.id);
+        self.touch(place);
+    }
+
+    /// Marks a flow as possibly having something to transmit.
+    pub(super) fn touch(&mut self, place: u32) {
+        let Some(flow) = self.table.get_mut(place) else { return };
+        if !flow.is_ready {
+            flow.is_ready = true;
+            self.ready.push_back(place);
+        }
+    }
+
+    /// Lets at most `most` flows transmit; says whether more might.
+    pub(super) fn transmit<S: FrameSource<Frame = F>>(
+        &mut self,
+        now: Time,
+        source: &mut S,
+        most: usize,
+    ) -> bool {
+        for _ in 0..most.min(self.ready.len()) {
+            let Some(place) = self.ready.pop_front() else { break };
+            let Some(flow) = self.table.get_mut(place) else { continue };
+            flow.is_ready = false;
+            let mut blocked = false;
+            match flow.link {
+                None => {}
+                Some(link) => {
+                    let mut writer = FrameWriter {
+                        source,
+                        frames: &mut self.frames[Side::Lan.index()],
+                        frames_max: self.config.frames_max,
+                        key: flow.facts.key_to_host(),
+                        link,
+                        dscp: flow.dscp,
+                        starved: false,
+                    };
+                    blocked = flow.connection.transmit(now, &mut writer) == Transmitted::Blocked;
+                    if writer.starved {
+                        self.counters.increment(EdgeCounter::FramesExhausted);
+                    }
+                }
+            }
+            self.timers.set(place, flow.connection.next_timeout());
+            if blocked {
+                self.touch(place);
+                return true;
+            }
+            if let Some(flow) = self.table.get(place)
+                && flow.connection.finished().is_some()
+            {
+                self.forget(now, place, EdgeCounter::FlowsEnded);
+            }
+        }
+        !self.ready.is_empty()
+    }
+
+    /// Queues a message for the packet driver.
+    pub(super) fn send(&mut self, message: Outbound<F>) {
+        self.upstream.push_back(Upstream::Message(message));
+    }
+
+    /// Bandwidth-delay product of the path from a peer, in bytes.
+    pub(super) fn bdp_bytes(&self, peer: PeerIndex) -> u64 {
+        self.peers
+            .get(usize::from(peer.0))
+            .map_or(0, |status| bdp_bytes(status.rate_bps(), status.rtt_ns()))
+    }
+
+    /// Whether a flow that comes from `peer` may be delivered here.
+    pub(super) fn accepts(&self, peer: PeerIndex, key: &FlowKey) -> bool {
+        self.interceptor.rules().networks().accepts(peer, key)
+    }
+
+    /// The place of a split flow by its key, in either direction.
+    pub(super) fn place_of_key(&self, key: &FlowKey) -> Option<u32> {
+        let found = self.interceptor.lookup(key)?;
+        let decision = self.interceptor.decision(found.flow)?;
+        (decision.verdict == Verdict::Optimize && decision.slot != Decision::NO_SLOT)
+            .then_some(decision.slot)
+    }
+
+    /// The slice itself, or a copy of it where it is a small part of a large buffer: such a slice
+    /// could keep the buffer out of the pool for as long as its host is slow.
+    pub(super) fn fit(&self, data: BufferSlice) -> BufferSlice {
+        if data.is_empty() || data.pinned_bytes() / PINNED_FACTOR < data.len() {
+            return data;
+        }
+        let Some(mut copy) = self.pool.alloc(data.len()) else { return data };
+        if copy.capacity() >= data.pinned_bytes() {
+            return data;
+        }
+        match copy.append(data.len()) {
+            Some(into) => into.copy_from_slice(&data),
+            None => return data,
+        }
+        copy.freeze()
+    }
+
+    /// Whether the flow's host is the one that opened it and still waits.
+    pub(super) fn is_held(&self, place: u32) -> bool {
+        self.table
+            .get(place)
+            .is_some_and(|flow| flow.facts.role == Role::Opener && flow.is_half_open)
+    }
+}

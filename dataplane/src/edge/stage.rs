@@ -1,0 +1,209 @@
+//! The edge stage: the owner of every flow of this appliance.
+//!
+//! In: frames of both sides that are not our own UDP, messages from the far side, the time. Out:
+//! frames to both sides, messages to the packet driver, and when to be called next. Never: more
+//! than its tables hold, a byte acknowledged to a host that the packet driver was not given.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::EdgeCounter;
+use super::config::EdgeConfig;
+use super::credit::CreditPool;
+use super::flow::Flow;
+use super::packet_mode::Waiting;
+use super::sessions::Restarts;
+use super::table::EdgeTable;
+use super::tcp::{InitialNumberSource, TimeWaitTable};
+use super::timers::TimerWheel;
+use crate::counters::Counters;
+use crate::frame::{Frame, FrameSource, Side};
+use crate::interceptor::{Action, Interceptor, PeerStatus as Admission};
+use crate::link::Link;
+use crate::packet_driver::{Backlog, BufferPool, FlowId, Inbound, PeerIndex, PeerStatus, Upstream};
+use crate::time::{MILLISECOND_NS, Time};
+
+/// Frames and messages taken in per turn, at most.
+pub(super) const BURST: usize = 64;
+/// Messages that may wait for the packet driver while more frames are taken in: beyond it, hosts
+/// are left to wait in the port's queue.
+pub(super) const UPSTREAM_BUSY: usize = 512;
+/// Flows that may transmit per turn.
+const TRANSMIT_PER_TURN: usize = 64;
+/// How often neighbours, ageing and peers are looked after.
+const HOUSEKEEPING_NS: u64 = MILLISECOND_NS;
+
+/// State of the edge stage.
+pub struct EdgeStage<F> {
+    pub(super) config: EdgeConfig,
+    pub(super) interceptor: Interceptor,
+    /// What admission knows of each peer.
+    pub(super) admission: Vec<Admission>,
+    pub(super) table: EdgeTable<Flow<F>>,
+    pub(super) timers: TimerWheel,
+    pub(super) credit: CreditPool,
+    pub(super) numbers: InitialNumberSource,
+    pub(super) time_wait: TimeWaitTable,
+    pub(super) restarts: Restarts,
+    pub(super) peers: Arc<[PeerStatus]>,
+    /// The next hop towards each peer's endpoint.
+    pub(super) endpoints: Vec<std::net::IpAddr>,
+    pub(super) backlog: Backlog,
+    pub(super) pool: BufferPool,
+    /// Bytes of data ever pushed towards the packet driver, by slot.
+    pub(super) pushed: Box<[u64]>,
+    pub(super) next_flow: u64,
+    /// Packets taken in packet mode so far.
+    pub(super) datagrams: u64,
+    pub(super) half_open: u32,
+    /// Flows reset by the far side before their open came.
+    pub(super) tombstones: VecDeque<(PeerIndex, FlowId)>,
+    /// Flows that may have something to transmit.
+    pub(super) ready: VecDeque<u32>,
+    /// Flows with bytes in the packet driver's queue: their windows move as it drains.
+    pub(super) queued: VecDeque<u32>,
+    /// Flows whose host's link address is not known yet.
+    pub(super) unresolved: VecDeque<u32>,
+    /// Packets whose host's link address is not known yet.
+    pub(super) waiting: Waiting<F>,
+    pub(super) upstream: VecDeque<Upstream<F>>,
+    /// Frames to go out, by side.
+    pub(super) frames: [VecDeque<F>; 2],
+    /// Room for a burst of each side and what is to be done with it, kept from turn to turn.
+    pub(super) bursts: [Vec<F>; 2],
+    pub(super) actions: Vec<Action>,
+    pub(super) counters: Counters<EdgeCounter>,
+    pub(super) housekeeping_at: Time,
+}
+
+impl<F: Frame> EdgeStage<F> {
+    /// An edge stage with everything reserved that it will ever need.
+    #[must_use]
+    pub fn new(
+        config: EdgeConfig,
+        interceptor: Interceptor,
+        admission: Vec<Admission>,
+        peers: Arc<[PeerStatus]>,
+        endpoints: Vec<std::net::IpAddr>,
+        backlog: Backlog,
+        pool: BufferPool,
+    ) -> Self {
+        let connections = config.connections as usize;
+        EdgeStage {
+            interceptor,
+            table: EdgeTable::new(config.connections),
+            timers: TimerWheel::new(connections),
+            credit: CreditPool::new(config.credit_bytes),
+            numbers: InitialNumberSource::new(config.secret),
+            time_wait: TimeWaitTable::new(config.time_wait),
+            restarts: Restarts::new(connections, peers.len()),
+            pushed: vec![0; config.slots()].into_boxed_slice(),
+            next_flow: 0,
+            datagrams: 0,
+            half_open: 0,
+            tombstones: VecDeque::new(),
+            ready: VecDeque::with_capacity(connections),
+            queued: VecDeque::with_capacity(connections),
+            unresolved: VecDeque::new(),
+            waiting: Waiting::default(),
+            upstream: VecDeque::with_capacity(2 * UPSTREAM_BUSY),
+            frames: [VecDeque::new(), VecDeque::new()],
+            bursts: [Vec::with_capacity(BURST), Vec::with_capacity(BURST)],
+            actions: Vec::with_capacity(BURST),
+            admission,
+            endpoints,
+            counters: Counters::default(),
+            housekeeping_at: Time::ZERO,
+            peers,
+            backlog,
+            pool,
+            config,
+        }
+    }
+
+    /// The counters, for readers.
+    #[must_use]
+    pub fn counters(&self) -> Counters<EdgeCounter> {
+        self.counters.clone()
+    }
+
+    /// One turn; says whether there was anything to do.
+    pub fn turn<S: FrameSource<Frame = F>>(
+        &mut self,
+        now: Time,
+        frames_in: &mut Link<(Side, F)>,
+        delivered: &mut Link<Inbound>,
+        messages: &mut Link<Upstream<F>>,
+        frames_out: &mut [Link<F>; 2],
+        source: &mut S,
+    ) -> bool {
+        let mut busy = self.flush(messages, frames_out);
+        if now >= self.housekeeping_at {
+            self.housekeeping_at = now + HOUSEKEEPING_NS;
+            self.keep_house(now, source);
+        }
+        busy |= self.take_messages(now, delivered, source);
+        busy |= self.take_frames(now, frames_in, source);
+        while let Some(place) = self.timers.pop_due(now) {
+            self.with_connection(now, place, |connection, carrier| {
+                connection.on_timeout(now, carrier);
+            });
+            busy = true;
+        }
+        self.follow_backlog(now, BURST);
+        busy |= self.transmit(now, source, TRANSMIT_PER_TURN);
+        busy | self.flush(messages, frames_out)
+    }
+
+    /// When the next turn may have something to do, if nothing comes in until then.
+    #[must_use]
+    pub fn next_timeout(&self) -> Time {
+        self.timers.next_timeout().min(self.interceptor.next_timeout())
+    }
+
+    fn take_messages<S: FrameSource<Frame = F>>(
+        &mut self,
+        now: Time,
+        delivered: &mut Link<Inbound>,
+        source: &mut S,
+    ) -> bool {
+        let mut busy = false;
+        for _ in 0..BURST {
+            let Some(inbound) = delivered.pop() else { break };
+            busy = true;
+            match inbound {
+                Inbound::Message(message) => self.message(now, message, source),
+                Inbound::Session { peer, change } => self.session_changed(now, peer, change),
+            }
+        }
+        busy
+    }
+
+    /// Moves what waits to the links, as far as they have room.
+    fn flush(&mut self, messages: &mut Link<Upstream<F>>, frames_out: &mut [Link<F>; 2]) -> bool {
+        let mut busy = false;
+        while messages.room() > 0 {
+            let Some(item) = self.upstream.pop_front() else { break };
+            let _ = messages.push(item);
+            busy = true;
+        }
+        for (queue, link) in self.frames.iter_mut().zip(frames_out) {
+            while link.room() > 0 {
+                let Some(frame) = queue.pop_front() else { break };
+                let _ = link.push(frame);
+                busy = true;
+            }
+        }
+        busy
+    }
+
+    /// Puts a frame that is not of a connection into the queue of a port.
+    pub(super) fn put_out(&mut self, side: Side, frame: F) {
+        let queue = &mut self.frames[side.index()];
+        if queue.len() >= self.config.frames_max {
+            self.counters.increment(EdgeCounter::OutputFull);
+        } else {
+            queue.push_back(frame);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The TCP of the split connection: the local end that faces one LAN host in the name of the far
+//! one.
+//!
+//! In: parsed segments with their frames; bytes and events from the far side; the time. Out:
+//! bytes in order and events for the far side; segments for the host. Never: an address, a
+//! message, a clock, a buffer of its own for what the host sends.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `segment` | the header and its options, as bytes and as a struct |
+//! | `sequence` | 32-bit sequence numbers and 64-bit positions |
+//! | `connection` | the connection: constructors, the far side's calls, state |
+//! | `incoming`, `outgoing`, `timeout` | segments from the host, segments to it, timers |
+//! | `receiver` | order, SACK blocks, the window we offer |
+//! | `sender`, `send_queue`, `scoreboard` | what the host has acknowledged, what waits, what is in flight |
+//! | `rack`, `rtt`, `congestion` | loss detection, timeout, congestion window |
+//! | `time_wait` | connections that are over |
+//! | `isn`, `siphash` | initial numbers that cannot be guessed |
+
+mod config;
+mod congestion;
+mod connection;
+mod incoming;
+mod isn;
+mod outgoing;
+mod rack;
+mod receiver;
+mod rtt;
+mod scoreboard;
+pub mod segment;
+mod send_queue;
+mod sender;
+mod sequence;
+mod siphash;
+pub mod time_wait;
+mod timeout;
+mod timer;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{MSS_DEFAULT_V4, MSS_DEFAULT_V6, MSS_MIN, TcpConfig};
+pub use connection::{
+    Connection, Disposition, Emit, Finished, HostParameters, Report, State, Totals, Transmitted,
+    Upward,
+};
+pub use isn::{InitialNumberSource, InitialNumbers};
+pub use segment::{Flags, Options, SackBlock, SackBlocks, Segment, SegmentError, Timestamps};
+pub use send_queue::{DeliverError, Payload};
+pub use siphash::siphash;
+pub use time_wait::{TimeWait, TimeWaitTable, TimeWaitVerdict};

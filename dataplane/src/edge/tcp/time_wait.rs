@@ -1,0 +1,203 @@
+//! TIME-WAIT: connections that are over, kept in a compact table so that late segments are
+//! answered and do not reach a later connection of the same addresses and ports.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::connection::timestamp_at;
+use super::segment::{Flags, Segment, Timestamps};
+use super::sequence::before;
+use crate::frame::FlowKey;
+use crate::time::{SECOND_NS, Time};
+
+/// How long an entry is kept: 2 MSL (RFC 9293 3.4.3), MSL being 30 s as in common practice.
+pub const TIME_WAIT_NS: u64 = 60 * SECOND_NS;
+
+/// What is kept of a connection in TIME-WAIT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeWait {
+    /// SND.NXT.
+    pub seq: u32,
+    /// RCV.NXT.
+    pub ack: u32,
+    /// With timestamps: our clock's offset, and the latest of the host's.
+    pub timestamps: Option<(u32, u32)>,
+}
+
+impl TimeWait {
+    /// The acknowledgement that answers a late segment.
+    #[must_use]
+    pub fn acknowledgement(&self, now: Time) -> Segment {
+        let mut segment =
+            Segment { seq: self.seq, ack: self.ack, flags: Flags::ACK, ..Segment::default() };
+        segment.options.timestamps = self
+            .timestamps
+            .map(|(offset, echo)| Timestamps { value: timestamp_at(now, offset), echo });
+        segment
+    }
+
+    /// RFC 6191: a SYN with a later timestamp, or where those say nothing with a higher sequence
+    /// number, begins a new connection.
+    fn may_reuse(&self, syn: &Segment) -> bool {
+        let higher = before(self.ack, syn.seq);
+        match (self.timestamps, syn.options.timestamps) {
+            (Some((_, recent)), Some(new)) => {
+                before(recent, new.value) || (recent == new.value && higher)
+            }
+            (None, Some(_)) => true,
+            (_, None) => higher,
+        }
+    }
+}
+
+/// What to do with a segment of a connection in TIME-WAIT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeWaitVerdict {
+    /// Answer with this segment and drop it.
+    Answer(Segment),
+    /// Drop it.
+    Drop,
+    /// A SYN that may begin a new connection: the entry is gone.
+    Reuse,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    state: TimeWait,
+    until: Time,
+    /// Tells this entry from earlier ones of the same key in the order of age.
+    generation: u64,
+}
+
+/// Connections in TIME-WAIT, at most so many; the oldest makes room.
+#[derive(Debug)]
+pub struct TimeWaitTable {
+    entries: HashMap<FlowKey, Entry>,
+    /// Keys in order of age; entries replaced meanwhile have another generation.
+    order: VecDeque<(FlowKey, u64)>,
+    capacity: usize,
+    generation: u64,
+}
+
+impl TimeWaitTable {
+    /// A table with room for `capacity` connections, reserved now.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        let capacity = capacity.max(1);
+        TimeWaitTable {
+            entries: HashMap::with_capacity(capacity),
+            order: VecDeque::with_capacity(capacity * 2),
+            capacity,
+            generation: 0,
+        }
+    }
+
+    /// Connections in the table.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether a connection is here; `key` as in the frames of its host.
+    #[must_use]
+    pub fn contains(&self, key: &FlowKey) -> bool {
+        !self.entries.is_empty() && self.entries.contains_key(key)
+    }
+
+    /// Adds a connection; `key` as in the frames of its host. When the table is full the oldest
+    /// goes, which is returned.
+    pub fn insert(&mut self, now: Time, key: FlowKey, state: TimeWait) -> Option<FlowKey> {
+        self.drop_stale();
+        let full = self.entries.len() >= self.capacity && !self.entries.contains_key(&key);
+        let recycled = if full { self.pop_oldest() } else { None };
+        // Keys replaced or reused leave marks in the order; it is bounded all the same.
+        if self.order.len() >= self.capacity * 2 {
+            let Self { order, entries, .. } = self;
+            order.retain(|(key, generation)| {
+                entries.get(key).is_some_and(|entry| entry.generation == *generation)
+            });
+        }
+        self.generation += 1;
+        let entry = Entry { state, until: now + TIME_WAIT_NS, generation: self.generation };
+        self.entries.insert(key, entry);
+        self.order.push_back((key, self.generation));
+        recycled
+    }
+
+    /// Judges a segment from a host; `None` when its connection is not here.
+    pub fn segment(
+        &mut self,
+        now: Time,
+        key: &FlowKey,
+        segment: &Segment,
+    ) -> Option<TimeWaitVerdict> {
+        let entry = *self.entries.get(key)?;
+        if entry.until <= now {
+            self.entries.remove(key);
+            return None;
+        }
+        // RFC 1337: a RST does not end TIME-WAIT.
+        if segment.flags.has(Flags::RST) {
+            return Some(TimeWaitVerdict::Drop);
+        }
+        if segment.flags.has(Flags::SYN)
+            && !segment.flags.has(Flags::ACK)
+            && entry.state.may_reuse(segment)
+        {
+            self.entries.remove(key);
+            return Some(TimeWaitVerdict::Reuse);
+        }
+        if segment.sequence_len() == 0 && segment.seq == entry.state.ack {
+            return Some(TimeWaitVerdict::Drop);
+        }
+        Some(TimeWaitVerdict::Answer(entry.state.acknowledgement(now)))
+    }
+
+    /// Forgets what has had its time; at most `budget` entries a call.
+    pub fn expire(&mut self, now: Time, budget: usize) {
+        for _ in 0..budget {
+            let Some((key, generation)) = self.order.front() else { return };
+            match self.entries.get(key) {
+                Some(entry) if entry.generation == *generation => {
+                    if entry.until > now {
+                        return;
+                    }
+                    self.entries.remove(key);
+                }
+                _ => {}
+            }
+            self.order.pop_front();
+        }
+    }
+
+    /// When [`TimeWaitTable::expire`] is next worth calling.
+    #[must_use]
+    pub fn next_timeout(&self) -> Time {
+        let oldest = self.order.front().and_then(|(key, _)| self.entries.get(key));
+        match oldest {
+            Some(entry) => entry.until,
+            None if self.order.is_empty() => Time::NEVER,
+            None => Time::ZERO,
+        }
+    }
+
+    fn drop_stale(&mut self) {
+        while let Some((key, generation)) = self.order.front() {
+            if self.entries.get(key).is_some_and(|entry| entry.generation == *generation) {
+                return;
+            }
+            self.order.pop_front();
+        }
+    }
+
+    fn pop_oldest(&mut self) -> Option<FlowKey> {
+        let (key, _) = self.order.pop_front()?;
+        self.entries.remove(&key);
+        Some(key)
+    }
+}

@@ -1,0 +1,71 @@
+//! Segments of a connection as frames.
+//!
+//! In: a TCP header and its payload slices. Out: a finished frame in the queue of the LAN port;
+//! the payload is copied once, here. Never: a frame without room for it in the queue.
+
+use std::collections::VecDeque;
+
+use super::tcp::{Emit, Payload, Segment};
+use crate::frame::build::{TTL_DEFAULT, prepend_ip, prepend_link};
+use crate::frame::ip::protocol;
+use crate::frame::{FlowKey, Frame, FrameSource, IpHeader, LinkHeader, checksum};
+
+/// Writes the segments of one connection.
+pub struct FrameWriter<'a, S: FrameSource> {
+    /// Where empty frames come from.
+    pub source: &'a mut S,
+    /// Finished frames.
+    pub frames: &'a mut VecDeque<S::Frame>,
+    /// Most finished frames that may wait.
+    pub frames_max: usize,
+    /// The 5-tuple towards the host.
+    pub key: FlowKey,
+    /// Addresses and tags of the link.
+    pub link: LinkHeader,
+    /// DSCP.
+    pub dscp: u8,
+    /// Set when there was no empty frame.
+    pub starved: bool,
+}
+
+impl<S: FrameSource> Emit for FrameWriter<'_, S> {
+    fn emit(&mut self, segment: &Segment, payload: Payload<'_>) -> bool {
+        if self.frames.len() >= self.frames_max {
+            return false;
+        }
+        let Some(mut frame) = self.source.alloc() else {
+            self.starved = true;
+            return false;
+        };
+        if self.write(&mut frame, segment, payload).is_none() {
+            return false;
+        }
+        self.frames.push_back(frame);
+        true
+    }
+}
+
+impl<S: FrameSource> FrameWriter<'_, S> {
+    fn write(&self, frame: &mut S::Frame, segment: &Segment, payload: Payload<'_>) -> Option<()> {
+        let header_len = segment.header_len();
+        let mut rest = frame.append(header_len + payload.len())?;
+        segment.emit(self.key.source_port, self.key.destination_port, rest)?;
+        rest = &mut rest[header_len..];
+        for slice in payload {
+            let (into, after) = rest.split_at_mut_checked(slice.len())?;
+            into.copy_from_slice(slice);
+            rest = after;
+        }
+        let (source, destination) = (self.key.source(), self.key.destination());
+        checksum::fill_transport(frame.head_mut(), source, destination, protocol::TCP);
+        let header = IpHeader {
+            source,
+            destination,
+            protocol: protocol::TCP,
+            traffic_class: self.dscp << 2,
+            ttl: TTL_DEFAULT,
+        };
+        prepend_ip(frame, &header).ok()?;
+        prepend_link(frame, &self.link, header.ethertype()).ok()
+    }
+}

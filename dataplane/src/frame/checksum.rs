@@ -1,0 +1,236 @@
+//! The Internet checksum (RFC 1071), its incremental form (RFC 1624), and where IP, TCP, UDP and
+//! ICMP keep theirs.
+//!
+//! In: bytes. Out: a verdict, or the checksum field filled in. Never: a length taken on trust.
+
+use std::net::IpAddr;
+
+use super::ip::protocol;
+use super::{ChecksumStatus, Frame, Network, Parsed, Transport};
+
+/// A one's complement sum under way. Bytes are added as they lie in memory: the sum comes out the
+/// same in either byte order, but for the order of the bytes of the result (RFC 1071, section 2).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sum {
+    /// Sum of native-endian words; no packet is long enough to overflow it.
+    words: u64,
+    /// Whether the bytes so far are odd in number.
+    odd: bool,
+}
+
+impl Sum {
+    /// Adds bytes that follow those added before.
+    pub fn add(&mut self, bytes: &[u8]) {
+        let (chunks, rest) = as_chunks(bytes);
+        let mut words: u64 = chunks.map(|chunk| u64::from(u32::from_ne_bytes(chunk))).sum();
+        words += u64::from(u32::from_ne_bytes(rest));
+        let folded = fold(words);
+        self.words += u64::from(if self.odd { folded.swap_bytes() } else { folded });
+        self.odd ^= bytes.len() % 2 == 1;
+    }
+
+    /// Adds one 16-bit field. Only at an even offset.
+    pub fn add_u16(&mut self, value: u16) {
+        self.words += u64::from(value.to_be());
+    }
+
+    /// The checksum: the complement of the folded sum.
+    #[must_use]
+    pub fn finish(self) -> u16 {
+        !u16::from_be(fold(self.words))
+    }
+}
+
+/// Whole chunks of four bytes, and what is left, padded with zeros.
+fn as_chunks(bytes: &[u8]) -> (impl Iterator<Item = [u8; 4]> + '_, [u8; 4]) {
+    let chunks = bytes.chunks_exact(4);
+    let mut rest = [0; 4];
+    for (to, from) in rest.iter_mut().zip(chunks.remainder()) {
+        *to = *from;
+    }
+    (chunks.map(|chunk| chunk.first_chunk().copied().unwrap_or([0; 4])), rest)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the loop leaves 16 bits")]
+fn fold(mut sum: u64) -> u16 {
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum as u16
+}
+
+/// The checksum of some bytes; 0 if they contain their own right one.
+#[must_use]
+pub fn checksum(bytes: &[u8]) -> u16 {
+    let mut sum = Sum::default();
+    sum.add(bytes);
+    sum.finish()
+}
+
+/// The new checksum after a 16-bit field has changed (RFC 1624, equation 3).
+#[must_use]
+pub fn update(checksum: u16, old: u16, new: u16) -> u16 {
+    !fold(u64::from(!checksum) + u64::from(!old) + u64::from(new))
+}
+
+/// The sum over the pseudo header of TCP, UDP or ICMPv6; `len` is that of transport header and
+/// payload. Both addresses are of one family.
+#[must_use]
+pub fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8, len: u32) -> Sum {
+    let mut sum = Sum::default();
+    for address in [source, destination] {
+        match address {
+            IpAddr::V4(v4) => sum.add(&v4.octets()),
+            IpAddr::V6(v6) => sum.add(&v6.octets()),
+        }
+    }
+    sum.add(&len.to_be_bytes());
+    sum.add_u16(u16::from(protocol));
+    sum
+}
+
+/// Whether the checksum of an IPv4 header (options included) is right.
+#[must_use]
+pub fn ipv4_header_ok(header: &[u8]) -> bool {
+    checksum(header) == 0
+}
+
+/// Fills in the checksum of an IPv4 header (options included).
+pub fn fill_ipv4_header(header: &mut [u8]) {
+    fill(header, IPV4_CHECKSUM_AT, Sum::default());
+}
+
+/// Fills in the checksum of a TCP, UDP, ICMP or ICMPv6 packet: `l4` is its header and payload.
+/// Other protocols have none.
+pub fn fill_transport(l4: &mut [u8], source: IpAddr, destination: IpAddr, protocol: u8) {
+    if let Some(at) = field_offset(protocol) {
+        let sum = transport_sum(source, destination, protocol, l4.len());
+        fill(l4, at, sum);
+        // RFC 768: a sum of zero is sent as all ones, zero meaning that there is none.
+        if protocol == protocol::UDP && l4.get(at..at + 2) == Some(&[0, 0]) {
+            l4[at..at + 2].copy_from_slice(&[0xff, 0xff]);
+        }
+    }
+}
+
+/// Whether the IPv4 header checksum and the transport's checksum of a frame are right, by the
+/// device's word if it gave it. Fragments and unknown protocols have only the first; UDP over
+/// IPv4 may come without (RFC 768), over IPv6 may not (RFC 8200, section 8.1).
+#[must_use]
+pub fn frame_ok<F: Frame>(frame: &F, parsed: &Parsed) -> bool {
+    match frame.checksum_status() {
+        ChecksumStatus::Good => return true,
+        ChecksumStatus::Bad => return false,
+        ChecksumStatus::Unknown => {}
+    }
+    let head = frame.head();
+    if parsed.network == Network::Ipv4 && !ipv4_header_ok(parsed.ip_header(head)) {
+        return false;
+    }
+    if matches!(parsed.transport, Transport::Fragment | Transport::Other) {
+        return true;
+    }
+    let l4 = parsed.l4(head);
+    if parsed.transport == Transport::Udp && l4.get(6..8) == Some(&[0, 0]) {
+        return parsed.network == Network::Ipv4;
+    }
+    let key = &parsed.key;
+    let len = (parsed.payload_end - parsed.l4_offset) as usize;
+    let mut sum = transport_sum(key.source(), key.destination(), key.protocol, len);
+    sum.add(l4);
+    let mut rest = len - l4.len();
+    for index in 0..frame.tail_count() {
+        let tail = frame.tail(index);
+        let n = tail.len().min(rest);
+        sum.add(tail.get(..n).unwrap_or(&[]));
+        rest -= n;
+    }
+    rest == 0 && sum.finish() == 0
+}
+
+const IPV4_CHECKSUM_AT: usize = 10;
+
+fn field_offset(protocol: u8) -> Option<usize> {
+    match protocol {
+        protocol::TCP => Some(16),
+        protocol::UDP => Some(6),
+        protocol::ICMP | protocol::ICMPV6 => Some(2),
+        _ => None,
+    }
+}
+
+/// The sum that the transport's own bytes are added to. ICMP has no pseudo header.
+fn transport_sum(source: IpAddr, destination: IpAddr, protocol: u8, len: usize) -> Sum {
+    if protocol == protocol::ICMP {
+        return Sum::default();
+    }
+    pseudo_header(source, destination, protocol, u32::try_from(len).unwrap_or(u32::MAX))
+}
+
+/// Writes the checksum of `bytes`, on top of `sum`, into its field; nothing when they are shorter.
+fn fill(bytes: &mut [u8], at: usize, mut sum: Sum) {
+    if let Some(field) = bytes.get_mut(at..at + 2) {
+        field.fill(0);
+        sum.add(bytes);
+        bytes[at..at + 2].copy_from_slice(&sum.finish().to_be_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The definition, byte by byte.
+    fn slow(bytes: &[u8]) -> u16 {
+        let mut sum = 0u32;
+        for (at, byte) in bytes.iter().enumerate() {
+            sum += u32::from(*byte) << if at % 2 == 0 { 8 } else { 0 };
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        !u16::try_from(sum).unwrap()
+    }
+
+    #[test]
+    fn example_of_rfc_1071() {
+        assert_eq!(!checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), 0xddf2);
+    }
+
+    #[test]
+    fn udp_never_sends_zero() {
+        let address = IpAddr::from([0, 0, 0, 0]);
+        // Pseudo header: 17 + 10; header: 10; the payload makes the sum all ones.
+        let mut l4 = [0, 0, 0, 0, 0, 10, 0, 0, 0xff, 0xff - 37];
+        fill_transport(&mut l4, address, address, protocol::UDP);
+        assert_eq!(l4[6..8], [0xff, 0xff]);
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_the_definition(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert_eq!(checksum(&bytes), slow(&bytes));
+        }
+
+        #[test]
+        fn parts_add_up(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 0..200usize, cut2 in 0..200usize) {
+            let (a, b) = bytes.split_at(cut.min(bytes.len()));
+            let (b, c) = b.split_at(cut2.min(b.len()));
+            let mut sum = Sum::default();
+            sum.add(a);
+            sum.add(b);
+            sum.add(c);
+            prop_assert_eq!(sum.finish(), slow(&bytes));
+        }
+
+        #[test]
+        fn incremental_equals_afresh(mut bytes in prop::collection::vec(any::<u8>(), 20), at in 0..9usize, new in any::<u16>()) {
+            prop_assume!(bytes.iter().any(|byte| *byte != 0));
+            let before = checksum(&bytes);
+            let old = u16::from_be_bytes([bytes[at * 2], bytes[at * 2 + 1]]);
+            bytes[at * 2..at * 2 + 2].copy_from_slice(&new.to_be_bytes());
+            prop_assume!(bytes.iter().any(|byte| *byte != 0));
+            prop_assert_eq!(update(before, old, new), checksum(&bytes));
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Links between stages: a queue when both ends run on one core, an SPSC ring when they do not.
+//!
+//! A worker owns its ends of all links and lends them to its stages in turn, so a direct link
+//! needs no sharing at all. Every link is bounded; a full link is pressure, never a loss: the
+//! item stays with the caller.
+
+use std::collections::VecDeque;
+
+/// One worker's end (or both ends) of a link.
+#[derive(Debug)]
+pub enum Link<T> {
+    /// Neither end is on this worker.
+    Absent,
+    /// Both ends are on this worker.
+    Direct {
+        /// The items, allocated at `limit`.
+        queue: VecDeque<T>,
+        /// Most items it holds.
+        limit: usize,
+    },
+    /// The sending end of a ring.
+    Sender(rtrb::Producer<T>),
+    /// The receiving end of a ring.
+    Receiver(rtrb::Consumer<T>),
+}
+
+impl<T> Link<T> {
+    /// A link whose ends are both on one worker.
+    #[must_use]
+    pub fn direct(limit: usize) -> Self {
+        Link::Direct { queue: VecDeque::with_capacity(limit), limit }
+    }
+
+    /// The two ends of a ring: sender, receiver.
+    #[must_use]
+    pub fn ring(limit: usize) -> (Self, Self) {
+        let (producer, consumer) = rtrb::RingBuffer::new(limit);
+        (Link::Sender(producer), Link::Receiver(consumer))
+    }
+
+    /// Items that can be sent now; 0 at an end that does not send.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        match self {
+            Link::Direct { queue, limit } => limit - queue.len(),
+            Link::Sender(producer) => producer.slots(),
+            Link::Absent | Link::Receiver(_) => 0,
+        }
+    }
+
+    /// Items that can be received now; 0 at an end that does not receive.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        match self {
+            Link::Direct { queue, .. } => queue.len(),
+            Link::Receiver(consumer) => consumer.slots(),
+            Link::Absent | Link::Sender(_) => 0,
+        }
+    }
+
+    /// Sends one item.
+    ///
+    /// # Errors
+    /// The item itself, when the link is full or does not send.
+    pub fn push(&mut self, item: T) -> Result<(), T> {
+        match self {
+            Link::Direct { queue, limit } if queue.len() < *limit => {
+                queue.push_back(item);
+                Ok(())
+            }
+            Link::Sender(producer) => {
+                producer.push(item).map_err(|rtrb::PushError::Full(item)| item)
+            }
+            _ => Err(item),
+        }
+    }
+
+    /// Receives one item.
+    pub fn pop(&mut self) -> Option<T> {
+        match self {
+            Link::Direct { queue, .. } => queue.pop_front(),
+            Link::Receiver(consumer) => consumer.pop().ok(),
+            Link::Absent | Link::Sender(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_full_link_gives_the_item_back() {
+        let mut direct = Link::direct(1);
+        assert_eq!(direct.push(1), Ok(()));
+        assert_eq!(direct.push(2), Err(2));
+        assert_eq!((direct.pop(), direct.pop()), (Some(1), None));
+        let (mut sender, mut receiver) = Link::ring(1);
+        assert_eq!(sender.push(1), Ok(()));
+        assert_eq!(sender.push(2), Err(2));
+        assert_eq!(sender.pop(), None);
+        assert_eq!(receiver.push(3), Err(3));
+        assert_eq!((receiver.pop(), receiver.pop()), (Some(1), None));
+    }
+
+    proptest! {
+        /// Whatever the order of operations, a ring and a direct link behave like a bounded queue.
+        #[test]
+        fn ring_and_direct_agree(operations in prop::collection::vec(any::<bool>(), 0..200)) {
+            let mut direct = Link::direct(7);
+            let (mut sender, mut receiver) = Link::ring(7);
+            for (item, push) in operations.into_iter().enumerate() {
+                prop_assert_eq!(direct.room(), sender.room());
+                prop_assert_eq!(direct.waiting(), receiver.waiting());
+                if push {
+                    prop_assert_eq!(direct.push(item), sender.push(item));
+                } else {
+                    prop_assert_eq!(direct.pop(), receiver.pop());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What stages of different workers know of each other: single-writer atomics, no locks.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// State of one peer. Written by the transmit stage, but for the next hop, which the edge stage
+/// (the owner of the neighbour table) writes; read by all.
+#[derive(Debug, Default)]
+pub struct PeerStatus {
+    up: AtomicBool,
+    opener: AtomicBool,
+    rtt_ns: AtomicU64,
+    rate_bps: AtomicU64,
+    queued_bytes: AtomicU64,
+    buffers_taken: AtomicU64,
+    next_hop: AtomicU64,
+}
+
+const NEXT_HOP_KNOWN: u64 = 1 << 63;
+
+impl PeerStatus {
+    /// Whether there is a session.
+    pub fn is_up(&self) -> bool {
+        self.up.load(Ordering::Acquire)
+    }
+
+    /// Says whether there is a session, and which opener bit our flow ids carry in it.
+    pub fn set_up(&self, up: bool, opener: bool) {
+        self.opener.store(opener, Ordering::Relaxed);
+        self.up.store(up, Ordering::Release);
+    }
+
+    /// Whether our flow ids carry the opener bit.
+    pub fn is_opener(&self) -> bool {
+        self.opener.load(Ordering::Relaxed)
+    }
+
+    /// Smoothed round trip to the peer; 0 until measured.
+    pub fn rtt_ns(&self) -> u64 {
+        self.rtt_ns.load(Ordering::Relaxed)
+    }
+
+    /// Rate at which we send to the peer, in bits of IP packets per second.
+    pub fn rate_bps(&self) -> u64 {
+        self.rate_bps.load(Ordering::Relaxed)
+    }
+
+    /// Publishes round trip and rate.
+    pub fn set_path(&self, rtt_ns: u64, rate_bps: u64) {
+        self.rtt_ns.store(rtt_ns, Ordering::Relaxed);
+        self.rate_bps.store(rate_bps, Ordering::Relaxed);
+    }
+
+    /// Bytes of buffers that the data mover has taken and not yet sent a first time.
+    pub fn queued_bytes(&self) -> u64 {
+        self.queued_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Buffers that the data mover has taken so far.
+    pub fn buffers_taken(&self) -> u64 {
+        self.buffers_taken.load(Ordering::Acquire)
+    }
+
+    /// Publishes the data mover's queue.
+    pub fn set_queue(&self, queued_bytes: u64, buffers_taken: u64) {
+        self.queued_bytes.store(queued_bytes, Ordering::Relaxed);
+        self.buffers_taken.store(buffers_taken, Ordering::Release);
+    }
+
+    /// The MAC address of the next hop to the peer, once resolved.
+    pub fn next_hop(&self) -> Option<[u8; 6]> {
+        let value = self.next_hop.load(Ordering::Relaxed);
+        let [_, _, mac @ ..] = value.to_be_bytes();
+        (value & NEXT_HOP_KNOWN != 0).then_some(mac)
+    }
+
+    /// Publishes the next hop's MAC address, or that there is none.
+    pub fn set_next_hop(&self, mac: Option<[u8; 6]>) {
+        let value = mac.map_or(0, |[a, b, c, d, e, f]| {
+            u64::from_be_bytes([0, 0, a, b, c, d, e, f]) | NEXT_HOP_KNOWN
+        });
+        self.next_hop.store(value, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_next_hop_survives_and_can_be_withdrawn() {
+        let status = PeerStatus::default();
+        assert_eq!(status.next_hop(), None);
+        status.set_next_hop(Some([0, 1, 2, 3, 4, 255]));
+        assert_eq!(status.next_hop(), Some([0, 1, 2, 3, 4, 255]));
+        status.set_next_hop(None);
+        assert_eq!(status.next_hop(), None);
+    }
+}

@@ -1,0 +1,126 @@
+//! The aggregate stage: drives the packet driver's aggregator.
+//!
+//! In: messages of the edge stage. Out: buffers, while the data mover keeps up.
+//! Never: more than a few buffers ahead of the data mover, so that what waits, waits where the
+//! round robin can still choose.
+
+use std::sync::Arc;
+
+use crate::edge::credit::bdp_bytes;
+use crate::frame::Frame;
+use crate::link::Link;
+use crate::packet_driver::PeerStatus;
+use crate::packet_driver::Upstream;
+use crate::packet_driver::aggregate::{Aggregator, Downstream};
+use crate::packet_driver::{OutboundBuffer, PeerIndex};
+use crate::time::{MILLISECOND_NS, Time};
+
+/// Messages taken in per turn, at most.
+const MESSAGES_PER_TURN: usize = 256;
+/// Buffers between aggregation and the data mover, per peer, at most.
+const BUFFERS_AHEAD: u64 = 2;
+/// What the data mover may have queued and still be given more, in time at its rate: long enough
+/// to bridge a worker's sleep, short enough to be no delay to speak of.
+const MOVER_QUEUE_NS: u64 = 2 * MILLISECOND_NS;
+/// The least a backlog limit is set to, in bytes: two full buffers, so that slow links still
+/// compress well.
+const BACKLOG_BYTES_MIN: u64 = 128 * 1024;
+
+/// State of the aggregate stage.
+pub struct AggregateStage<F> {
+    aggregator: Aggregator<F>,
+    peers: Arc<[PeerStatus]>,
+    /// Per peer: buffers handed on so far, and the limit last set.
+    handed_on: Box<[u64]>,
+    backlog_ns: u64,
+    rates_bps: Box<[u64]>,
+}
+
+impl<F: Frame> AggregateStage<F> {
+    /// A stage around an aggregator; `backlog_ns` is how much may wait in it, in time.
+    #[must_use]
+    pub fn new(aggregator: Aggregator<F>, peers: Arc<[PeerStatus]>, backlog_ns: u64) -> Self {
+        let count = peers.len();
+        AggregateStage {
+            aggregator,
+            peers,
+            handed_on: vec![0; count].into_boxed_slice(),
+            backlog_ns,
+            rates_bps: vec![0; count].into_boxed_slice(),
+        }
+    }
+
+    /// Takes messages in and fills at most one buffer; says whether there was anything to do.
+    pub fn turn(
+        &mut self,
+        now: Time,
+        messages: &mut Link<Upstream<F>>,
+        buffers: &mut Link<OutboundBuffer>,
+    ) -> bool {
+        self.follow_rates();
+        let mut busy = false;
+        for _ in 0..MESSAGES_PER_TURN {
+            let Some(item) = messages.pop() else { break };
+            busy = true;
+            match item {
+                Upstream::Message(message) => {
+                    // A refused message is counted by the aggregator; its frame is freed here.
+                    let _ = self.aggregator.push(now, message);
+                }
+                Upstream::DiscardFlow { place, flow } => self.aggregator.discard_flow(place, flow),
+                Upstream::DiscardPeer { peer } => self.aggregator.discard_peer(peer),
+            }
+        }
+        if buffers.room() == 0 {
+            return busy;
+        }
+        let (peers, handed_on) = (&self.peers, &self.handed_on);
+        let pulled = self.aggregator.pull(now, |peer| downstream(peers, handed_on, peer));
+        if let Some(buffer) = pulled {
+            if let Some(count) = self.handed_on.get_mut(usize::from(buffer.peer.0)) {
+                *count += 1;
+            }
+            let _ = buffers.push(buffer);
+            busy = true;
+        }
+        busy
+    }
+
+    /// When the next turn may have something to do, if nothing comes in until then.
+    #[must_use]
+    pub fn next_timeout(&self) -> Time {
+        self.aggregator.next_timeout(|peer| downstream(&self.peers, &self.handed_on, peer))
+    }
+
+    fn follow_rates(&mut self) {
+        for (index, status) in self.peers.iter().enumerate() {
+            let rate_bps = status.rate_bps();
+            if self.rates_bps[index] != rate_bps {
+                self.rates_bps[index] = rate_bps;
+                let limit_bytes = bdp_bytes(rate_bps, self.backlog_ns).max(BACKLOG_BYTES_MIN);
+                let peer = PeerIndex(u16::try_from(index).unwrap_or(u16::MAX));
+                self.aggregator.set_backlog_limit(peer, limit_bytes);
+            }
+        }
+    }
+}
+
+fn downstream(peers: &[PeerStatus], handed_on: &[u64], peer: PeerIndex) -> Downstream {
+    let index = usize::from(peer.0);
+    let (Some(status), Some(handed_on)) = (peers.get(index), handed_on.get(index)) else {
+        return Downstream::Closed;
+    };
+    if !status.is_up() {
+        return Downstream::Closed;
+    }
+    let ahead = handed_on.saturating_sub(status.buffers_taken());
+    let queued_bytes = status.queued_bytes();
+    if ahead == 0 && queued_bytes == 0 {
+        Downstream::Idle
+    } else if ahead >= BUFFERS_AHEAD || queued_bytes > bdp_bytes(status.rate_bps(), MOVER_QUEUE_NS)
+    {
+        Downstream::Full
+    } else {
+        Downstream::Busy
+    }
+}

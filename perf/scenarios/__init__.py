@@ -1,0 +1,1 @@
+"""One module per scenario of perf/run: `run(repository)` measures and returns a report."""
