@@ -5,4 +5,5 @@ pub mod content;
 pub mod host;
 pub mod lan;
 pub mod link;
+pub mod pair;
 pub mod scripted;

@@ -77,6 +77,8 @@ impl<F: Frame> EdgeStage<F> {
             _ => apply(flow, &header),
         };
         if taken {
+            // More credit may open the host's window, also when nothing is queued here.
+            self.update_limit(place);
             self.say_fin_held(place);
             self.touch(place);
         } else {
