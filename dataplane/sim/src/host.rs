@@ -17,7 +17,7 @@ use smoltcp::socket::{icmp, tcp, udp};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{
     EthernetAddress, EthernetFrame, EthernetProtocol, IpAddress, IpCidr, IpEndpoint, IpProtocol,
-    Ipv4Packet, Ipv6Packet, TcpPacket,
+    Ipv4Packet, Ipv6Packet, TcpPacket, TcpSeqNumber,
 };
 
 use crate::check::{ProbeReport, StreamReport};
@@ -30,6 +30,9 @@ pub use script::{Application, Close, Pace, Probe, Read, StreamScript};
 
 /// Bytes of an Ethernet header.
 const ETHERNET_LEN: usize = 14;
+
+/// Far more bytes than a host has unacknowledged.
+const NEVER_SENT: i32 = 1 << 24;
 
 /// Repetitions of an acknowledgement that do not yet start a fast retransmission, less one.
 const ACK_REPEATS_MAX: u32 = 2;
@@ -193,7 +196,13 @@ impl Host {
         if segment.as_ref().is_some_and(|segment| self.would_confuse(segment)) {
             return;
         }
-        self.wire.incoming.push_back(frame.to_vec());
+        let mut frame = frame.to_vec();
+        if let Some(segment) = segment.as_ref().filter(|segment| segment.is_first())
+            && let Some(index) = self.stream_of(segment)
+        {
+            as_unacceptable_ack(&mut frame, segment, self.streams[index].last_ack());
+        }
+        self.wire.incoming.push_back(frame);
         let reset =
             segment.filter(|segment| segment.rst).and_then(|segment| self.stream_of(&segment));
         let before = reset.map(|index| self.state_of(index));
@@ -369,24 +378,23 @@ impl Host {
 
     // Whether a segment meets one of two faults of the stack and has to be taken for lost.
     fn would_confuse(&mut self, segment: &TcpSegment) -> bool {
-        if segment.syn && segment.ack.is_none() {
-            return self.knows(segment);
+        if segment.is_first() {
+            return self.is_half_open(segment);
         }
         let (Some(index), Some(ack)) = (self.stream_of(segment), segment.ack) else { return false };
         let repeats = self.streams[index].repeats_of_ack(ack);
         repeats >= ACK_REPEATS_MAX && segment.is_bare && self.waits_for_ack_of_fin(index)
     }
 
-    // Whether a connection with these addresses exists, if only in the making. The stack would
-    // give a second SYN to the first socket that listens, which need not be that connection's.
-    fn knows(&self, segment: &TcpSegment) -> bool {
+    // Whether such a connection is in the making. The stack would give a second SYN to the first
+    // socket that listens, which need not be that connection's.
+    fn is_half_open(&self, segment: &TcpSegment) -> bool {
         let waiting = self.listeners.iter().flat_map(|listener| &listener.sockets);
-        let half_open = waiting.copied().any(|handle| {
+        waiting.copied().any(|handle| {
             let socket = self.sockets.get::<tcp::Socket<'_>>(handle);
             let local = socket.local_endpoint() == Some(endpoint(segment.local));
             local && socket.remote_endpoint() == Some(endpoint(segment.remote))
-        });
-        half_open || self.stream_of(segment).is_some()
+        })
     }
 
     // Whether nothing but a FIN is outstanding. Three equal acknowledgements then make the stack
@@ -444,6 +452,25 @@ impl TcpSegment {
             is_bare: segment.segment_len() == 0 && !segment.rst(),
         })
     }
+
+    fn is_first(&self) -> bool {
+        self.syn && self.ack.is_none()
+    }
+}
+
+// Makes of a SYN for an established connection, which the stack would give to a socket that
+// listens, a segment that the connection has to answer in the same way: with a challenge ACK
+// (RFC 9293 3.10.7.4, RFC 5961 4).
+fn as_unacceptable_ack(frame: &mut [u8], segment: &TcpSegment, ack: i32) {
+    let at = ETHERNET_LEN + if segment.local.is_ipv4() { 20 } else { 40 };
+    // The header alone: behind it is padding of the frame.
+    let Some(len) = frame.get(at + 12).map(|field| usize::from(field >> 4) * 4) else { return };
+    let Some(tcp) = frame.get_mut(at..at + len) else { return };
+    let mut packet = TcpPacket::new_unchecked(tcp);
+    packet.set_syn(false);
+    packet.set_ack(true);
+    packet.set_ack_number(TcpSeqNumber(ack.wrapping_add(NEVER_SENT)));
+    packet.fill_checksum(&segment.remote.ip().into(), &segment.local.ip().into());
 }
 
 fn endpoint(address: SocketAddr) -> IpEndpoint {

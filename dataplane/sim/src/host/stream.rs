@@ -78,6 +78,11 @@ impl Stream {
         self.last_ack.1
     }
 
+    /// The acknowledgement number that came last.
+    pub(super) fn last_ack(&self) -> i32 {
+        self.last_ack.0.unwrap_or(0)
+    }
+
     /// The peer's reset has just closed the socket.
     pub(super) fn was_reset(&mut self, now: Time) {
         if self.report.end == End::Open {

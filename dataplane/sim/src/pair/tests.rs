@@ -274,3 +274,18 @@ fn one_flow_of_random_bytes_fills_the_link() {
         assert!(eta >= 0.95, "loss {loss}: {eta}");
     }
 }
+
+#[test]
+fn a_restart_of_either_appliance_resets_both_hosts() {
+    for site in [SiteId::A, SiteId::B] {
+        let mut bench = Bench::new(PairConfig::new(11, wan(0.0)));
+        bench.serve(StreamScript::sender(50_000_000));
+        bench.connect(false, 2, StreamScript::default());
+        bench.pair.run(Time::from_ms(1_500));
+        bench.pair.restart(site);
+        bench.finish(2);
+        let (clients, servers) = bench.both();
+        assert!(clients.iter().chain(&servers).all(|stream| stream.end == End::Reset), "{site:?}");
+        bench.assert_nothing_is_left();
+    }
+}
