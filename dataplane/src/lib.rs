@@ -12,6 +12,7 @@ pub mod data_mover;
 pub mod edge;
 pub mod frame;
 pub mod interceptor;
+pub mod link;
 pub mod packet_driver;
 pub mod pipeline;
 pub mod time;

@@ -1,3 +1,9 @@
 //! A whole pair of tpo in one thread and virtual time, with hosts and a WAN.
 
+pub mod check;
+pub mod content;
+pub mod host;
+pub mod lan;
 pub mod link;
+pub mod pair;
+pub mod scripted;

@@ -103,3 +103,70 @@ impl Sessions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Incarnation, PeerConfig};
+    use super::*;
+    use crate::packet_driver::{BufferPool, PoolClass};
+    use crate::time::Time;
+
+    fn sessions(first: u16, incarnation: u64) -> Sessions {
+        let pool = BufferPool::new(&[PoolClass { size: 2_048, count: 8, reserve: 0 }]);
+        let session = |i: u16| {
+            let config = PeerConfig::new(PeerIndex(i), 1_000_000);
+            let endpoint = SocketAddr::from(([10, 0, 0, u8::try_from(first + i).unwrap()], 4980));
+            (endpoint, Session::new(config, Incarnation(incarnation), pool.clone(), u64::from(i)))
+        };
+        Sessions::new((0..3).map(session).collect())
+    }
+
+    struct Nothing;
+
+    impl super::super::Sink for Nothing {
+        fn delivered(
+            &mut self,
+            _: crate::packet_driver::BufferSlice,
+            _: crate::packet_driver::BufferKind,
+        ) {
+        }
+        fn up(&mut self, _: super::super::Up) {}
+        fn down(&mut self, _: super::super::Down) {}
+    }
+
+    #[test]
+    fn hello_by_address_and_session_by_id() {
+        let (mut ours, mut theirs) = (sessions(0, 1), sessions(0, 2));
+        let source = ours.endpoint(PeerIndex(2)).unwrap();
+        let mut out = [0; 2_048];
+        let mut routed = 0;
+        for ms in 0..20 {
+            let now = Time::from_ms(ms);
+            while let Some(len) =
+                theirs.get_mut(PeerIndex(2)).and_then(|s| s.transmit(now, &mut out))
+            {
+                let (peer, session) = ours.route(source, &out[..len]).unwrap();
+                assert_eq!(peer, PeerIndex(2));
+                session.receive(now, &out[..len], &mut Nothing);
+                routed += 1;
+                assert!(ours.route(([9, 9, 9, 9], 4980).into(), &out[..len]).is_none());
+            }
+            while let Some(len) = ours.get_mut(PeerIndex(2)).and_then(|s| s.transmit(now, &mut out))
+            {
+                theirs.get_mut(PeerIndex(2)).unwrap().receive(now, &out[..len], &mut Nothing);
+            }
+        }
+        assert!(routed >= 3, "{routed}");
+        let counters = ours.counters();
+        assert_eq!(counters.get(DemuxCounter::DatagramsRouted), routed);
+        assert_eq!(counters.get(DemuxCounter::DropStranger), routed);
+        // A session that is none, from the right address; then bytes that are nothing.
+        out[..8].copy_from_slice(&[0x12, 0, 0, 0, 1, 1, 4, 2]);
+        assert!(ours.route(source, &out[..8]).is_none());
+        assert!(ours.route(source, &out[..7]).is_none());
+        assert!(ours.route(source, &[0x22; 8]).is_none());
+        assert_eq!(counters.get(DemuxCounter::DropSession), 1);
+        assert_eq!(counters.get(DemuxCounter::DropMalformed), 1);
+        assert_eq!(counters.get(DemuxCounter::DropVersion), 1);
+    }
+}

@@ -170,6 +170,11 @@ impl Outbound {
         self.queued_bytes
     }
 
+    /// The number of the next buffer.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
     /// The lowest number that is neither complete nor abandoned.
     pub(super) fn floor(&self) -> u64 {
         self.floor

@@ -12,6 +12,8 @@ const CATCH_UP_NS: u64 = MILLISECOND_NS;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pacer {
     next: Time,
+    /// Whether something is waiting for that time: only then is lateness made up for.
+    waiting: bool,
     /// Of the last division, so that no fraction of a nanosecond adds up.
     remainder: u64,
 }
@@ -33,13 +35,20 @@ impl Pacer {
         let bits = (ip_bytes as u64).saturating_mul(8);
         let cost = bits.saturating_mul(SECOND_NS).saturating_add(self.remainder);
         self.remainder = cost % rate_bps;
-        self.next = self.next.max(now - CATCH_UP_NS) + cost / rate_bps;
+        let earliest = if self.waiting { now - CATCH_UP_NS } else { now };
+        self.next = self.next.max(earliest) + cost / rate_bps;
+    }
+
+    /// There is something to send, and only the pacer holds it back.
+    pub(super) fn hold(&mut self) {
+        self.waiting = true;
     }
 
     /// There is nothing to send: time that passes without work earns nothing.
     pub(super) fn idle(&mut self, now: Time) {
+        self.waiting = false;
         if self.next < now {
-            *self = Pacer { next: now, remainder: 0 };
+            (self.next, self.remainder) = (now, 0);
         }
     }
 }
@@ -56,6 +65,7 @@ mod tests {
                 pacer.charge(now, 1_464, rate_bps);
                 bytes += 1_464;
             }
+            pacer.hold();
             now = now + step_ns;
         }
         bytes
@@ -76,17 +86,23 @@ mod tests {
 
     #[test]
     fn idle_time_earns_no_burst() {
-        let mut pacer = Pacer::default();
-        pacer.charge(Time::ZERO, 1_464, 200_000_000);
-        let later = Time::from_ms(5_000);
-        pacer.idle(later);
-        let bytes = sent(&mut pacer, later, later + 1, 1, 200_000_000);
-        assert_eq!(bytes, 1_464);
+        for told in [false, true] {
+            let mut pacer = Pacer::default();
+            pacer.charge(Time::ZERO, 1_464, 200_000_000);
+            let later = Time::from_ms(5_000);
+            if told {
+                pacer.hold();
+                pacer.idle(later);
+            }
+            let bytes = sent(&mut pacer, later, later + 1, 1, 200_000_000);
+            assert_eq!(bytes, 1_464);
+        }
     }
 
     #[test]
     fn a_late_caller_bursts_a_millisecond_at_most() {
         let mut pacer = Pacer::default();
+        pacer.hold();
         let later = Time::from_ms(5_000);
         let bytes = sent(&mut pacer, later, later + 1, 1, 200_000_000);
         assert!(bytes <= 25_000 + 2 * 1_464, "{bytes}");

@@ -6,12 +6,12 @@
 use super::MoverCounter;
 use super::config::PeerConfig;
 use super::congestion::{AckSample, Controller, Fixed};
-use super::outbound::{Chosen, Gate, Lost, Outbound, Range};
+use super::outbound::{Gate, Lost, Outbound, Range};
 use super::pacing::Pacer;
 use super::recovery::Recovery;
 use super::rtt::Rtt;
 use super::sent::{Fate, Sent};
-use super::wire::{Acknowledgement, Limits, PIECES_MAX};
+use super::wire::{Acknowledgement, Limits, PIECE_LEN, PIECES_MAX, Piece};
 use crate::counters::Counters;
 use crate::packet_driver::BufferKind;
 use crate::time::{MILLISECOND_NS, Time};
@@ -24,32 +24,24 @@ const FLOOR_INTERVAL_NS_MIN: u64 = 5 * MILLISECOND_NS;
 /// The pieces of one datagram.
 #[derive(Debug)]
 pub(super) struct Pieces {
-    list: [Option<Chosen>; PIECES_MAX],
+    list: [Piece; PIECES_MAX],
     len: usize,
 }
 
 impl Pieces {
     pub(super) fn new() -> Self {
-        Pieces { list: [None; PIECES_MAX], len: 0 }
+        Pieces { list: [Piece::NONE; PIECES_MAX], len: 0 }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    pub(super) fn is_full(&self) -> bool {
-        self.len == PIECES_MAX
-    }
-
-    pub(super) fn push(&mut self, chosen: Chosen) {
+    fn push(&mut self, piece: Piece) {
         if let Some(place) = self.list.get_mut(self.len) {
-            *place = Some(chosen);
+            *place = piece;
             self.len += 1;
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Chosen> {
-        self.list.iter().flatten()
+    pub(super) fn list(&self) -> &[Piece] {
+        self.list.get(..self.len).unwrap_or(&[])
     }
 }
 
@@ -129,6 +121,19 @@ impl Sender {
         self.peer.rate_bps_max.map_or(rate_bps, |max| rate_bps.min(max))
     }
 
+    /// The rate has been configured anew.
+    pub(super) fn set_rate(&mut self, rate_bps: u64) {
+        if self.rate_bps != rate_bps {
+            self.rate_bps = rate_bps;
+            self.controller = Box::new(Fixed::new(rate_bps));
+        }
+    }
+
+    /// Whether nothing is on its way.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.sent.in_flight() == 0
+    }
+
     pub(super) fn in_flight_bytes(&self) -> u64 {
         self.sent.in_flight_bytes()
     }
@@ -153,16 +158,23 @@ impl Sender {
         let gate = self.gate();
         let open = self.probe_wanted
             || self.sent.in_flight_bytes() < self.controller.in_flight_bytes_max();
-        open && self.outbound.has_work(&gate) && self.sent.has_room()
+        let oldest = self.sent.oldest_in_flight().unwrap_or(self.sent.next());
+        let tracked = self.sent.next() - oldest < u64::from(self.peer.limits.numbers_max);
+        open && tracked && self.outbound.has_work(&gate) && self.sent.has_room()
     }
 
     /// Chooses pieces for a datagram with `room` bytes for them and their descriptions.
     pub(super) fn choose(&mut self, mut room: usize, pieces: &mut Pieces) {
-        while !pieces.is_full() {
-            let gate = self.gate();
-            let Some(chosen) = self.outbound.choose(room, pieces.is_empty(), &gate) else { break };
-            room = room.saturating_sub(super::wire::PIECE_LEN + usize::from(chosen.piece.len));
-            pieces.push(chosen);
+        let gate = self.gate();
+        while pieces.len < PIECES_MAX {
+            let Some(chosen) = self.outbound.choose(room, pieces.len == 0, &gate) else { break };
+            let len = usize::from(chosen.piece.len);
+            room = room.saturating_sub(PIECE_LEN + len);
+            pieces.push(chosen.piece);
+            if chosen.again {
+                self.counters.increment(MoverCounter::PiecesRetransmitted);
+                self.counters.add(MoverCounter::BytesRetransmitted, len as u64);
+            }
         }
     }
 
@@ -182,16 +194,12 @@ impl Sender {
 
     /// A datagram was written under [`Sender::next_physical`].
     pub(super) fn record(&mut self, now: Time, ip_bytes: usize, answered: bool, pieces: &Pieces) {
-        let ranges = pieces.iter().map(|chosen| Range {
-            logical: chosen.piece.logical,
-            offset: chosen.piece.offset,
-            len: u32::from(chosen.piece.len),
+        let ranges = pieces.list().iter().map(|piece| Range {
+            logical: piece.logical,
+            offset: piece.offset,
+            len: u32::from(piece.len),
         });
         self.sent.push(now, ip_bytes, answered, ranges);
-        for chosen in pieces.iter().filter(|chosen| chosen.again) {
-            self.counters.increment(MoverCounter::PiecesRetransmitted);
-            self.counters.add(MoverCounter::BytesRetransmitted, u64::from(chosen.piece.len));
-        }
         if answered {
             self.recovery.sent(now);
             if self.probe_wanted {
@@ -234,7 +242,8 @@ impl Sender {
 
     /// An acknowledgement arrived; false when it is of something never sent.
     pub(super) fn acknowledge(&mut self, now: Time, ack: &Acknowledgement<'_>) -> bool {
-        if ack.highest_received >= self.sent.next() {
+        if ack.highest_received >= self.sent.next() || ack.lowest_incomplete > self.outbound.next()
+        {
             return false;
         }
         self.sample_rtt(now, ack);

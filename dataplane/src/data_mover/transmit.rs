@@ -7,11 +7,12 @@ use super::sender::Pieces;
 use super::session::{Established, Session};
 use super::wire::{
     ABANDONED_MAX, CloseReason, DATA_BASE_LEN, DatagramHeader, DatagramKind, Floor, HEADER_LEN,
-    Hello, KEY_EPOCH_CLEAR, OVERHEAD_LEN, PIECES_MAX, Piece, SUBFIELD_LEN, SessionId, emit_data,
-    emit_keepalive,
+    Hello, KEY_EPOCH_CLEAR, OVERHEAD_LEN, SUBFIELD_LEN, SessionId, emit_data, emit_keepalive,
 };
-use crate::time::Time;
+use crate::time::{MILLISECOND_NS, Time};
 
+/// How far acknowledgements may run ahead of the pacer, in nanoseconds.
+const ACKS_AHEAD_NS: u64 = 2 * MILLISECOND_NS;
 const FLOOR_LEN_MAX: usize = Floor::BASE_LEN + 4 * ABANDONED_MAX;
 const SUBFIELDS_LEN_MAX: usize = ACK_LEN_MAX + FLOOR_LEN_MAX + SUBFIELD_LEN + CloseReason::LEN;
 
@@ -101,19 +102,26 @@ impl Session {
         ip_bytes
     }
 
+    /// When an acknowledgement is to be sent; beside data it costs no datagram of its own.
+    pub(super) fn acknowledgement_due(&self, beside_data: bool) -> Time {
+        let due = self.receiver.received.due(self.sender.rtt.smoothed_ns());
+        if beside_data { due } else { due.max(self.sender.pacer.next() - ACKS_AHEAD_NS) }
+    }
+
     fn due(&mut self, now: Time, established: &Established) -> Option<Due> {
         let probe = self.sender.probe_wanted();
-        let paced = self.sender.pacer.ready(now);
-        let data = (probe || paced) && self.sender.has_data();
-        if paced && !data {
-            self.sender.pacer.idle(now);
+        let waiting = self.sender.has_data();
+        let data = waiting && (probe || self.sender.pacer.ready(now));
+        match (waiting, data) {
+            (false, _) => self.sender.pacer.idle(now),
+            (true, false) => self.sender.pacer.hold(),
+            (true, true) => {}
         }
-        let rtt_ns = self.sender.rtt.smoothed_ns();
         let due = Due {
             data,
-            acknowledgement: self.receiver.received.due(rtt_ns) <= now,
+            acknowledgement: self.acknowledgement_due(data) <= now,
             floor: self.sender.floor_due() <= now,
-            keepalive: probe && !data || established.spoke_at + self.config.keepalive_ns <= now,
+            keepalive: probe && !data || established.keepalive_at(self.config.keepalive_ns) <= now,
         };
         (due.data || due.acknowledgement || due.floor || due.keepalive).then_some(due)
     }
@@ -134,7 +142,7 @@ impl Session {
         }
         let len = self.write(out, established.peer.session, &pieces)?;
         let ip_bytes = self.count_out(now, len);
-        let answered = !pieces.is_empty() || due.floor || due.keepalive;
+        let answered = !pieces.list().is_empty() || due.floor || due.keepalive;
         if !answered {
             self.counters.increment(MoverCounter::AcksOut);
         }
@@ -142,7 +150,7 @@ impl Session {
         self.counters.add(MoverCounter::AckBytesOut, ack_bytes as u64);
         self.sender.record(now, ip_bytes, answered, &pieces);
         if let Some(established) = &mut self.established {
-            established.spoke_at = now;
+            established.spoke_at = Some(now);
         }
         Some(len)
     }
@@ -171,13 +179,7 @@ impl Session {
     /// Writes header, subfields and pieces; the length of all.
     fn write(&self, out: &mut [u8], session: SessionId, pieces: &Pieces) -> Option<usize> {
         let (head, body) = out.split_at_mut_checked(HEADER_LEN)?;
-        let mut list = [Piece::NONE; PIECES_MAX];
-        let mut count = 0;
-        for (place, chosen) in list.iter_mut().zip(pieces.iter()) {
-            *place = chosen.piece;
-            count += 1;
-        }
-        let list = list.get(..count)?;
+        let list = pieces.list();
         let data_len = emit_data(self.sender.next_physical(), list, body)?;
         let subfields = self.scratch.bytes();
         let field_len = data_len + subfields.len();

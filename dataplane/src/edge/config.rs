@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::tcp::TcpConfig;
+use crate::frame::FlowKey;
 
 /// Limits and settings of the edge stage.
 #[derive(Clone, Debug)]
@@ -30,6 +31,12 @@ pub struct EdgeConfig {
 }
 
 impl EdgeConfig {
+    /// The settings of connections with this 5-tuple.
+    #[must_use]
+    pub fn tcp(&self, key: &FlowKey) -> &Arc<TcpConfig> {
+        if key.is_ipv4() { &self.tcp_v4 } else { &self.tcp_v6 }
+    }
+
     /// Places of the packet driver's queues: connections, then packet mode.
     #[must_use]
     pub fn slots(&self) -> usize {

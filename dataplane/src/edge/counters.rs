@@ -15,9 +15,9 @@ crate::counters! {
         PacketsFromPeers: Info, "packets_from_peers", "packets", "Packets delivered in packet mode.";
         SegmentsIn: In, "segments_in", "frames", "TCP segments of hosts, of split flows.";
         SegmentsTaken: Out, "segments_taken", "frames", "Segments that a connection or TIME-WAIT took note of.";
-        SegmentsChecksum: Drop, "segments_checksum", "frames", "Segments with a wrong checksum.";
         SegmentsMalformed: Drop, "segments_malformed", "frames", "Segments with an impossible header or option.";
         SegmentsStray: Drop, "segments_stray", "frames", "Segments of a flow that has just ended, or a new flow for which there is no place.";
+        FlowsOverload: Info, "flows_overload", "flows", "Connections of hosts left to the fallback because a table or the memory is full.";
         FlowUnknown: Drop, "flow_unknown", "messages", "Messages of flows that are over or were never opened.";
         ProtocolErrors: Drop, "protocol_errors", "messages", "Messages that break the protocol; their flow is reset.";
         OpensRepeated: Drop, "opens_repeated", "messages", "Opens of a flow that exists or was reset before it came.";

@@ -4,9 +4,11 @@
 //! announce. Never: a grant without memory reserved for it, so whatever was granted can always be
 //! taken, in order or not.
 //!
-//! A flow begins with a share of the free memory (at most one bandwidth-delay product); whenever
-//! its host has taken a whole window within a few round trips the window doubles, up to what
-//! repairing a lossy path in order needs. A slow reader never grows beyond its first share.
+//! A flow begins with a small share of the free memory (at most one bandwidth-delay product);
+//! whenever its host has taken a whole window within a few round trips the window doubles, up to
+//! what repairing a lossy path in order needs. A slow reader never grows beyond its first share.
+//! However fast a host reads, its window stays within half of what the others leave, so that n
+//! busy flows come to rest at `1 / (n + 1)` of the memory each, and a new one always finds some.
 
 use crate::time::Time;
 
@@ -17,8 +19,11 @@ const WINDOW_UNMEASURED: u64 = 256 * 1024;
 /// Bandwidth-delay products in the largest window: one under way, and what waits for repairs of
 /// repairs (three rounds hold one flow in order at full rate with several per cent of loss).
 const WINDOW_BDP_MAX: u64 = 5;
-/// Part of the free memory that one new flow may take: `1 / SHARE`.
-const SHARE: u64 = 8;
+/// Part of the free memory that one new flow may take, `1 / FIRST_SHARE`: hundreds of idle ones
+/// must not keep others out.
+const FIRST_SHARE: u64 = 64;
+/// Part of what the others leave that one flow's window may grow to: `1 / SHARE`.
+const SHARE: u64 = 2;
 
 /// Bandwidth-delay product of a path, in bytes.
 #[must_use]
@@ -72,7 +77,7 @@ impl CreditPool {
             return None;
         }
         let wish = if bdp_bytes == 0 { WINDOW_UNMEASURED } else { bdp_bytes };
-        let window = wish.min(free / SHARE).max(WINDOW_FLOOR);
+        let window = wish.min(free / FIRST_SHARE).max(WINDOW_FLOOR);
         self.reserved += window;
         Some(Grant { granted: window, consumed: 0, window, round_started: now, round_end: window })
     }
@@ -101,11 +106,13 @@ impl CreditPool {
             grant.round_started = now;
             grant.round_end = grant.granted.max(offset + 1);
         }
-        let target = (grant.consumed + grant.window).max(grant.granted);
-        let more = (target - grant.granted).min(self.budget - self.reserved);
         let outstanding = grant.granted - grant.consumed;
+        let left_by_others = self.budget - (self.reserved - outstanding);
+        let window = grant.window.min((left_by_others / SHARE).max(WINDOW_FLOOR));
+        let target = (grant.consumed + window).max(grant.granted);
+        let more = (target - grant.granted).min(self.budget - self.reserved);
         // Often enough that the far side never runs dry, seldom enough to cost nothing.
-        let worth_it = more >= grant.window / 8 || (outstanding < grant.window / 2 && more > 0);
+        let worth_it = more >= window / 8 || (outstanding < window / 2 && more > 0);
         if !worth_it {
             return None;
         }
@@ -145,6 +152,28 @@ mod tests {
         pool.close(&mut fast);
         pool.close(&mut slow);
         assert_eq!(pool.reserved(), 0);
+    }
+
+    #[test]
+    fn busy_flows_share_and_leave_room_for_new_ones() {
+        const BUDGET: u64 = 16 << 20;
+        const BUSY: u64 = 9;
+        let mut pool = CreditPool::new(BUDGET);
+        let mut busy: Vec<Grant> = (0..BUSY).filter_map(|_| pool.open(Time::ZERO, BDP)).collect();
+        for round in 1..100 {
+            for grant in &mut busy {
+                let offset = grant.consumed + (grant.granted - grant.consumed) / 4;
+                pool.consumed(grant, Time::from_ns(round * RTT_NS), offset, BDP, RTT_NS);
+            }
+        }
+        let fair = BUDGET / (BUSY + 1);
+        for grant in &busy {
+            let window = grant.granted - grant.consumed;
+            assert!(window > fair / 2 && window < fair * 3 / 2, "{window} of {fair}");
+        }
+        let new = pool.open(Time::ZERO, BDP).unwrap();
+        assert!(new.granted() >= WINDOW_FLOOR);
+        assert!(BUDGET - pool.reserved() > fair / 2);
     }
 
     #[test]

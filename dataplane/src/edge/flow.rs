@@ -6,13 +6,13 @@ use std::collections::VecDeque;
 use super::credit::Grant;
 use super::tcp::{Connection, HostParameters, Upward};
 use crate::frame::{FlowKey, Frame, LinkHeader};
+use crate::interceptor::FlowHandle;
 use crate::packet_driver::message::INLINE_MAX;
 use crate::packet_driver::open::OpenParameters;
 use crate::packet_driver::reset::ResetCause;
 use crate::packet_driver::{
     Class, FlowId, MessageHeader, MessageKind, Outbound, OutboundBody, PeerIndex, Upstream,
 };
-
 
 /// Which host of a flow is behind this appliance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +92,8 @@ impl FlowFacts {
 pub struct Flow<F> {
     /// What does not change.
     pub facts: FlowFacts,
+    /// Its entry in the flow table.
+    pub handle: FlowHandle,
     /// The connection to our host.
     pub connection: Connection<F>,
     /// How frames to our host are addressed: mirrored from its latest frame, or resolved.
@@ -120,9 +122,15 @@ pub struct Flow<F> {
 
 impl<F: Frame> Flow<F> {
     /// A flow as it begins.
-    pub fn new(facts: FlowFacts, connection: Connection<F>, grant: Grant) -> Self {
+    pub fn new(
+        facts: FlowFacts,
+        connection: Connection<F>,
+        grant: Grant,
+        handle: FlowHandle,
+    ) -> Self {
         let mut flow = Flow {
             facts,
+            handle,
             connection,
             link: None,
             dscp: 0,

@@ -9,11 +9,15 @@ use super::flow::{Flow, FlowFacts, Role};
 use super::stage::EdgeStage;
 use super::tcp::Connection;
 use crate::frame::{FlowKey, Frame, FrameSource};
+use crate::interceptor::{Decision, RuleId, Verdict};
 use crate::packet_driver::open::OpenParameters;
 use crate::packet_driver::reset::ResetCause;
 use crate::packet_driver::{Class, FlowId, Message, MessageHeader, MessageKind, PeerIndex};
 use crate::time::Time;
 
+/// A host that has this many bytes to acknowledge may keep them for long: its data are kept in
+/// buffers that hold little else.
+const LAG_BYTES: u64 = 64 * 1024;
 /// Resets that came before their open and are remembered, at most (buffers overtake each other
 /// by no more than a few round trips).
 const TOMBSTONES: usize = 1024;
@@ -62,7 +66,8 @@ impl<F: Frame> EdgeStage<F> {
             return;
         }
         let len = data.len() as u64;
-        let data = self.fit(data);
+        let lags = |flow: &Flow<F>| flow.connection.unread_bytes() >= LAG_BYTES;
+        let data = if self.table.get(place).is_some_and(lags) { self.fit(data) } else { data };
         let Some(flow) = self.table.get_mut(place) else { return };
         let taken = match header.kind {
             MessageKind::Data => {
@@ -72,8 +77,11 @@ impl<F: Frame> EdgeStage<F> {
             _ => apply(flow, &header),
         };
         if taken {
+            if header.kind == MessageKind::Credit {
+                self.update_limit(place);
+            }
             self.say_fin_held(place);
-            self.touch(now, place);
+            self.touch(place);
         } else {
             self.break_off(now, place);
         }
@@ -93,7 +101,7 @@ impl<F: Frame> EdgeStage<F> {
         if let Some(flow) = self.table.get_mut(place) {
             flow.connection.answer(now);
         }
-        self.touch(now, place);
+        self.touch(place);
         true
     }
 
@@ -126,7 +134,9 @@ impl<F: Frame> EdgeStage<F> {
             self.counters.increment(EdgeCounter::OpensRepeated);
             return;
         }
-        let opened = if !self.interceptor.accepts(peer, &key) {
+        let opened = if self.stopping {
+            Err((EdgeCounter::OpensOverload, ResetCause::Stopping))
+        } else if !self.accepts(peer, &key) {
             Err((EdgeCounter::OpensNotAllowed, ResetCause::NotAllowed))
         } else if self.place_of_key(&key).is_some() {
             // The host uses the 5-tuple anew before the far side knows that the old flow is over:
@@ -139,8 +149,9 @@ impl<F: Frame> EdgeStage<F> {
         match opened {
             Ok(place) => {
                 self.counters.increment(EdgeCounter::FlowsFromPeers);
+                self.update_limit(place);
                 self.resolve(now, place);
-                self.touch(now, place);
+                self.touch(place);
             }
             Err((counter, cause)) => {
                 self.counters.increment(counter);
@@ -159,14 +170,28 @@ impl<F: Frame> EdgeStage<F> {
         parameters: &OpenParameters,
     ) -> Option<u32> {
         let place = self.vacant_place()?;
-        let grant = self.credit.open(now, self.bdp_bytes(peer))?;
+        let mut grant = self.credit.open(now, self.bdp_bytes(peer))?;
+        let facts = FlowFacts { place, ..FlowFacts::of_open(peer, id, key, parameters) };
+        let decision = Decision {
+            verdict: Verdict::Optimize,
+            rule: RuleId::NONE,
+            peer,
+            class: facts.class,
+            compress: facts.compress,
+            slot: place,
+        };
+        let Ok(handle) = self.interceptor.insert(&key, decision, now) else {
+            self.credit.close(&mut grant);
+            return None;
+        };
         let numbers = self.numbers.numbers(now, &key);
         let connection = Connection::connect(now, self.config.tcp(&key), numbers);
-        let facts = FlowFacts { place, ..FlowFacts::of_open(peer, id, key, parameters) };
-        let mut flow = Flow::new(facts, connection, grant);
+        let mut flow = Flow::new(facts, connection, grant, handle);
         flow.credit = parameters.credit;
         flow.dscp = parameters.dscp;
-        self.register(now, flow).then_some(place)
+        self.table.insert(place, peer, id, flow);
+        self.counters.set(EdgeCounter::Flows, self.table.len() as u64);
+        Some(place)
     }
 
     /// Remembers that a flow was reset before its open came.

@@ -2,13 +2,36 @@
 //!
 //! In: frames that the interceptor took, messages from the far side. Out: messages for the far
 //! side, frames to hosts. Never: a look-up rule, a buffer, an address of the WAN.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `stage` | the stage: its tables, one turn |
+//! | `frames`, `outbound` | frames of both sides; segments of hosts, and the first SYN |
+//! | `inbound` | messages from the far side |
+//! | `settle` | what follows from a connection's events; into and out of the tables |
+//! | `packet_mode` | UDP, ICMP and the rest as whole packets |
+//! | `sessions` | peers that come and go, and the restart procedure |
+//! | `paths` | link addresses, and what is done every millisecond |
+//! | `flow`, `table`, `timers`, `credit` | one flow; all flows; deadlines; grants |
+//! | `tcp`, `writer` | the connection to a host, and its segments as frames |
 
 pub mod config;
 pub mod counters;
 pub mod credit;
+pub mod flow;
+mod frames;
+mod inbound;
+mod outbound;
+mod packet_mode;
+mod paths;
+mod sessions;
+mod settle;
+pub mod stage;
 pub mod table;
 pub mod tcp;
 pub mod timers;
+mod writer;
 
 pub use config::EdgeConfig;
 pub use counters::EdgeCounter;
+pub use stage::EdgeStage;

@@ -6,26 +6,17 @@
 use super::EdgeCounter;
 use super::flow::{Flow, FlowFacts, Role};
 use super::stage::EdgeStage;
-use super::tcp::{Connection, Flags, Segment, TimeWaitVerdict};
+use super::tcp::{Connection, Emit, Flags, Payload, Segment, TimeWaitVerdict};
 use super::writer::FrameWriter;
-use crate::frame::{ChecksumStatus, Frame, FrameSource, LinkHeader, Parsed, Side, checksum};
-use crate::interceptor::{Decision, FlowHandle};
+use crate::frame::{FlowKey, Frame, FrameSource, LinkHeader, Parsed, Side};
+use crate::interceptor::{Decision, FlowHandle, Route};
 use crate::packet_driver::{FlowId, MessageKind};
 use crate::time::Time;
 
 impl<F: Frame> EdgeStage<F> {
-    /// The TCP segment in a frame, if its checksum and header are right; else counts why not.
-    fn segment_of(&self, frame: &F, parsed: &Parsed) -> Option<Segment> {
+    /// The TCP segment in a frame, if its header is right; else counts what is wrong.
+    pub(super) fn segment_of(&self, frame: &F, parsed: &Parsed) -> Option<Segment> {
         self.counters.increment(EdgeCounter::SegmentsIn);
-        let sound = match frame.checksum_status() {
-            ChecksumStatus::Good => true,
-            ChecksumStatus::Bad => false,
-            ChecksumStatus::Unknown => checksum::frame_ok(frame, parsed),
-        };
-        if !sound {
-            self.counters.increment(EdgeCounter::SegmentsChecksum);
-            return None;
-        }
         let bytes = frame.head().get(parsed.l4_offset as usize..).unwrap_or_default();
         let tcp_len = parsed.ip_end.saturating_sub(parsed.l4_offset);
         let segment = Segment::parse(bytes, parsed.l4_offset, tcp_len);
@@ -64,6 +55,7 @@ impl<F: Frame> EdgeStage<F> {
         frame: &F,
         parsed: &Parsed,
         decision: Decision,
+        handle: FlowHandle,
     ) -> bool {
         let Some(segment) = self.segment_of(frame, parsed) else { return true };
         if self.half_open >= self.config.half_open {
@@ -84,15 +76,14 @@ impl<F: Frame> EdgeStage<F> {
             class: decision.class,
             compress: decision.compress,
         };
-        let mut flow = Flow::new(facts, connection, grant);
+        let mut flow = Flow::new(facts, connection, grant, handle);
         flow.link = LinkHeader::of(frame.head(), parsed).map(|link| link.mirrored());
         flow.host_dscp = parsed.dscp();
         flow.syn_sequence = segment.seq;
         flow.is_half_open = true;
         let message = facts.open_message(MessageKind::Open, &flow.parameters());
-        if !self.register(now, flow, decision) {
-            return false;
-        }
+        self.interceptor.bind(handle, place);
+        self.table.insert(place, peer, facts.id, flow);
         self.half_open += 1;
         self.send(message);
         self.counters.increment(EdgeCounter::SegmentsTaken);
@@ -110,14 +101,14 @@ impl<F: Frame> EdgeStage<F> {
 
     /// A segment of no flow in the table: it may belong to a connection in TIME-WAIT. True when it
     /// did and is dealt with.
-    pub(super) fn time_wait_segment<S: FrameSource<Frame = F>>(
+    pub(super) fn continues_time_wait<S: FrameSource<Frame = F>>(
         &mut self,
         now: Time,
         frame: &F,
         parsed: &Parsed,
         source: &mut S,
     ) -> bool {
-        if self.time_wait.is_empty() || !self.time_wait.contains(&parsed.key) {
+        if !self.time_wait.contains(&parsed.key) {
             return false;
         }
         let Some(segment) = self.segment_of(frame, parsed) else { return true };
@@ -132,6 +123,20 @@ impl<F: Frame> EdgeStage<F> {
         }
     }
 
+    /// Sends one segment with this 5-tuple, outside any connection, to where the host was last seen.
+    pub(super) fn segment_to<S: FrameSource<Frame = F>>(
+        &mut self,
+        now: Time,
+        key: &FlowKey,
+        segment: &Segment,
+        source: &mut S,
+    ) {
+        let route = self.interceptor.route(Side::Lan, key.vlan, key.destination(), now);
+        if let Route::Known(link) = route {
+            self.emit_segment(*key, link, 0, segment, source);
+        }
+    }
+
     /// Sends one segment to the host that sent `frame`, outside any connection.
     pub(super) fn answer_segment<S: FrameSource<Frame = F>>(
         &mut self,
@@ -140,18 +145,25 @@ impl<F: Frame> EdgeStage<F> {
         answer: &Segment,
         source: &mut S,
     ) {
-        use super::tcp::{Emit, Payload};
-        let Some(link) = LinkHeader::of(frame.head(), parsed) else { return };
-        let mut writer = FrameWriter {
-            source,
-            frames: &mut self.frames[Side::Lan.index()],
-            frames_max: self.config.frames_max,
-            key: parsed.key.reversed(),
-            link: link.mirrored(),
-            dscp: parsed.dscp(),
-            starved: false,
-        };
-        if !writer.emit(answer, Payload::EMPTY) {
+        if let Some(link) = LinkHeader::of(frame.head(), parsed) {
+            let key = parsed.key.reversed();
+            self.emit_segment(key, link.mirrored(), parsed.dscp(), answer, source);
+        }
+    }
+
+    fn emit_segment<S: FrameSource<Frame = F>>(
+        &mut self,
+        key: FlowKey,
+        link: LinkHeader,
+        dscp: u8,
+        segment: &Segment,
+        source: &mut S,
+    ) {
+        let frames = &mut self.frames[Side::Lan.index()];
+        let frames_max = self.config.frames_max;
+        let mut writer =
+            FrameWriter { source, frames, frames_max, key, link, dscp, starved: false };
+        if !writer.emit(segment, Payload::EMPTY) {
             self.counters.increment(EdgeCounter::FramesExhausted);
         }
     }

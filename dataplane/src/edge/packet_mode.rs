@@ -11,13 +11,11 @@ use super::EdgeCounter;
 use super::stage::EdgeStage;
 use crate::frame::build::prepend_link;
 use crate::frame::ip::ethertype;
-use crate::frame::{
-    Frame, FrameSource, LinkHeader, MacAddr, Parsed, Side, VlanList, parse,
-};
-use crate::interceptor::{Decision, Resolution};
+use crate::frame::{ETHERNET_LEN, FlowKey, Frame, FrameSource, LinkHeader, Parsed, Side, parse};
+use crate::interceptor::{Decision, Route, RuleId, Verdict};
 use crate::packet_driver::header::MESSAGE_DATA_MAX;
 use crate::packet_driver::{
-    FlowId, Message, MessageHeader, MessageKind, Outbound, OutboundBody, Upstream,
+    Class, FlowId, Message, MessageHeader, MessageKind, Outbound, OutboundBody, PeerIndex, Upstream,
 };
 use crate::time::{SECOND_NS, Time};
 
@@ -27,6 +25,8 @@ const WAITING_MAX: usize = 256;
 const WAITING_NS: u64 = 3 * SECOND_NS;
 /// Bytes that one flow may have queued although its share is smaller: a burst of a few packets.
 const BURST_BYTES: u64 = 64 * 1024;
+/// Class of answers to packets of a peer.
+const DEFAULT_CLASS: u8 = 1;
 
 /// Packets whose host's link address is being asked for.
 #[derive(Debug)]
@@ -42,20 +42,15 @@ impl<F> Default for Waiting<F> {
 
 impl<F: Frame> EdgeStage<F> {
     /// A packet of a host that goes in packet mode.
-    pub(super) fn packet_from_host(
-        &mut self,
-        frame: F,
-        parsed: &Parsed,
-        decision: &Decision,
-        flow_hash: u64,
-    ) {
+    pub(super) fn packet_from_host(&mut self, frame: F, parsed: &Parsed, decision: &Decision) {
         let len = parsed.ip_end.saturating_sub(parsed.l3_offset);
         if len as usize > MESSAGE_DATA_MAX {
             self.counters.increment(EdgeCounter::PacketsTooBig);
             return;
         }
-        let slots = u64::from(self.config.datagram_slots.max(1));
-        let slot = self.config.connections + u32::try_from(flow_hash % slots).unwrap_or(0);
+        let ports = parsed.key.source_port ^ parsed.key.destination_port;
+        let spread = u32::from(ports) % self.config.datagram_slots.max(1);
+        let slot = self.config.connections + spread;
         let Some(pushed) = self.pushed.get_mut(slot as usize) else { return };
         let waiting = pushed.saturating_sub(self.backlog.drained_bytes(slot));
         if waiting > self.backlog.flow_share_bytes(decision.peer).max(BURST_BYTES) {
@@ -118,29 +113,52 @@ impl<F: Frame> EdgeStage<F> {
             self.counters.increment(EdgeCounter::PacketsMalformed);
             return;
         };
-        if !self.interceptor.accepts(message.peer, &parsed.key) {
+        if !self.accepts(message.peer, &parsed.key) {
             self.counters.increment(EdgeCounter::PacketsNotAllowed);
             return;
         }
         // Answers take the same way back, whatever the rules here say.
-        self.interceptor.note_datagram_flow(&parsed.key, message.peer, now);
+        self.note_datagram_flow(&parsed.key, message.peer, now);
         self.deliver_packet(now, parsed.key.destination(), 0, frame, now + WAITING_NS);
     }
 
     fn deliver_packet(&mut self, now: Time, host: IpAddr, vlan: u16, mut frame: F, until: Time) {
-        match self.interceptor.resolve(now, Side::Lan, host, vlan) {
-            Resolution::Known { link } => {
-                address(&mut frame, &link);
-                self.counters.increment(EdgeCounter::PacketsFromPeers);
-                self.put_out(Side::Lan, frame);
+        match self.interceptor.route(Side::Lan, vlan, host, now) {
+            Route::Known(link) => {
+                let ethertype = if host.is_ipv4() { ethertype::IPV4 } else { ethertype::IPV6 };
+                frame.trim_front(ETHERNET_LEN);
+                if prepend_link(&mut frame, &link, ethertype).is_ok() {
+                    self.counters.increment(EdgeCounter::PacketsFromPeers);
+                    self.put_out(Side::Lan, frame);
+                }
             }
-            Resolution::Pending if now < until && self.waiting.frames.len() < WAITING_MAX => {
+            Route::Pending | Route::Busy
+                if now < until && self.waiting.frames.len() < WAITING_MAX =>
+            {
                 self.waiting.frames.push_back((until, host, vlan, frame));
             }
-            Resolution::Pending | Resolution::Unreachable => {
+            Route::Pending | Route::Busy | Route::Unreachable => {
                 self.counters.increment(EdgeCounter::PacketsUnresolved);
             }
         }
+    }
+
+    /// Remembers that a flow is carried in packet mode by `peer`, so that answers are too.
+    fn note_datagram_flow(&mut self, key: &FlowKey, peer: PeerIndex, now: Time) {
+        let known = self.interceptor.lookup(key).and_then(|f| self.interceptor.decision(f.flow));
+        if known.is_some_and(|known| known.verdict == Verdict::Datagram && known.peer == peer) {
+            return;
+        }
+        let decision = Decision {
+            verdict: Verdict::Datagram,
+            rule: RuleId::NONE,
+            peer,
+            class: Class(DEFAULT_CLASS),
+            compress: false,
+            slot: Decision::NO_SLOT,
+        };
+        // When the table is full, answers go by the rules instead.
+        let _ = self.interceptor.insert(key, decision, now);
     }
 
     /// Tries once more to deliver what waits for a link address.
@@ -149,11 +167,6 @@ impl<F: Frame> EdgeStage<F> {
             let Some((until, host, vlan, frame)) = self.waiting.frames.pop_front() else { break };
             self.deliver_packet(now, host, vlan, frame, until);
         }
-    }
-
-    /// Whether frames wait for a link address.
-    pub(super) fn has_waiting(&self) -> bool {
-        !self.waiting.frames.is_empty()
     }
 }
 

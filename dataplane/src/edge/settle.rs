@@ -4,13 +4,13 @@
 //! the connection, places given back. Never: a place left behind; a flow leaves all tables at once.
 
 use super::EdgeCounter;
-use super::flow::{Carrier, Flow, Happened, Role};
 use super::credit::bdp_bytes;
+use super::flow::{Carrier, Flow, Happened, Role};
 use super::stage::EdgeStage;
 use super::tcp::{Connection, Finished, Transmitted};
 use super::writer::FrameWriter;
 use crate::frame::{FlowKey, Frame, FrameSource, Side};
-use crate::interceptor::{Decision, RuleId, Verdict};
+use crate::interceptor::{Decision, Verdict};
 use crate::packet_driver::reset::ResetCause;
 use crate::packet_driver::{BufferSlice, MessageKind, Outbound, PeerIndex, Upstream};
 use crate::time::Time;
@@ -63,11 +63,18 @@ impl<F: Frame> EdgeStage<F> {
         if let Some(cause) = happened.ended {
             let Some(flow) = self.table.get(place) else { return };
             let message = flow.facts.signal(MessageKind::Reset, 0, cause.to_status());
+            let over = flow.connection.finished().is_some();
             self.send(message);
-            self.forget(now, place, EdgeCounter::FlowsReset);
+            if over {
+                self.forget(now, place, EdgeCounter::FlowsReset);
+            } else {
+                // The host is given up, and is sent a reset in case it only seems gone.
+                self.counters.increment(EdgeCounter::FlowsReset);
+                self.reset_host(now, place);
+            }
             return;
         }
-        self.touch(now, place);
+        self.touch(place);
     }
 
     /// The host has taken bytes: the far side may send more.
@@ -107,31 +114,9 @@ impl<F: Frame> EdgeStage<F> {
                 self.queued.push_back(place);
             }
             self.update_limit(place);
-            self.touch(now, place);
+            self.touch(place);
         }
         !self.queued.is_empty()
-    }
-
-    /// Puts a flow into all tables; false, and nothing changed, when there is no room.
-    pub(super) fn register(&mut self, now: Time, mut flow: Flow<F>) -> bool {
-        let facts = flow.facts;
-        let decision = Decision {
-            verdict: Verdict::Optimize,
-            rule: RuleId::NONE,
-            peer: facts.peer,
-            class: facts.class,
-            compress: facts.compress,
-            slot: facts.place,
-        };
-        match self.interceptor.insert_flow(&facts.key, decision, now) {
-            Ok(handle) => flow.handle = handle,
-            Err(_) => {
-                self.credit.close(&mut flow.grant);
-                return false;
-            }
-        }
-        self.table.insert(facts.place, facts.peer, facts.id, flow);
-        true
     }
 
     /// A place of which no message is queued any more.
@@ -150,7 +135,7 @@ impl<F: Frame> EdgeStage<F> {
         self.credit.close(&mut flow.grant);
         self.half_open -= u32::from(flow.is_half_open);
         self.timers.set(place, Time::NEVER);
-        self.interceptor.remove_flow(flow.handle);
+        self.interceptor.abandon(flow.handle);
         if let Some(Finished::TimeWait(state)) = flow.connection.finished() {
             self.time_wait.insert(now, facts.key_to_host().reversed(), state);
         }
@@ -178,11 +163,11 @@ impl<F: Frame> EdgeStage<F> {
         let facts = flow.facts;
         self.upstream.push_back(Upstream::DiscardFlow { flow: facts.id, place });
         self.table.hide(facts.peer, facts.id);
-        self.touch(now, place);
+        self.touch(place);
     }
 
     /// Marks a flow as possibly having something to transmit.
-    pub(super) fn touch(&mut self, _now: Time, place: u32) {
+    pub(super) fn touch(&mut self, place: u32) {
         let Some(flow) = self.table.get_mut(place) else { return };
         if !flow.is_ready {
             flow.is_ready = true;
@@ -222,7 +207,7 @@ impl<F: Frame> EdgeStage<F> {
             }
             self.timers.set(place, flow.connection.next_timeout());
             if blocked {
-                self.touch(now, place);
+                self.touch(place);
                 return true;
             }
             if let Some(flow) = self.table.get(place)
@@ -246,9 +231,15 @@ impl<F: Frame> EdgeStage<F> {
             .map_or(0, |status| bdp_bytes(status.rate_bps(), status.rtt_ns()))
     }
 
+    /// Whether a flow that comes from `peer` may be delivered here.
+    pub(super) fn accepts(&self, peer: PeerIndex, key: &FlowKey) -> bool {
+        self.interceptor.rules().networks().accepts(peer, key)
+    }
+
     /// The place of a split flow by its key, in either direction.
     pub(super) fn place_of_key(&self, key: &FlowKey) -> Option<u32> {
-        let decision = self.interceptor.decision_of(key)?;
+        let found = self.interceptor.lookup(key)?;
+        let decision = self.interceptor.decision(found.flow)?;
         (decision.verdict == Verdict::Optimize && decision.slot != Decision::NO_SLOT)
             .then_some(decision.slot)
     }
@@ -272,8 +263,8 @@ impl<F: Frame> EdgeStage<F> {
 
     /// Whether the flow's host is the one that opened it and still waits.
     pub(super) fn is_held(&self, place: u32) -> bool {
-        self.table.get(place).is_some_and(|flow| {
-            flow.facts.role == Role::Opener && flow.is_half_open
-        })
+        self.table
+            .get(place)
+            .is_some_and(|flow| flow.facts.role == Role::Opener && flow.is_half_open)
     }
 }

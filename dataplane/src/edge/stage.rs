@@ -9,29 +9,28 @@ use std::sync::Arc;
 
 use super::EdgeCounter;
 use super::config::EdgeConfig;
-use super::credit::{CreditPool, bdp_bytes};
-use super::flow::{Carrier, Flow, FlowFacts, Happened, Role};
-use super::restart::Restarts;
+use super::credit::CreditPool;
+use super::flow::Flow;
+use super::packet_mode::Waiting;
+use super::sessions::Restarts;
 use super::table::EdgeTable;
-use super::tcp::{InitialNumberSource, TcpConfig, TimeWaitTable, Transmitted};
+use super::tcp::{InitialNumberSource, TimeWaitTable};
 use super::timers::TimerWheel;
-use super::writer::FrameWriter;
 use crate::counters::Counters;
-use crate::frame::{FlowKey, Frame, FrameSource, Side};
-use crate::interceptor::Interceptor;
-use crate::packet_driver::aggregate::Backlog;
-use crate::packet_driver::reset::ResetCause;
-use crate::packet_driver::{
-    FlowId, Inbound, MessageKind, Outbound, OutboundBody, PeerIndex, Upstream,
+use crate::frame::{Frame, FrameSource, Side};
+use crate::interceptor::{
+    Action, Fallback, Interceptor, PeerStatus as Admission, Reassembly, RuleTable,
 };
-
+use crate::link::Link;
+use crate::packet_driver::reset::ResetCause;
+use crate::packet_driver::{Backlog, BufferPool, FlowId, Inbound, PeerIndex, PeerStatus, Upstream};
 use crate::time::{MILLISECOND_NS, Time};
 
 /// Frames and messages taken in per turn, at most.
 pub(super) const BURST: usize = 64;
 /// Messages that may wait for the packet driver while more frames are taken in: beyond it, hosts
 /// are left to wait in the port's queue.
-const UPSTREAM_BUSY: usize = 512;
+pub(super) const UPSTREAM_BUSY: usize = 512;
 /// Flows that may transmit per turn.
 const TRANSMIT_PER_TURN: usize = 64;
 /// How often neighbours, ageing and peers are looked after.
@@ -41,6 +40,8 @@ const HOUSEKEEPING_NS: u64 = MILLISECOND_NS;
 pub struct EdgeStage<F> {
     pub(super) config: EdgeConfig,
     pub(super) interceptor: Interceptor,
+    /// What admission knows of each peer.
+    pub(super) admission: Vec<Admission>,
     pub(super) table: EdgeTable<Flow<F>>,
     pub(super) timers: TimerWheel,
     pub(super) credit: CreditPool,
@@ -48,21 +49,221 @@ pub struct EdgeStage<F> {
     pub(super) time_wait: TimeWaitTable,
     pub(super) restarts: Restarts,
     pub(super) peers: Arc<[PeerStatus]>,
+    /// The next hop towards each peer's endpoint.
+    pub(super) endpoints: Vec<std::net::IpAddr>,
     pub(super) backlog: Backlog,
-    /// Bytes of data ever pushed towards the packet driver, by place.
+    pub(super) pool: BufferPool,
+    /// Bytes of data ever pushed towards the packet driver, by slot.
     pub(super) pushed: Box<[u64]>,
     pub(super) next_flow: u64,
+    /// Packets taken in packet mode so far.
+    pub(super) datagrams: u64,
     pub(super) half_open: u32,
+    /// Flows reset by the far side before their open came.
+    pub(super) tombstones: VecDeque<(PeerIndex, FlowId)>,
     /// Flows that may have something to transmit.
     pub(super) ready: VecDeque<u32>,
     /// Flows with bytes in the packet driver's queue: their windows move as it drains.
     pub(super) queued: VecDeque<u32>,
     /// Flows whose host's link address is not known yet.
     pub(super) unresolved: VecDeque<u32>,
+    /// Packets whose host's link address is not known yet.
+    pub(super) waiting: Waiting<F>,
     pub(super) upstream: VecDeque<Upstream<F>>,
     /// Frames to go out, by side.
     pub(super) frames: [VecDeque<F>; 2],
+    /// Room for a burst of each side and what is to be done with it, kept from turn to turn.
+    pub(super) bursts: [Vec<F>; 2],
+    pub(super) actions: Vec<Action>,
+    pub(super) reassembly: Reassembly<F>,
+    /// Packets put together, to be classified.
+    pub(super) reassembled: Vec<F>,
     pub(super) counters: Counters<EdgeCounter>,
     pub(super) housekeeping_at: Time,
-    pub(super) admitting: bool,
+    /// No more flows are taken.
+    pub(super) stopping: bool,
+}
+
+impl<F: Frame> EdgeStage<F> {
+    /// An edge stage with everything reserved that it will ever need.
+    #[must_use]
+    pub fn new(
+        config: EdgeConfig,
+        interceptor: Interceptor,
+        admission: Vec<Admission>,
+        peers: Arc<[PeerStatus]>,
+        endpoints: Vec<std::net::IpAddr>,
+        backlog: Backlog,
+        pool: BufferPool,
+    ) -> Self {
+        let connections = config.connections as usize;
+        EdgeStage {
+            interceptor,
+            table: EdgeTable::new(config.connections),
+            timers: TimerWheel::new(connections),
+            credit: CreditPool::new(config.credit_bytes),
+            numbers: InitialNumberSource::new(config.secret),
+            time_wait: TimeWaitTable::new(config.time_wait),
+            restarts: Restarts::new(connections, peers.len()),
+            pushed: vec![0; config.slots()].into_boxed_slice(),
+            next_flow: 0,
+            datagrams: 0,
+            half_open: 0,
+            tombstones: VecDeque::new(),
+            ready: VecDeque::with_capacity(connections),
+            queued: VecDeque::with_capacity(connections),
+            unresolved: VecDeque::new(),
+            waiting: Waiting::default(),
+            upstream: VecDeque::with_capacity(2 * UPSTREAM_BUSY),
+            frames: [VecDeque::new(), VecDeque::new()],
+            bursts: [Vec::with_capacity(BURST), Vec::with_capacity(BURST)],
+            actions: Vec::with_capacity(BURST),
+            reassembly: Reassembly::default(),
+            reassembled: Vec::with_capacity(BURST),
+            admission,
+            endpoints,
+            counters: Counters::default(),
+            housekeeping_at: Time::ZERO,
+            stopping: false,
+            peers,
+            backlog,
+            pool,
+            config,
+        }
+    }
+
+    /// The counters, for readers.
+    #[must_use]
+    pub fn counters(&self) -> Counters<EdgeCounter> {
+        self.counters.clone()
+    }
+
+    /// New rules, networks and fallbacks; flows that are open keep their rule. `tcp` holds for
+    /// connections that begin from now on.
+    pub fn reconfigure(
+        &mut self,
+        rules: Arc<RuleTable>,
+        fallbacks: impl IntoIterator<Item = Fallback>,
+        fin_timeout_ns: u64,
+    ) {
+        for (admission, fallback) in self.admission.iter_mut().zip(fallbacks) {
+            admission.fallback = fallback;
+        }
+        self.interceptor.reconfigure(rules, self.admission.clone());
+        for tcp in [&mut self.config.tcp_v4, &mut self.config.tcp_v6] {
+            Arc::make_mut(tcp).fin_timeout_ns = fin_timeout_ns;
+        }
+    }
+
+    /// New flows are passed from now on, whatever the rules say.
+    pub fn stop_admitting(&mut self) {
+        for (peer, admission) in (0..).map(PeerIndex).zip(&mut self.admission) {
+            *admission = Admission { up: false, fallback: Fallback::Pass, ..*admission };
+            self.interceptor.set_peer(peer, *admission);
+        }
+        self.stopping = true;
+    }
+
+    /// Whether no flow is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Every flow ends with a reset on both sides.
+    pub fn reset_all(&mut self, now: Time) {
+        for place in 0..self.config.connections {
+            if self.table.get(place).is_some() {
+                self.abort(now, place, ResetCause::Stopping);
+            }
+        }
+    }
+
+    /// Whether no message and no frame waits here.
+    #[must_use]
+    pub fn has_said_all(&self) -> bool {
+        self.upstream.is_empty()
+            && self.ready.is_empty()
+            && self.frames.iter().all(VecDeque::is_empty)
+    }
+
+    /// One turn; says whether there was anything to do.
+    pub fn turn<S: FrameSource<Frame = F>>(
+        &mut self,
+        now: Time,
+        frames_in: &mut Link<(Side, F)>,
+        delivered: &mut Link<Inbound>,
+        messages: &mut Link<Upstream<F>>,
+        frames_out: &mut [Link<F>; 2],
+        source: &mut S,
+    ) -> bool {
+        let mut busy = self.flush(messages, frames_out);
+        if now >= self.housekeeping_at {
+            self.housekeeping_at = now + HOUSEKEEPING_NS;
+            self.keep_house(now, source);
+        }
+        busy |= self.take_messages(now, delivered, source);
+        busy |= self.take_frames(now, frames_in, source);
+        while let Some(place) = self.timers.pop_due(now) {
+            self.with_connection(now, place, |connection, carrier| {
+                connection.on_timeout(now, carrier);
+            });
+            busy = true;
+        }
+        self.follow_backlog(now, BURST);
+        busy |= self.transmit(now, source, TRANSMIT_PER_TURN);
+        busy | self.flush(messages, frames_out)
+    }
+
+    /// When the next turn may have something to do, if nothing comes in until then.
+    #[must_use]
+    pub fn next_timeout(&self) -> Time {
+        self.timers.next_timeout().min(self.interceptor.next_timeout())
+    }
+
+    fn take_messages<S: FrameSource<Frame = F>>(
+        &mut self,
+        now: Time,
+        delivered: &mut Link<Inbound>,
+        source: &mut S,
+    ) -> bool {
+        let mut busy = false;
+        for _ in 0..BURST {
+            let Some(inbound) = delivered.pop() else { break };
+            busy = true;
+            match inbound {
+                Inbound::Message(message) => self.message(now, message, source),
+                Inbound::Session { peer, change } => self.session_changed(now, peer, change),
+            }
+        }
+        busy
+    }
+
+    /// Moves what waits to the links, as far as they have room.
+    fn flush(&mut self, messages: &mut Link<Upstream<F>>, frames_out: &mut [Link<F>; 2]) -> bool {
+        let mut busy = false;
+        while messages.room() > 0 {
+            let Some(item) = self.upstream.pop_front() else { break };
+            let _ = messages.push(item);
+            busy = true;
+        }
+        for (queue, link) in self.frames.iter_mut().zip(frames_out) {
+            while link.room() > 0 {
+                let Some(frame) = queue.pop_front() else { break };
+                let _ = link.push(frame);
+                busy = true;
+            }
+        }
+        busy
+    }
+
+    /// Puts a frame that is not of a connection into the queue of a port.
+    pub(super) fn put_out(&mut self, side: Side, frame: F) {
+        let queue = &mut self.frames[side.index()];
+        if queue.len() >= self.config.frames_max {
+            self.counters.increment(EdgeCounter::OutputFull);
+        } else {
+            queue.push_back(frame);
+        }
+    }
 }

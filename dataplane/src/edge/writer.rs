@@ -46,12 +46,7 @@ impl<S: FrameSource> Emit for FrameWriter<'_, S> {
 }
 
 impl<S: FrameSource> FrameWriter<'_, S> {
-    fn write(
-        &self,
-        frame: &mut S::Frame,
-        segment: &Segment,
-        payload: Payload<'_>,
-    ) -> Option<()> {
+    fn write(&self, frame: &mut S::Frame, segment: &Segment, payload: Payload<'_>) -> Option<()> {
         let header_len = segment.header_len();
         let mut rest = frame.append(header_len + payload.len())?;
         segment.emit(self.key.source_port, self.key.destination_port, rest)?;

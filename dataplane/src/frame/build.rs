@@ -61,6 +61,12 @@ impl LinkHeader {
         LinkHeader { destination: self.source, source: own, vlans: self.vlans }
     }
 
+    /// The header of frames the other way, between the same stations.
+    #[must_use]
+    pub fn mirrored(&self) -> Self {
+        self.answer(self.destination)
+    }
+
     /// Length in bytes, tags and Ethernet type included.
     #[must_use]
     pub fn byte_len(&self) -> usize {

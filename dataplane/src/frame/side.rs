@@ -15,7 +15,7 @@ impl Side {
 
     /// The other side.
     #[must_use]
-    pub fn other(self) -> Side {
+    pub const fn other(self) -> Side {
         match self {
             Side::Lan => Side::Wan,
             Side::Wan => Side::Lan,
@@ -24,7 +24,7 @@ impl Side {
 
     /// 0 for the LAN, 1 for the WAN: place in per-side arrays.
     #[must_use]
-    pub fn index(self) -> usize {
+    pub const fn index(self) -> usize {
         match self {
             Side::Lan => 0,
             Side::Wan => 1,

@@ -4,6 +4,7 @@
 //! Never: a copy, a panic or a loop without end, whatever the far side sent.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::header::{MessageError, MessageRepr, MessageView};
 use super::routing::{Packing, ROUTING_HEADER_LEN, RoutingError, RoutingHeader, RoutingView};
@@ -39,16 +40,17 @@ counters! {
 /// Takes buffers apart. One per worker that does so.
 #[derive(Debug, Default)]
 pub struct Disaggregator {
-    own_address: Option<IpAddr>,
+    own_addresses: Arc<[IpAddr]>,
     counters: Counters<DisaggregateCounter>,
 }
 
 impl Disaggregator {
-    /// Refuses messages in full form that name a TPO other than `own_address`; with `None` no
+    /// Refuses messages in full form that name a TPO by none of `own_addresses`; without any, no
     /// address is checked.
     #[must_use]
-    pub fn new(own_address: Option<IpAddr>) -> Self {
-        Disaggregator { own_address, counters: Counters::default() }
+    pub fn new(own_addresses: &[IpAddr]) -> Self {
+        let own_addresses = own_addresses.iter().map(IpAddr::to_canonical).collect();
+        Disaggregator { own_addresses, counters: Counters::default() }
     }
 
     /// The counters.
@@ -77,7 +79,7 @@ impl Disaggregator {
             at: ROUTING_HEADER_LEN.min(buffer.len()),
             left,
             buffer,
-            own_address: self.own_address,
+            own_addresses: Arc::clone(&self.own_addresses),
             counters: self.counters.clone(),
         }
     }
@@ -105,7 +107,7 @@ pub struct Messages {
     at: usize,
     /// Messages that the routing header announced and that were not looked at yet.
     left: u16,
-    own_address: Option<IpAddr>,
+    own_addresses: Arc<[IpAddr]>,
     counters: Counters<DisaggregateCounter>,
 }
 
@@ -121,8 +123,10 @@ impl Messages {
         if repr.header.kind.buffer_kind() != self.kind {
             return Err(DisaggregateCounter::MessagesMalformed);
         }
-        match (self.own_address, repr.destination_tpo) {
-            (Some(own), Some(named)) if own.to_canonical() != named => {
+        match repr.destination_tpo {
+            Some(named)
+                if !self.own_addresses.is_empty() && !self.own_addresses.contains(&named) =>
+            {
                 Err(DisaggregateCounter::MessagesNotOurs)
             }
             _ => Ok(()),
@@ -235,7 +239,7 @@ mod tests {
             message(MessageKind::Data, 0, Some(OWN), b"hello "),
             message(MessageKind::Data, 6, None, b"world"),
         ];
-        let driver = Disaggregator::new(Some(OWN.into()));
+        let driver = Disaggregator::new(&[OWN.into()]);
         let slice = buffer(&pool, BufferKind::Stream, 2, &parts);
         let messages: Vec<_> = driver.messages(PeerIndex(3), slice).collect();
         assert_eq!(messages.len(), 2);
@@ -265,7 +269,7 @@ mod tests {
             message(MessageKind::Reset, 2, None, b""),
             message(MessageKind::Data, 3, None, b"good"),
         ];
-        let driver = Disaggregator::new(Some(OWN.into()));
+        let driver = Disaggregator::new(&[OWN.into()]);
         let slice = buffer(&pool, BufferKind::Stream, 5, &parts);
         let messages: Vec<_> = driver.messages(PeerIndex(0), slice).collect();
         assert_eq!(messages.len(), 1);

@@ -78,6 +78,7 @@ impl MessageKind {
             8 => MessageKind::Datagram,
             9 => MessageKind::Held,
             10 => MessageKind::HeldEnd,
+            11 => MessageKind::FinHeld,
             _ => return None,
         })
     }

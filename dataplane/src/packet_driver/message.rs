@@ -34,11 +34,13 @@ pub enum MessageKind {
     /// A whole IP packet; `sequence` counts them per sender.
     Datagram = 8,
     /// After a restart: a flow that the sender held with the peer's former incarnation; full form,
-    /// source being the host on the side of the receiver of this message, `sequence` the next
-    /// sequence number that host expects (32 bits) and `status` unused.
+    /// source being the host on the side of the receiver of this message.
     Held = 9,
     /// End of the list of held flows; `sequence` is their number.
     HeldEnd = 10,
+    /// The sender of this message holds the whole stream up to its FIN: enough for the host's FIN
+    /// to be acknowledged once it has waited for long.
+    FinHeld = 11,
 }
 
 /// The header of a message, in memory.

@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 
-use crate::packet_driver::Upstream;
-use super::link::Link;
-use crate::packet_driver::PeerStatus;
 use crate::edge::credit::bdp_bytes;
 use crate::frame::Frame;
+use crate::link::Link;
+use crate::packet_driver::PeerStatus;
+use crate::packet_driver::Upstream;
 use crate::packet_driver::aggregate::{Aggregator, Downstream};
 use crate::packet_driver::{OutboundBuffer, PeerIndex};
 use crate::time::{MILLISECOND_NS, Time};
@@ -48,6 +48,13 @@ impl<F: Frame> AggregateStage<F> {
             backlog_ns,
             rates_bps: vec![0; count].into_boxed_slice(),
         }
+    }
+
+    /// The time that data may wait, in all and in a buffer that is not full, configured anew.
+    pub fn reconfigure(&mut self, backlog_ns: u64, flush_deadline_ns: u64) {
+        self.backlog_ns = backlog_ns;
+        self.rates_bps.fill(0);
+        self.aggregator.set_flush_deadline(flush_deadline_ns);
     }
 
     /// Takes messages in and fills at most one buffer; says whether there was anything to do.
@@ -117,8 +124,7 @@ fn downstream(peers: &[PeerStatus], handed_on: &[u64], peer: PeerIndex) -> Downs
     let queued_bytes = status.queued_bytes();
     if ahead == 0 && queued_bytes == 0 {
         Downstream::Idle
-    } else if ahead >= BUFFERS_AHEAD
-        || queued_bytes > bdp_bytes(status.rate_bps(), MOVER_QUEUE_NS)
+    } else if ahead >= BUFFERS_AHEAD || queued_bytes > bdp_bytes(status.rate_bps(), MOVER_QUEUE_NS)
     {
         Downstream::Full
     } else {

@@ -3,8 +3,8 @@
 //!
 //! In: buffers of the packet driver. Out: the same buffers, packed where it pays.
 
-use super::link::Link;
 use crate::compression::Compressor;
+use crate::link::Link;
 use crate::packet_driver::OutboundBuffer;
 
 /// State of the compress stage.

@@ -3,8 +3,8 @@
 //! In: complete buffers in the order they completed, and changes of sessions between them.
 //! Out: messages in that order. Never: more than one buffer's decompression per turn.
 
-use super::link::Link;
 use crate::compression::{DecompressError, Decompressor};
+use crate::link::Link;
 use crate::packet_driver::{Arrived, Inbound};
 use crate::packet_driver::{BufferSlice, Disaggregator, Messages, PeerIndex};
 

@@ -1,8 +1,8 @@
 //! All links of a pipeline, made for a placement.
 
-use super::link::Link;
 use super::placement::{Placement, StageKind};
 use crate::frame::Side;
+use crate::link::Link;
 use crate::packet_driver::OutboundBuffer;
 use crate::packet_driver::{Arrived, Inbound, Upstream};
 

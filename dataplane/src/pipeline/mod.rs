@@ -12,15 +12,15 @@
 //!    +----------------------------------datagrams--------------------------------------+
 //! ```
 
+pub mod aggregate;
+pub mod appliance;
 pub mod compress;
 pub mod decompress;
-pub mod link;
 pub mod links;
 pub mod placement;
 pub mod port;
+pub mod transmit;
+pub mod worker;
 
-
-pub use link::Link;
 pub use links::Links;
 pub use placement::{Placement, PlacementError, StageKind};
-

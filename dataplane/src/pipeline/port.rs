@@ -7,11 +7,11 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use super::link::Link;
 use crate::counters::Counters;
 use crate::frame::Side;
 use crate::frame::ip::protocol;
 use crate::frame::{Frame, Transport, parse};
+use crate::link::Link;
 
 /// Most frames per burst.
 pub const BURST_MAX: usize = 64;
@@ -38,8 +38,8 @@ crate::counters! {
         Datagrams: Out, "datagrams", "frames", "Frames with our own UDP, handed to the data mover.";
         ToEdge: Out, "to_edge", "frames", "Frames handed to the interceptor.";
         Overload: Drop, "overload", "frames", "Frames of the WAN that are not our own UDP, dropped because the interceptor is behind.";
-        LanFramesOut: Out, "lan_frames_out", "frames", "Frames given to the LAN port.";
-        WanFramesOut: Out, "wan_frames_out", "frames", "Frames given to the WAN port.";
+        LanFramesOut: Info, "lan_frames_out", "frames", "Frames given to the LAN port.";
+        WanFramesOut: Info, "wan_frames_out", "frames", "Frames given to the WAN port.";
         LanBytesOut: Info, "lan_bytes_out", "bytes", "Bytes of the frames given to the LAN port.";
         WanBytesOut: Info, "wan_bytes_out", "bytes", "Bytes of the frames given to the WAN port.";
     }

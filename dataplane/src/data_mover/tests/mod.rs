@@ -1,1 +1,6 @@
+//! Two sessions over a bad link in virtual time.
 
+mod harness;
+mod hostile;
+mod lifecycle;
+mod throughput;

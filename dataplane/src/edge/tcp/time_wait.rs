@@ -103,6 +103,12 @@ impl TimeWaitTable {
         self.entries.is_empty()
     }
 
+    /// Whether a connection is here; `key` as in the frames of its host.
+    #[must_use]
+    pub fn contains(&self, key: &FlowKey) -> bool {
+        !self.entries.is_empty() && self.entries.contains_key(key)
+    }
+
     /// Adds a connection; `key` as in the frames of its host. When the table is full the oldest
     /// goes, which is returned.
     pub fn insert(&mut self, now: Time, key: FlowKey, state: TimeWait) -> Option<FlowKey> {

@@ -117,6 +117,11 @@ impl<F: Frame> Aggregator<F> {
         }
     }
 
+    /// How long a buffer that is not full may wait for more, in nanoseconds.
+    pub fn set_flush_deadline(&mut self, flush_deadline_ns: u64) {
+        self.config.flush_deadline_ns = flush_deadline_ns;
+    }
+
     /// Messages that wait.
     #[must_use]
     pub fn queued_messages(&self) -> usize {

@@ -1,0 +1,167 @@
+//! An appliance of a pair: its workers, its pool of frames, the queues of its two ports.
+//!
+//! In: frames of both sides, the time. Out: frames to both sides, when to be called next.
+//! Never: two workers at once; they take turns, which makes every run repeatable.
+
+use std::collections::VecDeque;
+
+use dataplane::frame::heap::{HeapFrame, HeapSource};
+use dataplane::frame::{Frame, Side};
+use dataplane::pipeline::appliance::{Appliance, ApplianceConfig, Handles};
+use dataplane::pipeline::port::PortIo;
+use dataplane::pipeline::worker::Worker;
+use dataplane::time::Time;
+
+/// Frames that wait in a port's receive queue, at most.
+const RECEIVE_QUEUE: usize = 1024;
+/// Turns at one moment after which workers are taken to spin.
+const TURNS_MAX: u64 = 1_000_000;
+
+/// What happened at the ports of an appliance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortTally {
+    /// Frames that found the receive queue full.
+    pub queue_full: u64,
+    /// Frames for which the pool had no memory.
+    pub no_memory: u64,
+    /// Most frames of the pool that were ever out.
+    pub frames_peak: usize,
+    /// Turns of all workers.
+    pub turns: u64,
+}
+
+/// Both ports, as the workers see them.
+#[derive(Debug, Default)]
+struct Ports {
+    received: [VecDeque<HeapFrame>; 2],
+    sent: [VecDeque<HeapFrame>; 2],
+}
+
+impl PortIo for Ports {
+    type Frame = HeapFrame;
+
+    fn receive(&mut self, side: Side, most: usize, into: &mut Vec<HeapFrame>) {
+        let queue = &mut self.received[side.index()];
+        let count = most.min(queue.len());
+        into.extend(queue.drain(..count));
+    }
+
+    fn transmit(&mut self, side: Side, frames: &mut VecDeque<HeapFrame>) {
+        self.sent[side.index()].append(frames);
+    }
+}
+
+/// An appliance of a pair.
+pub struct Tpo {
+    workers: Vec<Worker<HeapFrame>>,
+    /// What can be read of it.
+    pub handles: Handles,
+    source: HeapSource,
+    ports: Ports,
+    next: Time,
+    /// What happened at its ports.
+    pub tally: PortTally,
+}
+
+impl Tpo {
+    /// An appliance that has not run yet.
+    #[must_use]
+    pub fn new(config: &ApplianceConfig) -> Self {
+        let Appliance { workers, handles } = Appliance::new(config);
+        let queue = || VecDeque::with_capacity(2 * RECEIVE_QUEUE);
+        Tpo {
+            workers,
+            handles,
+            source: HeapSource::new(config.limits.frames),
+            ports: Ports { received: [queue(), queue()], sent: [queue(), queue()] },
+            next: Time::ZERO,
+            tally: PortTally::default(),
+        }
+    }
+
+    /// A frame arrives at a port.
+    pub fn receive(&mut self, side: Side, bytes: &[u8]) {
+        let queue = &mut self.ports.received[side.index()];
+        if queue.len() >= RECEIVE_QUEUE {
+            self.tally.queue_full += 1;
+        } else if let Some(frame) = self.source.frame_of(bytes) {
+            queue.push_back(frame);
+        } else {
+            self.tally.no_memory += 1;
+        }
+    }
+
+    /// Whether there is anything to do at `now`.
+    #[must_use]
+    pub fn is_due(&self, now: Time) -> bool {
+        self.next <= now || self.ports.received.iter().any(|queue| !queue.is_empty())
+    }
+
+    /// Turns all workers until none has anything to do.
+    ///
+    /// # Panics
+    /// When they never stop.
+    pub fn turn(&mut self, now: Time) {
+        let mut turns = 0;
+        loop {
+            let mut busy = false;
+            let mut next = Time::NEVER;
+            for worker in &mut self.workers {
+                let turn = worker.turn(now, &mut self.ports, &mut self.source);
+                busy |= turn.busy;
+                next = next.min(turn.next);
+                turns += 1;
+            }
+            self.tally.frames_peak = self.tally.frames_peak.max(self.source.in_use());
+            if !busy {
+                // What could not be done now can only be done later.
+                self.next = next.max(now + 1_000);
+                break;
+            }
+            assert!(turns < TURNS_MAX, "workers spin at {now:?}: {:?}", self.counters());
+        }
+        self.tally.turns += turns;
+    }
+
+    /// A frame that leaves at a port.
+    pub fn take_sent(&mut self, side: Side, mut take: impl FnMut(&[u8])) -> bool {
+        let mut any = false;
+        for frame in self.ports.sent[side.index()].drain(..) {
+            take(frame.head());
+            any = true;
+        }
+        any
+    }
+
+    /// When there will be something to do, if no frame comes in until then.
+    #[must_use]
+    pub fn next_time(&self) -> Time {
+        self.next
+    }
+
+    /// Frames that are out of the pool.
+    #[must_use]
+    pub fn frames_in_use(&self) -> usize {
+        self.source.in_use()
+    }
+
+    /// All counters that are not 0, by stage and name.
+    #[must_use]
+    pub fn counters(&self) -> Vec<(String, u64)> {
+        use dataplane::counters::{Counter, Counters};
+        fn of<C: Counter>(counters: &Counters<C>) -> impl Iterator<Item = (String, u64)> + '_ {
+            let named = |(definition, value): (&dataplane::counters::Definition, u64)| {
+                (format!("{}.{}", C::STAGE, definition.name), value)
+            };
+            counters.iter().map(named)
+        }
+        let h = &self.handles;
+        let mut all: Vec<(String, u64)> = of(&h.port).chain(of(&h.interceptor)).collect();
+        all.extend(of(&h.edge).chain(of(&h.aggregate)).chain(of(&h.compress)));
+        all.extend(of(&h.transmit).chain(of(&h.demux)));
+        all.extend(h.movers.iter().flat_map(of));
+        all.extend(of(&h.decompress).chain(of(&h.disaggregate)));
+        all.retain(|(_, value)| *value != 0);
+        all
+    }
+}

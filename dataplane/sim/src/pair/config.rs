@@ -1,0 +1,234 @@
+//! What a pair is like: plain data, printed with the seed when a test fails.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use dataplane::frame::MacAddr;
+use dataplane::interceptor::{
+    Fallback, Networks, Own, Prefix, Rule, RuleAction, RuleTable, SideConfig,
+};
+use dataplane::pipeline::appliance::{ApplianceConfig, Limits, PeerSettings};
+use dataplane::pipeline::placement::Placement;
+use dataplane::time::{MILLISECOND_NS, SECOND_NS};
+
+use crate::host::HostConfig;
+use crate::link::{LinkConfig, Random};
+
+/// UDP port of both data movers.
+const PORT: u16 = 4980;
+/// Length of the prefix of the one subnet that everything is in.
+const SUBNET_V4: u8 = 16;
+const SUBNET_V6: u8 = 64;
+
+/// One of the two ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Site {
+    /// 10.77.1.0/24 and fd77::1:0/112.
+    A,
+    /// 10.77.2.0/24 and fd77::2:0/112.
+    B,
+}
+
+impl Site {
+    /// Both, in order.
+    pub const BOTH: [Site; 2] = [Site::A, Site::B];
+
+    /// The other one.
+    #[must_use]
+    pub fn other(self) -> Site {
+        match self {
+            Site::A => Site::B,
+            Site::B => Site::A,
+        }
+    }
+
+    /// 0 or 1.
+    #[must_use]
+    pub fn index(self) -> usize {
+        match self {
+            Site::A => 0,
+            Site::B => 1,
+        }
+    }
+
+    fn number(self) -> u8 {
+        match self {
+            Site::A => 1,
+            Site::B => 2,
+        }
+    }
+
+    /// The address of this site with this last number, of either family.
+    #[must_use]
+    pub fn address(self, last: u8, v6: bool) -> IpAddr {
+        if v6 {
+            let number = self.number().into();
+            Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, number, last.into()).into()
+        } else {
+            IpAddr::from([10, 77, self.number(), last])
+        }
+    }
+
+    /// A MAC address of this site: `side` 0 for hosts, 1 for the appliance's LAN port, 2 for its
+    /// WAN port.
+    #[must_use]
+    pub fn mac(self, side: u8, last: u8) -> [u8; 6] {
+        [2, 0x77, self.number(), side, 0, last]
+    }
+
+    fn networks(self) -> Vec<Prefix> {
+        let prefix = |v6, len| Prefix::of(self.address(0, v6), len);
+        [prefix(false, 24), prefix(true, 112)].into_iter().flatten().collect()
+    }
+
+    fn side(self, number: u8) -> SideConfig {
+        let own = |v6, len: u8| format!("{}/{len}", self.address(number, v6)).parse().ok();
+        SideConfig {
+            mac: MacAddr(self.mac(number, 0)),
+            addresses: [own(false, SUBNET_V4), own(true, SUBNET_V6)]
+                .into_iter()
+                .flatten()
+                .collect(),
+            gateways: Vec::new(),
+        }
+    }
+
+    /// Where the peer of this site sends to.
+    #[must_use]
+    pub fn endpoint(self, v6: bool) -> SocketAddr {
+        SocketAddr::new(self.address(2, v6), PORT)
+    }
+
+    /// A host of this site: on both families, with `last` as the last number of its addresses.
+    #[must_use]
+    pub fn host(self, last: u8) -> HostConfig {
+        HostConfig {
+            mac: self.mac(0, last),
+            addresses: vec![
+                (self.address(last, false), SUBNET_V4),
+                (self.address(last, true), SUBNET_V6),
+            ],
+            ..HostConfig::numbered(last)
+        }
+    }
+}
+
+/// Something that happens while the pair runs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// One direction of the WAN becomes like this: the one that leaves the site.
+    Wan(Site, LinkConfig),
+    /// All cables of a LAN become like this.
+    Lan(Site, LinkConfig),
+    /// The appliance is killed; nothing passes its site until it is started.
+    Kill(Site),
+    /// The appliance is started, with a larger incarnation.
+    Start(Site),
+}
+
+/// What a pair is like.
+#[derive(Clone, Debug)]
+pub struct PairConfig {
+    /// Fixes everything that is random.
+    pub seed: u64,
+    /// Which core runs which stage, for both appliances.
+    pub placement: Placement,
+    /// The WAN from A and from B, at the start.
+    pub wan: [LinkConfig; 2],
+    /// Rate that both data movers send at, in bits of IP packets per second.
+    pub rate_bps: u64,
+    /// What becomes of new flows while the peer cannot take them.
+    pub fallback: Fallback,
+    /// Silence after which a peer is lost, in nanoseconds.
+    pub dead_after_ns: u64,
+    /// Whether the data movers speak IPv6.
+    pub wan_v6: bool,
+    /// Whether the rule lets data be compressed.
+    pub compress: bool,
+    /// What the rule does, between the networks of the two sites.
+    pub action: RuleAction,
+    /// Limits of both appliances.
+    pub limits: Limits,
+    /// What happens at which time, in nanoseconds, in order of time.
+    pub events: Vec<(u64, Event)>,
+}
+
+impl Default for PairConfig {
+    /// 200 Mb/s, 80 ms there and back, no faults.
+    fn default() -> Self {
+        let wan = LinkConfig {
+            rate_bps: 200_000_000,
+            queue_bytes_max: 500_000,
+            delay_ns: 40 * MILLISECOND_NS,
+            ..LinkConfig::default()
+        };
+        PairConfig {
+            seed: 1,
+            placement: Placement::single(0),
+            wan: [wan.clone(), wan],
+            rate_bps: 200_000_000,
+            fallback: Fallback::Pass,
+            dead_after_ns: 10 * SECOND_NS,
+            wan_v6: false,
+            compress: true,
+            action: RuleAction::Optimize,
+            limits: Limits {
+                flows: 1024,
+                connections: 256,
+                half_open: 128,
+                neighbours: 256,
+                frames: 8192,
+                buffer_bytes: 128 << 20,
+                ..Limits::default()
+            },
+            events: Vec::new(),
+        }
+    }
+}
+
+impl PairConfig {
+    /// Both directions of the WAN changed alike.
+    #[must_use]
+    pub fn with_wan(mut self, change: impl Fn(&mut LinkConfig)) -> Self {
+        self.wan.iter_mut().for_each(change);
+        self
+    }
+
+    /// What the appliance of a site is made from, the `incarnation`th time it is started.
+    #[must_use]
+    pub fn appliance(&self, site: Site, incarnation: u64) -> ApplianceConfig {
+        let peer = site.other();
+        let to_peer = Rule {
+            name: "to-peer".to_owned(),
+            source: site.networks().into_iter().collect(),
+            destination: peer.networks().into_iter().collect(),
+            action: self.action,
+            compress: self.compress,
+            ..Rule::default()
+        };
+        let networks = Networks {
+            local: site.networks().into_iter().collect(),
+            peers: vec![peer.networks().into_iter().collect()],
+        };
+        let purpose = u64::from(site.number()) << 32 | incarnation;
+        let mut random = Random::for_purpose(self.seed, purpose);
+        ApplianceConfig {
+            placement: self.placement.clone(),
+            own: Own { lan: site.side(1), wan: site.side(2), port: PORT },
+            rules: Arc::new(RuleTable::new(vec![to_peer], networks)),
+            peers: vec![PeerSettings {
+                digest: 0,
+                endpoint: peer.endpoint(self.wan_v6),
+                rate_bps: self.rate_bps,
+                fallback: self.fallback,
+                dead_after_ns: self.dead_after_ns,
+                keepalive_ns: SECOND_NS.min(self.dead_after_ns / 4),
+            }],
+            limits: self.limits,
+            lan_mtu: 1500,
+            secret: std::array::from_fn(|_| random.next_u64()),
+            // Two ends never have the same one.
+            incarnation: 2 * incarnation + u64::from(site == Site::B),
+        }
+    }
+}

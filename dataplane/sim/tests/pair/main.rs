@@ -1,0 +1,5 @@
+//! A pair of appliances with hosts and a WAN, in virtual time: what the hosts may see, and what
+//! is left behind.
+
+mod support;
+mod transfers;

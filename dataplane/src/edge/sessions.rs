@@ -1,0 +1,267 @@
+//! What becomes of flows when a session changes, and the restart procedure.
+//!
+//! In: sessions that begin and end, lists of flows that a survivor held with our former self.
+//! Out: resets to hosts, lists for a peer that restarted. Never: a connection that one host
+//! believes in and the other's TPO has forgotten, for longer than the list takes to come.
+//!
+//! A TPO that was killed forgets its flows. The survivor resets its own hosts and lists the flows
+//! (HELD, HELD-END). The restarted one makes each listed host show its sequence numbers by a SYN,
+//! which the host answers with a challenge ACK (RFC 5961, section 4), and then resets it exactly.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::EdgeCounter;
+use super::flow::Role;
+use super::stage::EdgeStage;
+use super::tcp::{Flags, Segment};
+use crate::frame::{FlowKey, Frame, FrameSource, Parsed};
+use crate::interceptor::PeerStatus as Admission;
+use crate::packet_driver::reset::ResetCause;
+use crate::packet_driver::{
+    FlowId, Message, MessageHeader, MessageKind, Outbound, OutboundBody, PeerIndex, SessionChange,
+    Upstream,
+};
+use crate::time::{MILLISECOND_NS, SECOND_NS, Time};
+
+/// How long segments of unknown connections are held back after a session began, unless the list
+/// has come before.
+const LIST_WAIT_NS: u64 = 5 * SECOND_NS;
+/// The same from our start on, while there is no session.
+const START_WAIT_NS: u64 = 10 * SECOND_NS;
+/// How often a host is asked for its sequence numbers, and how far apart.
+const ASK_COUNT: u8 = 5;
+const ASK_INTERVAL_NS: u64 = 200 * MILLISECOND_NS;
+
+/// Flows of before a restart, ours or a peer's.
+#[derive(Debug)]
+pub(super) struct Restarts {
+    /// Flows that ended because their peer was lost: listed should it come back restarted.
+    lost: VecDeque<(PeerIndex, FlowKey)>,
+    /// Hosts of ours to be reset, by the 5-tuple of their frames: when to ask next, how often yet.
+    asked: HashMap<FlowKey, (Time, u8)>,
+    most: usize,
+    /// Per peer: until when its list may still come.
+    list_until: Box<[Time]>,
+}
+
+impl Restarts {
+    /// Nothing known yet; at most `most` flows are remembered.
+    pub(super) fn new(most: usize, peers: usize) -> Self {
+        Restarts {
+            lost: VecDeque::with_capacity(most),
+            asked: HashMap::with_capacity(most),
+            most,
+            list_until: vec![Time::ZERO + START_WAIT_NS; peers].into_boxed_slice(),
+        }
+    }
+
+    fn remember_lost(&mut self, peer: PeerIndex, key: FlowKey) {
+        if self.lost.len() >= self.most {
+            self.lost.pop_front();
+        }
+        self.lost.push_back((peer, key));
+    }
+
+    /// Whether no host waits to be reset.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.asked.is_empty()
+    }
+}
+
+impl<F: Frame> EdgeStage<F> {
+    /// A session began or ended.
+    pub(super) fn session_changed(&mut self, now: Time, peer: PeerIndex, change: SessionChange) {
+        match change {
+            SessionChange::Up { restarted } => {
+                if !restarted {
+                    self.restarts.lost.retain(|(lost, _)| *lost != peer);
+                }
+                self.list_lost(peer);
+                self.restarts.lost.retain(|(lost, _)| *lost != peer);
+                if let Some(until) = self.restarts.list_until.get_mut(usize::from(peer.0))
+                    && *until != Time::ZERO
+                {
+                    *until = now + LIST_WAIT_NS;
+                }
+                let stopping = self.stopping;
+                self.change_admission(peer, |admission| admission.up = !stopping);
+            }
+            SessionChange::Down => {
+                self.change_admission(peer, |admission| admission.up = false);
+                self.upstream.push_back(Upstream::DiscardPeer { peer });
+                self.reset_flows_of(now, peer);
+            }
+        }
+    }
+
+    fn change_admission(&mut self, peer: PeerIndex, change: impl FnOnce(&mut Admission)) {
+        if let Some(admission) = self.admission.get_mut(usize::from(peer.0)) {
+            change(admission);
+            self.interceptor.set_peer(peer, *admission);
+        }
+    }
+
+    /// Every host with a flow over this peer sees a reset.
+    fn reset_flows_of(&mut self, now: Time, peer: PeerIndex) {
+        for place in 0..self.config.connections {
+            let Some(flow) = self.table.get(place) else { continue };
+            let facts = flow.facts;
+            if facts.peer != peer || self.table.place_of(facts.peer, facts.id) != Some(place) {
+                continue;
+            }
+            // As the far side's host has it in its frames.
+            let far = match facts.role {
+                Role::Opener => facts.key.reversed(),
+                Role::Responder => facts.key,
+            };
+            self.restarts.remember_lost(peer, far);
+            self.reset_host(now, place);
+            self.counters.increment(EdgeCounter::FlowsReset);
+        }
+    }
+
+    /// Lists the flows that a restarted peer held with us.
+    fn list_lost(&mut self, peer: PeerIndex) {
+        let mut count = 0;
+        for index in 0..self.restarts.lost.len() {
+            let Some((lost, key)) = self.restarts.lost.get(index).copied() else { break };
+            if lost == peer {
+                count += 1;
+                self.send(held_message(peer, MessageKind::Held, Some(key), 0));
+            }
+        }
+        self.send(held_message(peer, MessageKind::HeldEnd, None, count));
+    }
+
+    /// A flow that the peer held with our former self: its host here has to hear of the end.
+    pub(super) fn held_arrived<S: FrameSource<Frame = F>>(
+        &mut self,
+        now: Time,
+        message: &Message,
+        source: &mut S,
+    ) {
+        let Some(key) = message.header.key else {
+            self.counters.increment(EdgeCounter::ProtocolErrors);
+            return;
+        };
+        if !self.accepts(message.peer, &key.reversed()) || self.place_of_key(&key).is_some() {
+            self.counters.increment(EdgeCounter::OpensNotAllowed);
+            return;
+        }
+        if self.restarts.asked.len() < self.restarts.most {
+            self.restarts.asked.insert(key, (now, 0));
+            self.ask_hosts(now, source);
+        }
+    }
+
+    /// The list is complete: other segments of unknown connections are none of ours.
+    pub(super) fn held_ended(&mut self, peer: PeerIndex) {
+        if let Some(until) = self.restarts.list_until.get_mut(usize::from(peer.0)) {
+            *until = Time::ZERO;
+        }
+        self.change_admission(peer, |admission| admission.holding = false);
+    }
+
+    /// Asks hosts for their sequence numbers, and stops waiting for lists that do not come.
+    pub(super) fn ask_hosts<S: FrameSource<Frame = F>>(&mut self, now: Time, source: &mut S) {
+        for index in 0..self.restarts.list_until.len() {
+            if let Some(until) = self.restarts.list_until.get(index).copied()
+                && until <= now
+                && until != Time::ZERO
+                && let Ok(index) = u16::try_from(index)
+            {
+                self.held_ended(PeerIndex(index));
+            }
+        }
+        let mut due: Vec<FlowKey> = Vec::new();
+        self.restarts.asked.retain(|key, (at, count)| {
+            if *at > now {
+                return true;
+            }
+            if *count >= ASK_COUNT {
+                return false;
+            }
+            *count += 1;
+            *at = now + ASK_INTERVAL_NS;
+            due.push(*key);
+            true
+        });
+        for key in due {
+            let syn = Segment { flags: Flags::SYN, window: 1, ..Segment::default() };
+            self.segment_to(now, &key.reversed(), &syn, source);
+        }
+    }
+
+    /// A segment of an unknown connection: true when its host was listed, and is reset now.
+    pub(super) fn reset_listed<S: FrameSource<Frame = F>>(
+        &mut self,
+        frame: &F,
+        parsed: &Parsed,
+        source: &mut S,
+    ) -> bool {
+        if self.restarts.is_quiet() || !self.restarts.asked.contains_key(&parsed.key) {
+            return false;
+        }
+        let Some(segment) = self.segment_of(frame, parsed) else { return true };
+        self.counters.increment(EdgeCounter::SegmentsTaken);
+        if segment.flags.has(Flags::ACK) {
+            let rst = Segment { seq: segment.ack, flags: Flags::RST, ..Segment::default() };
+            self.answer_segment(frame, parsed, &rst, source);
+            self.restarts.asked.remove(&parsed.key);
+            self.counters.increment(EdgeCounter::RestartResets);
+        } else if segment.flags.has(Flags::RST) {
+            self.restarts.asked.remove(&parsed.key);
+        }
+        true
+    }
+
+    /// The far side ended a flow: its host here learns it the way the far host said it.
+    pub(super) fn end_from_far<S: FrameSource<Frame = F>>(
+        &mut self,
+        now: Time,
+        place: u32,
+        cause: ResetCause,
+        source: &mut S,
+    ) {
+        if !self.is_held(place) {
+            self.counters.increment(EdgeCounter::FlowsReset);
+            self.reset_host(now, place);
+            return;
+        }
+        match cause {
+            ResetCause::Silence => {
+                if let Some(flow) = self.table.get_mut(place) {
+                    flow.connection.abandon();
+                }
+                self.forget(now, place, EdgeCounter::FlowsRefused);
+            }
+            ResetCause::Unreachable { code } => {
+                self.tell_unreachable(place, code, source);
+                if let Some(flow) = self.table.get_mut(place) {
+                    flow.connection.abandon();
+                }
+                self.forget(now, place, EdgeCounter::FlowsRefused);
+            }
+            _ => {
+                self.counters.increment(EdgeCounter::FlowsRefused);
+                self.reset_host(now, place);
+            }
+        }
+    }
+}
+
+fn held_message<F>(
+    peer: PeerIndex,
+    kind: MessageKind,
+    key: Option<FlowKey>,
+    sequence: u64,
+) -> Outbound<F> {
+    Outbound {
+        peer,
+        class: crate::packet_driver::Class(0),
+        compress: false,
+        slot: 0,
+        header: MessageHeader { kind, flow: FlowId(0), key, sequence, status: 0 },
+        body: OutboundBody::Empty,
+    }
+}

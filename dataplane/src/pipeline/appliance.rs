@@ -1,0 +1,361 @@
+//! A whole appliance, put together: pools, stages, links, workers.
+//!
+//! In: a checked configuration as plain data. Out: workers to be turned, and handles by which
+//! another thread reads what they do. All memory is reserved here.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::aggregate::AggregateStage;
+use super::compress::CompressStage;
+use super::decompress::DecompressStage;
+use super::links::Links;
+use super::placement::{Placement, StageKind};
+use super::port::{PortCounter, PortStage};
+use super::transmit::{PeerPath, TransmitCounter, TransmitStage};
+use super::worker::Worker;
+use crate::compression::{CompressionCounter, Compressor, DecompressionCounter, Decompressor};
+use crate::counters::Counters;
+use crate::data_mover::{DemuxCounter, Incarnation, MoverCounter, PeerConfig, Session, Sessions};
+use crate::edge::tcp::TcpConfig;
+use crate::edge::{EdgeConfig, EdgeCounter, EdgeStage};
+use crate::frame::Frame;
+use crate::interceptor::{
+    Config as InterceptorConfig, Fallback, FlowReader, Interceptor, InterceptorCounter, Own,
+    PeerStatus as Admission, RuleTable, Timeouts,
+};
+use crate::packet_driver::{
+    AggregateConfig, AggregateCounter, Aggregator, BufferPool, DisaggregateCounter, Disaggregator,
+    PeerIndex, PeerStatus, PoolClass,
+};
+
+/// Small buffers: control messages, and data when there is little of it.
+const SMALL: usize = 2 * 1024;
+/// Buffers of a medium size.
+const MEDIUM: usize = 16 * 1024;
+/// Queues that packet mode is spread over.
+const DATAGRAM_SLOTS: u32 = 256;
+/// LZ4's own default.
+const ACCELERATION: i32 = 1;
+
+/// One peer.
+#[derive(Clone, Debug)]
+pub struct PeerSettings {
+    /// Its endpoint.
+    pub endpoint: SocketAddr,
+    /// Rate at which we may send to it, in bits of IP packets per second.
+    pub rate_bps: u64,
+    /// What becomes of new flows while it cannot take them.
+    pub fallback: Fallback,
+    /// Silence after which it is lost, in nanoseconds.
+    pub dead_after_ns: u64,
+    /// Time without sending after which an answer is asked for, in nanoseconds.
+    pub keepalive_ns: u64,
+    /// Digest of what both ends must agree on.
+    pub digest: u64,
+}
+
+/// Limits of an appliance.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Entries of the flow table.
+    pub flows: usize,
+    /// Split connections.
+    pub connections: u32,
+    /// Of these, not yet accepted by the far host.
+    pub half_open: u32,
+    /// Neighbours of both sides.
+    pub neighbours: usize,
+    /// Frames of all ports together.
+    pub frames: usize,
+    /// Bytes of all buffers.
+    pub buffer_bytes: usize,
+    /// Bytes of one buffer.
+    pub buffer_size_max: usize,
+    /// How long a buffer that is not full may wait, in nanoseconds.
+    pub flush_deadline_ns: u64,
+    /// Bytes of buffers in one datagram.
+    pub segment_size_max: u16,
+    /// Accepted and not yet sent, in time at the peer's rate.
+    pub backlog_ns: u64,
+    /// How long a host's FIN waits for the far host's acknowledgement, in nanoseconds.
+    pub fin_timeout_ns: u64,
+    /// Frames per burst.
+    pub burst: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        use crate::time::{MICROSECOND_NS, MILLISECOND_NS, SECOND_NS};
+        Limits {
+            flows: 16_384,
+            connections: 4_096,
+            half_open: 1_024,
+            neighbours: 4_096,
+            frames: 16_384,
+            buffer_bytes: 256 << 20,
+            buffer_size_max: 64 * 1024,
+            flush_deadline_ns: 500 * MICROSECOND_NS,
+            segment_size_max: 1_400,
+            backlog_ns: 5 * MILLISECOND_NS,
+            fin_timeout_ns: 30 * SECOND_NS,
+            burst: 32,
+        }
+    }
+}
+
+/// All that an appliance is made from.
+#[derive(Clone, Debug)]
+pub struct ApplianceConfig {
+    /// Which core runs which stage.
+    pub placement: Placement,
+    /// Its own addresses and stations.
+    pub own: Own,
+    /// Rules and networks.
+    pub rules: Arc<RuleTable>,
+    /// Peers, by index.
+    pub peers: Vec<PeerSettings>,
+    /// Limits.
+    pub limits: Limits,
+    /// Largest IP packet of the LAN, in bytes.
+    pub lan_mtu: u16,
+    /// Random: hash functions, sequence numbers, session names are made from it.
+    pub secret: [u64; 4],
+    /// Larger for a later start.
+    pub incarnation: u64,
+}
+
+/// What the control thread reads while the workers run.
+#[derive(Clone)]
+pub struct Handles {
+    /// Counters of the port stage.
+    pub port: Counters<PortCounter>,
+    /// Counters of the interceptor.
+    pub interceptor: Counters<InterceptorCounter>,
+    /// Counters of the edge stage.
+    pub edge: Counters<EdgeCounter>,
+    /// Counters of aggregation.
+    pub aggregate: Counters<AggregateCounter>,
+    /// Counters of compression.
+    pub compress: Counters<CompressionCounter>,
+    /// Counters of the transmit stage.
+    pub transmit: Counters<TransmitCounter>,
+    /// Counters of datagrams that belong to no session.
+    pub demux: Counters<DemuxCounter>,
+    /// Counters of each peer's sessions.
+    pub movers: Vec<Counters<MoverCounter>>,
+    /// Counters of decompression.
+    pub decompress: Counters<DecompressionCounter>,
+    /// Counters of taking buffers apart.
+    pub disaggregate: Counters<DisaggregateCounter>,
+    /// State of each peer.
+    pub peers: Arc<[PeerStatus]>,
+    /// The flow table.
+    pub flows: FlowReader,
+    /// Buffers on their way to peers.
+    pub send_pool: BufferPool,
+    /// Buffers on their way to hosts.
+    pub receive_pool: BufferPool,
+}
+
+/// A whole appliance.
+pub struct Appliance<F> {
+    /// Its workers, in the order of the placement.
+    pub workers: Vec<Worker<F>>,
+    /// What can be read of them.
+    pub handles: Handles,
+}
+
+/// A pool with these bytes: an eighth in small buffers, an eighth in medium ones.
+fn pool(bytes: usize, buffer_size_max: usize) -> BufferPool {
+    let largest = buffer_size_max.max(MEDIUM);
+    let small = (bytes / 8 / SMALL).max(64);
+    BufferPool::new(&[
+        PoolClass { size: SMALL, count: small, reserve: small / 4 },
+        PoolClass { size: MEDIUM, count: (bytes / 8 / MEDIUM).max(16), reserve: 4 },
+        PoolClass { size: largest, count: (bytes / 4 * 3 / largest).max(16), reserve: 4 },
+    ])
+}
+
+fn edge_config(config: &ApplianceConfig, credit_bytes: u64) -> EdgeConfig {
+    let limits = &config.limits;
+    let tcp = |ipv4| {
+        let mut tcp = TcpConfig::for_mtu(config.lan_mtu, ipv4);
+        tcp.fin_timeout_ns = limits.fin_timeout_ns;
+        Arc::new(tcp)
+    };
+    let mut secret = [0; 16];
+    let (low, high) = secret.split_at_mut(8);
+    low.copy_from_slice(&config.secret[0].to_be_bytes());
+    high.copy_from_slice(&config.secret[1].to_be_bytes());
+    EdgeConfig {
+        connections: limits.connections,
+        half_open: limits.half_open.min(limits.connections),
+        datagram_slots: DATAGRAM_SLOTS,
+        time_wait: limits.connections as usize,
+        credit_bytes,
+        frames_max: limits.frames / 8,
+        lan_mtu: config.lan_mtu,
+        tcp_v4: tcp(true),
+        tcp_v6: tcp(false),
+        secret,
+    }
+}
+
+fn sessions(config: &ApplianceConfig, receive_pool: &BufferPool) -> Sessions {
+    let limits = &config.limits;
+    let reassembly = receive_pool.capacity_bytes() / 4 / config.peers.len().max(1);
+    let list = (0..).zip(&config.peers).map(|(index, peer)| {
+        let mut mover = PeerConfig::new(PeerIndex(index), peer.rate_bps);
+        mover.segment_size_max = limits.segment_size_max;
+        mover.ip_overhead_bytes = if peer.endpoint.is_ipv4() { 28 } else { 48 };
+        mover.dead_after_ns = peer.dead_after_ns;
+        mover.keepalive_ns = peer.keepalive_ns;
+        mover.buffer_len_max = u32::try_from(limits.buffer_size_max).unwrap_or(u32::MAX);
+        mover.reassembly_bytes_max = u32::try_from(reassembly).unwrap_or(u32::MAX);
+        mover.digest = peer.digest;
+        let seed = config.secret[2] ^ (u64::from(index) << 48);
+        let incarnation = Incarnation(config.incarnation);
+        (peer.endpoint, Session::new(mover, incarnation, receive_pool.clone(), seed))
+    });
+    Sessions::new(list.collect())
+}
+
+fn paths(config: &ApplianceConfig) -> Vec<PeerPath> {
+    let wan = &config.own.wan;
+    let path = |peer: &PeerSettings| {
+        let source = wan.source_for(peer.endpoint.ip()).unwrap_or(peer.endpoint.ip());
+        PeerPath {
+            source: SocketAddr::new(source, config.own.port),
+            destination: peer.endpoint,
+            mac: wan.mac,
+            vlan: 0,
+        }
+    };
+    config.peers.iter().map(path).collect()
+}
+
+impl<F: Frame> Appliance<F> {
+    /// Puts an appliance together.
+    #[must_use]
+    pub fn new(config: &ApplianceConfig) -> Self {
+        let limits = &config.limits;
+        let send_pool = pool(limits.buffer_bytes / 4, limits.buffer_size_max);
+        let receive_pool = pool(limits.buffer_bytes / 4 * 3, limits.buffer_size_max);
+        let peers: Arc<[PeerStatus]> = config.peers.iter().map(|_| PeerStatus::default()).collect();
+
+        // A slice may keep several times its length out of the pool, so hosts may be behind by a
+        // part of it only.
+        let credit_bytes = receive_pool.capacity_bytes() as u64 / 4;
+        let edge_config = edge_config(config, credit_bytes);
+        let aggregator = Aggregator::new(
+            AggregateConfig {
+                flows_max: edge_config.slots(),
+                messages_max: limits.frames / 2,
+                buffer_size_max: limits.buffer_size_max,
+                flush_deadline_ns: limits.flush_deadline_ns,
+                peers: config.peers.iter().map(|peer| Some(peer.endpoint.ip())).collect(),
+                ..AggregateConfig::default()
+            },
+            send_pool.clone(),
+        );
+        let admission: Vec<Admission> = config
+            .peers
+            .iter()
+            .map(|peer| Admission {
+                fallback: peer.fallback,
+                up: false,
+                overloaded: false,
+                holding: true,
+            })
+            .collect();
+        let interceptor = Interceptor::new(InterceptorConfig {
+            own: config.own.clone(),
+            rules: Arc::clone(&config.rules),
+            peers: admission.clone(),
+            flows: limits.flows,
+            neighbours: limits.neighbours,
+            timeouts: Timeouts::default(),
+            secret: [config.secret[2], config.secret[3]],
+        });
+        let sessions = sessions(config, &receive_pool);
+        let compressor = Compressor::new(send_pool.clone(), config.peers.len(), ACCELERATION);
+        let decompressor = Decompressor::new(receive_pool.clone(), limits.buffer_size_max);
+        let own_addresses: Vec<_> =
+            config.own.wan.addresses.iter().map(|own| own.address).collect();
+        let disaggregator = Disaggregator::new(&own_addresses);
+        let movers = (0..)
+            .zip(&config.peers)
+            .filter_map(|(index, _)| sessions.get(PeerIndex(index)).map(Session::counters));
+        let mut handles = Handles {
+            port: Counters::default(),
+            interceptor: interceptor.counters().clone(),
+            edge: Counters::default(),
+            aggregate: aggregator.counters().clone(),
+            compress: compressor.counters().clone(),
+            transmit: Counters::default(),
+            demux: sessions.counters(),
+            movers: movers.collect(),
+            decompress: decompressor.counters().clone(),
+            disaggregate: disaggregator.counters().clone(),
+            peers: Arc::clone(&peers),
+            flows: interceptor.reader(),
+            send_pool,
+            receive_pool: receive_pool.clone(),
+        };
+        let port = PortStage::new(own_addresses, config.own.port, limits.burst);
+        let backlog = aggregator.backlog();
+        let endpoints = config.peers.iter().map(|peer| peer.endpoint.ip()).collect();
+        let edge = EdgeStage::new(
+            edge_config,
+            interceptor,
+            admission,
+            Arc::clone(&peers),
+            endpoints,
+            backlog,
+            receive_pool,
+        );
+        let transmit = TransmitStage::new(sessions, paths(config), Arc::clone(&peers));
+        handles.port = port.counters();
+        handles.edge = edge.counters();
+        handles.transmit = transmit.counters();
+        let mut stages = Stages {
+            port: Some(port),
+            edge: Some(edge),
+            aggregate: Some(AggregateStage::new(aggregator, peers, limits.backlog_ns)),
+            compress: Some(CompressStage::new(compressor)),
+            transmit: Some(transmit),
+            decompress: Some(DecompressStage::new(decompressor, disaggregator)),
+        };
+        let links = Links::for_placement(&config.placement);
+        let workers = config.placement.workers().iter().zip(links);
+        let workers = workers.map(|((core, kinds), links)| stages.worker(*core, kinds, links));
+        Appliance { workers: workers.collect(), handles }
+    }
+}
+
+/// All stages, to be handed out.
+struct Stages<F> {
+    port: Option<PortStage<F>>,
+    edge: Option<EdgeStage<F>>,
+    aggregate: Option<AggregateStage<F>>,
+    compress: Option<CompressStage>,
+    transmit: Option<TransmitStage<F>>,
+    decompress: Option<DecompressStage>,
+}
+
+impl<F> Stages<F> {
+    fn worker(&mut self, core: usize, kinds: &[StageKind], links: Links<F>) -> Worker<F> {
+        let has = |kind| kinds.contains(&kind);
+        Worker {
+            core,
+            links,
+            port: self.port.take_if(|_| has(StageKind::Port)),
+            edge: self.edge.take_if(|_| has(StageKind::Edge)),
+            aggregate: self.aggregate.take_if(|_| has(StageKind::Aggregate)),
+            compress: self.compress.take_if(|_| has(StageKind::Compress)),
+            transmit: self.transmit.take_if(|_| has(StageKind::Transmit)),
+            decompress: self.decompress.take_if(|_| has(StageKind::Decompress)),
+        }
+    }
+}
