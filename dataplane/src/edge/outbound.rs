@@ -6,7 +6,7 @@
 use super::EdgeCounter;
 use super::flow::{Flow, FlowFacts, Role};
 use super::stage::EdgeStage;
-use super::tcp::{Connection, Emit, Flags, Payload, Segment, TimeWaitVerdict};
+use super::tcp::{Connection, Disposition, Emit, Flags, Payload, Segment, TimeWaitVerdict};
 use super::writer::FrameWriter;
 use crate::frame::{FlowKey, Frame, FrameSource, LinkHeader, Parsed, Side};
 use crate::interceptor::{Decision, FlowHandle, Route};
@@ -33,7 +33,6 @@ impl<F: Frame> EdgeStage<F> {
             self.counters.increment(EdgeCounter::SegmentsStray);
             return;
         };
-        self.counters.increment(EdgeCounter::SegmentsTaken);
         // Frames to the host mirror its latest frame.
         if let Some(link) = LinkHeader::of(frame.head(), parsed) {
             flow.link = Some(link.mirrored());
@@ -41,9 +40,27 @@ impl<F: Frame> EdgeStage<F> {
         if segment.flags.has(Flags::SYN) {
             flow.host_dscp = parsed.dscp();
         }
+        let mut disposition = Disposition::Taken;
         self.with_connection(now, place, |connection, carrier| {
-            let _ = connection.segment(now, &segment, frame, carrier);
+            disposition = connection.segment(now, &segment, frame, carrier);
         });
+        self.counters.increment(match disposition {
+            Disposition::Taken => EdgeCounter::SegmentsTaken,
+            Disposition::Duplicate => EdgeCounter::SegmentsDuplicate,
+            Disposition::OutOfWindow => EdgeCounter::SegmentsOutOfWindow,
+            Disposition::NoRoom => EdgeCounter::SegmentsNoRoom,
+            Disposition::OldTimestamp | Disposition::MissingTimestamp => {
+                EdgeCounter::SegmentsTimestamp
+            }
+            Disposition::UnacceptableAck => EdgeCounter::SegmentsUnacceptableAck,
+            Disposition::Challenged => EdgeCounter::SegmentsChallenged,
+            Disposition::Unexpected => EdgeCounter::SegmentsUnexpected,
+            Disposition::Closed => EdgeCounter::SegmentsStray,
+        });
+        if disposition == Disposition::Closed && segment.flags.has(Flags::SYN) {
+            // The host begins anew: its next SYN finds no flow in the way.
+            self.forget(now, place, EdgeCounter::FlowsEnded);
+        }
     }
 
     /// The first SYN of a flow that a rule wants split. The frame is held as the host's state: no

@@ -103,7 +103,7 @@ impl<F: Frame> EdgeStage<F> {
     }
 
     /// Follows the packet driver's progress on flows that have bytes queued.
-    pub(super) fn follow_backlog(&mut self, now: Time, most: usize) -> bool {
+    pub(super) fn follow_backlog(&mut self, most: usize) -> bool {
         for _ in 0..most.min(self.queued.len()) {
             let Some(place) = self.queued.pop_front() else { break };
             let drained = self.backlog.drained_bytes(place);
@@ -158,7 +158,12 @@ impl<F: Frame> EdgeStage<F> {
     /// known to the far side.
     pub(super) fn reset_host(&mut self, now: Time, place: u32) {
         let Some(flow) = self.table.get_mut(place) else { return };
-        flow.connection.reset(now);
+        if flow.link.is_some() {
+            flow.connection.reset(now);
+        } else {
+            // Nothing was sent to the host yet, and nothing can be.
+            flow.connection.abandon();
+        }
         self.credit.close(&mut flow.grant);
         let facts = flow.facts;
         self.upstream.push_back(Upstream::DiscardFlow { flow: facts.id, place });

@@ -210,7 +210,7 @@ impl<F: Frame> EdgeStage<F> {
             });
             busy = true;
         }
-        self.follow_backlog(now, BURST);
+        self.follow_backlog(BURST);
         busy |= self.transmit(now, source, TRANSMIT_PER_TURN);
         busy | self.flush(messages, frames_out)
     }
