@@ -1,5 +1,6 @@
 //! A pair of appliances with hosts and a WAN, in virtual time: what the hosts may see, and what
 //! is left behind.
 
+mod ends;
 mod support;
 mod transfers;
