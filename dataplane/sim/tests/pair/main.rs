@@ -2,5 +2,6 @@
 //! is left behind.
 
 mod ends;
+mod outages;
 mod support;
 mod transfers;
