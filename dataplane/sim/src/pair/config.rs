@@ -147,6 +147,8 @@ pub struct PairConfig {
     pub compress: bool,
     /// What the rule does, between the networks of the two sites.
     pub action: RuleAction,
+    /// What both must agree on, as each has it: no session comes up when they differ.
+    pub digests: [u64; 2],
     /// Limits of both appliances.
     pub limits: Limits,
     /// What happens at which time, in nanoseconds, in order of time.
@@ -172,6 +174,7 @@ impl Default for PairConfig {
             wan_v6: false,
             compress: true,
             action: RuleAction::Optimize,
+            digests: [0, 0],
             limits: Limits {
                 flows: 1024,
                 connections: 256,
@@ -228,7 +231,7 @@ impl PairConfig {
             secret: std::array::from_fn(|_| random.next_u64()),
             // Two ends never have the same one.
             incarnation: 2 * incarnation + u64::from(site == Site::B),
-            digest: 0,
+            digest: self.digests[site.index()],
         }
     }
 }

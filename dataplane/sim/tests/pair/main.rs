@@ -3,5 +3,6 @@
 
 mod ends;
 mod outages;
+mod packets;
 mod support;
 mod transfers;

@@ -2,12 +2,12 @@
 
 use dataplane::edge::EdgeCounter;
 use dataplane::interceptor::Fallback;
-use dataplane::time::{MILLISECOND_NS, SECOND_NS, Time};
+use dataplane::time::{MILLISECOND_NS, SECOND_NS};
 use dataplane_sim::check::End;
 use dataplane_sim::host::{Close, StreamScript};
 use dataplane_sim::pair::{Event, PairConfig, Site};
 
-use crate::support::{PORT, Run, both_ways, reader};
+use crate::support::{PORT, Run, both_ways, is_up, reader};
 
 /// More than the WAN carries in the time these tests take.
 const ENDLESS: u64 = 10_000_000_000;
@@ -154,38 +154,57 @@ fn connections_of_others_survive_a_restart() {
     run.finish(120 * SECOND_NS);
 }
 
-/// A pair whose far appliance runs without the near one's knowledge: cut from the start.
-fn without_peer(fallback: Fallback) -> Run {
-    let mut run = Run::cold(PairConfig { fallback, ..PairConfig::default() });
-    run.pair.happen(Event::Kill(Site::B));
-    run.pair.run_for(SECOND_NS);
-    run
-}
-
 #[test]
-fn without_a_peer_new_flows_take_the_fallback() {
-    // The far appliance is dead, and nothing passes it: the SYN is bridged, or refused.
-    for (fallback, end) in [(Fallback::Pass, End::Open), (Fallback::Refuse, End::Refused)] {
-        let mut run = without_peer(fallback);
-        run.connect(Site::A, PORT, 1, false, reader());
-        run.pair.run_for(2 * SECOND_NS);
+fn without_a_session_new_flows_take_the_fallback() {
+    for v6 in [false, true] {
+        // The two do not agree, so there will never be a session.
+        let config = PairConfig { digests: [1, 2], ..PairConfig::default() };
+
+        let mut run = Run::cold(PairConfig { fallback: Fallback::Pass, ..config.clone() });
+        run.pair.run_for(SECOND_NS);
+        transfers(&mut run, 200_000, v6);
+        run.finish(60 * SECOND_NS);
+        let edge = &run.pair.tpo(Site::A).handles.edge;
+        assert_eq!(edge.get(EdgeCounter::FlowsFromHosts), 0);
+
+        let mut run = Run::cold(PairConfig { fallback: Fallback::Refuse, ..config });
+        run.pair.run_for(SECOND_NS);
+        run.serve(Site::B, PORT, reader());
+        run.connect(Site::A, PORT, 3, v6, reader());
+        run.run_to_end(SECOND_NS, 1);
         let (clients, servers) = run.reports();
-        // Whether the client's stack got as far as sending a SYN depends on ARP through B.
         assert!(servers.is_empty());
-        if clients[0].connected_at.is_some() {
-            assert_eq!(clients[0].end, end);
-        }
+        assert!(clients.iter().all(|client| client.end == End::Refused), "{clients:?}");
+        run.settle();
     }
 }
 
 #[test]
-fn what_was_passed_stays_passed_when_the_peer_comes_up() {
-    // Our datagrams are lost until the peers may talk; the hosts' frames are not ours to lose.
-    let mut run = Run::cold(PairConfig { rate_bps: 100_000_000, ..PairConfig::default() });
-    run.pair.happen(Event::Kill(Site::B));
-    run.pair.happen(Event::Start(Site::B));
-    run.serve(Site::B, PORT, StreamScript::sender(300_000));
+fn what_was_passed_stays_passed_when_the_session_comes_up() {
+    let mut run = Run::cold(PairConfig::default());
+    run.serve(Site::B, PORT, StreamScript::sender(1_000_000));
     run.connect(Site::A, PORT, 1, false, reader());
     run.finish(60 * SECOND_NS);
-    assert!(run.pair.now() > Time::ZERO);
+    let tpo = run.pair.tpo(Site::A);
+    assert!(is_up(tpo));
+    assert_eq!(tpo.handles.edge.get(EdgeCounter::FlowsFromHosts), 0);
+}
+
+#[test]
+fn after_the_peer_is_lost_new_flows_take_the_fallback() {
+    let mut run = Run::new(PairConfig { fallback: Fallback::Refuse, ..PairConfig::default() });
+    run.serve(Site::B, PORT, reader());
+    // The hosts have to know where each other is.
+    run.connect(Site::A, PORT, 1, false, both_ways(1));
+    run.run_to_end(5 * SECOND_NS, 2);
+    run.pair.change_wan(|wan| wan.up = false);
+    run.pair.run_for(run.pair.config().dead_after_ns + SECOND_NS);
+    run.connect(Site::A, PORT, 1, false, both_ways(1));
+    let refused = run.pair.run_until(run.pair.now() + SECOND_NS, |pair| {
+        pair.streams(Site::A)[1].end == End::Refused
+    });
+    assert!(refused, "{}", run.describe());
+    run.pair.change_wan(|wan| wan.up = true);
+    assert!(run.wait_for_session(5 * SECOND_NS));
+    run.settle();
 }
