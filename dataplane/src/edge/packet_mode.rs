@@ -34,6 +34,13 @@ pub(super) struct Waiting<F> {
     frames: VecDeque<(Time, IpAddr, u16, F)>,
 }
 
+impl<F> Waiting<F> {
+    /// Whether no packet waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+}
+
 impl<F> Default for Waiting<F> {
     fn default() -> Self {
         Waiting { frames: VecDeque::with_capacity(WAITING_MAX) }

@@ -95,13 +95,13 @@ impl<F: Frame> AggregateStage<F> {
             match item {
                 None => break,
                 Some(Upstream::Message(message)) => {
-                    if let Err(refused) = self.aggregator.push(now, message) {
-                        if !self.aggregator.has_place(refused.header.kind) {
-                            self.held = Some(refused);
-                            break;
-                        }
-                        // Counted by the aggregator; its frame is freed here.
+                    if let Err(refused) = self.aggregator.push(now, message)
+                        && !self.aggregator.has_place(refused.header.kind)
+                    {
+                        self.held = Some(refused);
+                        break;
                     }
+                    // Counted by the aggregator; its frame is freed here.
                 }
                 Some(Upstream::DiscardFlow { place, flow }) => {
                     self.aggregator.discard_flow(place, flow);
