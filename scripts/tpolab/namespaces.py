@@ -94,6 +94,14 @@ def bridge(name: str, device: str, *members: str) -> None:
     run("ip", "-n", name, "link", "set", device, "up")
 
 
+def lose(name: str, device: str, per_mille: int) -> None:
+    """Drops that share of the frames that come in at a device, at random; needs nftables."""
+    run("ip", "netns", "exec", name, "nft",
+        f"add table netdev lose-{device}; add chain netdev lose-{device} in "
+        f"{{ type filter hook ingress device {device} priority 0; }}; "
+        f"add rule netdev lose-{device} in numgen random mod 1000 < {per_mille} counter drop")
+
+
 def add_address(name: str, device: str, interface: str) -> None:
     """An address with its prefix length, without duplicate address detection."""
     no_detection = ["nodad"] if ":" in interface else []

@@ -117,7 +117,7 @@ def leftovers(lab: str) -> list[str]:
 def _namespaces(lab: str) -> list[str]:
     # By exact name: "tpox-" is also how the names of a lab "x-y" begin.
     present = namespaces.names()
-    possible = topology.nodes([topology.Site(side, routed=True) for side in topology.SIDES])
+    possible = topology.nodes([topology.Site(side, routed=True, switched=True) for side in topology.SIDES])
     return [name for node in possible if (name := namespace(lab, node)) in present]
 
 
