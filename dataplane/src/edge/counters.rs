@@ -1,4 +1,4 @@
-//! Counters of the edge stage.
+//! Counters of the edge stage, as a whole and per peer.
 
 crate::counters! {
     /// Counters of the edge stage.
@@ -39,5 +39,13 @@ crate::counters! {
         FramesExhausted: Drop, "frames_exhausted", "frames", "Frames to hosts that were not made because the pool was empty.";
         OutputFull: Drop, "output_full", "frames", "Frames dropped because the port does not keep up.";
         RestartResets: Info, "restart_resets", "flows", "Connections of before our restart that were reset at their host.";
+    }
+}
+
+crate::counters! {
+    /// What hosts of this LAN exchange with one peer, in both modes.
+    pub enum LanCounter, "lan" {
+        BytesToPeer: Info, "bytes_to_peer", "bytes", "IP bytes that hosts sent on the LAN for flows of the peer.";
+        BytesFromPeer: Info, "bytes_from_peer", "bytes", "IP bytes that hosts were sent on the LAN for flows of the peer.";
     }
 }

@@ -3,11 +3,11 @@
 //! In: frames that the interceptor gave to the edge, parsed. Out: calls on the flow's connection,
 //! OPEN messages. Never: an answer to a SYN before the far host has accepted.
 
-use super::EdgeCounter;
 use super::flow::{Flow, FlowFacts, Role};
 use super::stage::EdgeStage;
 use super::tcp::{Connection, Disposition, Emit, Flags, Payload, Segment, TimeWaitVerdict};
 use super::writer::FrameWriter;
+use super::{EdgeCounter, LanCounter};
 use crate::frame::{FlowKey, Frame, FrameSource, LinkHeader, Parsed, Side};
 use crate::interceptor::{Decision, FlowHandle, Route};
 use crate::packet_driver::{FlowId, MessageKind};
@@ -33,6 +33,7 @@ impl<F: Frame> EdgeStage<F> {
             self.counters.increment(EdgeCounter::SegmentsStray);
             return;
         };
+        let peer = flow.facts.peer;
         // Frames to the host mirror its latest frame.
         if let Some(link) = LinkHeader::of(frame.head(), parsed) {
             flow.link = Some(link.mirrored());
@@ -40,6 +41,7 @@ impl<F: Frame> EdgeStage<F> {
         if segment.flags.has(Flags::SYN) {
             flow.host_dscp = parsed.dscp();
         }
+        self.count_lan(peer, LanCounter::BytesToPeer, parsed.ip_len());
         let mut disposition = Disposition::Taken;
         self.with_connection(now, place, |connection, carrier| {
             disposition = connection.segment(now, &segment, frame, carrier);
@@ -105,6 +107,7 @@ impl<F: Frame> EdgeStage<F> {
         self.send(message);
         self.counters.increment(EdgeCounter::SegmentsTaken);
         self.counters.increment(EdgeCounter::FlowsFromHosts);
+        self.count_lan(peer, LanCounter::BytesToPeer, parsed.ip_len());
         self.counters.set(EdgeCounter::Flows, self.table.len() as u64);
         true
     }
@@ -178,8 +181,16 @@ impl<F: Frame> EdgeStage<F> {
     ) {
         let frames = &mut self.frames[Side::Lan.index()];
         let frames_max = self.config.frames_max;
-        let mut writer =
-            FrameWriter { source, frames, frames_max, key, link, dscp, starved: false };
+        let mut writer = FrameWriter {
+            source,
+            frames,
+            frames_max,
+            key,
+            link,
+            dscp,
+            starved: false,
+            ip_bytes: 0,
+        };
         if !writer.emit(segment, Payload::EMPTY) {
             self.counters.increment(EdgeCounter::FramesExhausted);
         }

@@ -3,12 +3,12 @@
 //! In: what happened on a connection, or what the far side did. Out: messages, credits, frames of
 //! the connection, places given back. Never: a place left behind; a flow leaves all tables at once.
 
-use super::EdgeCounter;
 use super::credit::bdp_bytes;
 use super::flow::{Carrier, Flow, Happened, Role};
 use super::stage::EdgeStage;
 use super::tcp::{Connection, Finished, Transmitted};
 use super::writer::FrameWriter;
+use super::{EdgeCounter, LanCounter};
 use crate::frame::{FlowKey, Frame, FrameSource, Side};
 use crate::interceptor::{Decision, Verdict};
 use crate::packet_driver::reset::ResetCause;
@@ -203,10 +203,15 @@ impl<F: Frame> EdgeStage<F> {
                         link,
                         dscp: flow.dscp,
                         starved: false,
+                        ip_bytes: 0,
                     };
                     blocked = flow.connection.transmit(now, &mut writer) == Transmitted::Blocked;
-                    if writer.starved {
+                    let (starved, ip_bytes) = (writer.starved, writer.ip_bytes);
+                    if starved {
                         self.counters.increment(EdgeCounter::FramesExhausted);
+                    }
+                    if let Some(lan) = self.lan.get(usize::from(flow.facts.peer.0)) {
+                        lan.add(LanCounter::BytesFromPeer, ip_bytes);
                     }
                 }
             }

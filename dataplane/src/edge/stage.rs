@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::EdgeCounter;
 use super::config::EdgeConfig;
 use super::credit::CreditPool;
 use super::flow::Flow;
@@ -16,6 +15,7 @@ use super::sessions::Restarts;
 use super::table::EdgeTable;
 use super::tcp::{InitialNumberSource, TimeWaitTable};
 use super::timers::TimerWheel;
+use super::{EdgeCounter, LanCounter};
 use crate::counters::Counters;
 use crate::frame::{Frame, FrameSource, Side};
 use crate::interceptor::{
@@ -81,6 +81,8 @@ pub struct EdgeStage<F> {
     /// Packets put together, to be classified.
     pub(super) reassembled: Vec<F>,
     pub(super) counters: Counters<EdgeCounter>,
+    /// What hosts exchange with each peer.
+    pub(super) lan: Vec<Counters<LanCounter>>,
     pub(super) housekeeping_at: Time,
     /// No more flows are taken.
     pub(super) stopping: bool,
@@ -127,6 +129,7 @@ impl<F: Frame> EdgeStage<F> {
             admission,
             endpoints,
             counters: Counters::default(),
+            lan: peers.iter().map(|_| Counters::default()).collect(),
             housekeeping_at: Time::ZERO,
             stopping: false,
             next_hop_missing: false,
@@ -141,6 +144,19 @@ impl<F: Frame> EdgeStage<F> {
     #[must_use]
     pub fn counters(&self) -> Counters<EdgeCounter> {
         self.counters.clone()
+    }
+
+    /// What hosts exchange with each peer, in the order of the peers, for readers.
+    #[must_use]
+    pub fn lan_counters(&self) -> Vec<Counters<LanCounter>> {
+        self.lan.clone()
+    }
+
+    /// Counts IP bytes on the LAN for a flow of `peer`.
+    pub(super) fn count_lan(&self, peer: PeerIndex, counter: LanCounter, ip_bytes: u64) {
+        if let Some(lan) = self.lan.get(usize::from(peer.0)) {
+            lan.add(counter, ip_bytes);
+        }
     }
 
     /// New rules, networks and fallbacks; flows that are open keep their rule. `tcp` holds for

@@ -159,6 +159,12 @@ impl Parsed {
         head.get(self.l3_offset as usize..end).unwrap_or(&[])
     }
 
+    /// Length of the IP packet in bytes.
+    #[must_use]
+    pub fn ip_len(&self) -> u64 {
+        u64::from(self.ip_end.saturating_sub(self.l3_offset))
+    }
+
     /// The IP header and its extensions.
     #[must_use]
     pub fn ip_header<'a>(&self, head: &'a [u8]) -> &'a [u8] {

@@ -18,7 +18,7 @@ use crate::compression::{CompressionCounter, Compressor, DecompressionCounter, D
 use crate::counters::Counters;
 use crate::data_mover::{DemuxCounter, Incarnation, MoverCounter, PeerConfig, Session, Sessions};
 use crate::edge::tcp::TcpConfig;
-use crate::edge::{EdgeConfig, EdgeCounter, EdgeStage};
+use crate::edge::{EdgeConfig, EdgeCounter, EdgeStage, LanCounter};
 use crate::frame::Frame;
 use crate::interceptor::{
     Config as InterceptorConfig, Fallback, FlowReader, Interceptor, InterceptorCounter, Own,
@@ -134,6 +134,8 @@ pub struct Handles {
     pub interceptor: Counters<InterceptorCounter>,
     /// Counters of the edge stage.
     pub edge: Counters<EdgeCounter>,
+    /// What hosts exchange with each peer.
+    pub lan: Vec<Counters<LanCounter>>,
     /// Counters of aggregation.
     pub aggregate: Counters<AggregateCounter>,
     /// Counters of compression.
@@ -291,6 +293,7 @@ impl<F: Frame> Appliance<F> {
             port: Counters::default(),
             interceptor: interceptor.counters().clone(),
             edge: Counters::default(),
+            lan: Vec::new(),
             aggregate: aggregator.counters().clone(),
             compress: compressor.counters().clone(),
             transmit: Counters::default(),
@@ -318,6 +321,7 @@ impl<F: Frame> Appliance<F> {
         let transmit = TransmitStage::new(sessions, paths(config), Arc::clone(&peers));
         handles.port = port.counters();
         handles.edge = edge.counters();
+        handles.lan = edge.lan_counters();
         handles.transmit = transmit.counters();
         let mut stages = Stages {
             port: Some(port),
