@@ -52,6 +52,8 @@ class Keeper:
         self.appliances = "tpo"
         """What stands at the sites: "tpo", or "bridge" to try the cases without it."""
         self.wan = "wanem"
+        self.driver = "af_packet"
+        """AF_XDP sockets on veth stop receiving under load in both directions (Linux 6.18)."""
         self.programs: Path | None = None
         self.lab: Lab | None = None
         self._spec = ""
@@ -59,7 +61,8 @@ class Keeper:
 
     def options(self, spec: str) -> LabOptions:
         """The options of a lab of this kind, to be changed freely."""
-        options = replace(copy.deepcopy(SPECS[spec]), wan=self.wan, programs=self.programs)
+        options = replace(copy.deepcopy(SPECS[spec]), wan=self.wan,
+                          driver=self.driver, programs=self.programs)
         return options if options.appliances == "none" else replace(options, appliances=self.appliances)
 
     def get(self, spec: str, loss: str, fresh: bool = False) -> Lab:
