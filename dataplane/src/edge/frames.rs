@@ -86,7 +86,7 @@ impl<F: Frame> EdgeStage<F> {
             }
             Action::Edge { found, parsed } => match self.interceptor.decision(found.flow) {
                 Some(decision) => self.host_segment(now, decision.slot, frame, parsed),
-                None => self.counters.increment(EdgeCounter::SegmentsStray),
+                None => self.count_segment(EdgeCounter::SegmentsStray),
             },
             Action::EdgeIcmp { found, parsed } => self.host_icmp(now, *found, parsed, frame.head()),
             Action::Fragment(parsed) => {
@@ -147,6 +147,7 @@ impl<F: Frame> EdgeStage<F> {
                 let flags = Flags::RST.with(Flags::ACK);
                 let reset = Segment { ack, flags, ..Segment::default() };
                 self.answer_segment(frame, parsed, &reset, source);
+                self.count_segment(EdgeCounter::SegmentsTaken);
             }
             return;
         }

@@ -16,23 +16,29 @@ use crate::time::Time;
 impl<F: Frame> EdgeStage<F> {
     /// The TCP segment in a frame, if its header is right; else counts what is wrong.
     pub(super) fn segment_of(&self, frame: &F, parsed: &Parsed) -> Option<Segment> {
-        self.counters.increment(EdgeCounter::SegmentsIn);
         let bytes = frame.head().get(parsed.l4_offset as usize..).unwrap_or_default();
         let tcp_len = parsed.ip_end.saturating_sub(parsed.l4_offset);
         let segment = Segment::parse(bytes, parsed.l4_offset, tcp_len);
         if segment.is_err() {
-            self.counters.increment(EdgeCounter::SegmentsMalformed);
+            self.count_segment(EdgeCounter::SegmentsMalformed);
         }
         segment.ok()
+    }
+
+    /// Counts what became of a segment; those left to the fallback are not counted here.
+    pub(super) fn count_segment(&self, fate: EdgeCounter) {
+        self.counters.increment(EdgeCounter::SegmentsIn);
+        self.counters.increment(fate);
     }
 
     /// A segment of a split flow from our host.
     pub(super) fn host_segment(&mut self, now: Time, place: u32, frame: F, parsed: &Parsed) {
         let Some(segment) = self.segment_of(&frame, parsed) else { return };
-        let Some(flow) = self.table.get_mut(place) else {
-            self.counters.increment(EdgeCounter::SegmentsStray);
+        if self.table.get(place).is_none() {
+            self.count_segment(EdgeCounter::SegmentsStray);
             return;
-        };
+        }
+        let Some(flow) = self.table.get_mut(place) else { return };
         let peer = flow.facts.peer;
         // Frames to the host mirror its latest frame.
         if let Some(link) = LinkHeader::of(frame.head(), parsed) {
@@ -46,7 +52,7 @@ impl<F: Frame> EdgeStage<F> {
         self.with_connection(now, place, |connection, carrier| {
             disposition = connection.segment(now, &segment, frame, carrier);
         });
-        self.counters.increment(match disposition {
+        self.count_segment(match disposition {
             Disposition::Taken => EdgeCounter::SegmentsTaken,
             Disposition::Duplicate => EdgeCounter::SegmentsDuplicate,
             Disposition::OutOfWindow => EdgeCounter::SegmentsOutOfWindow,
@@ -105,7 +111,7 @@ impl<F: Frame> EdgeStage<F> {
         self.table.insert(place, peer, facts.id, flow);
         self.half_open += 1;
         self.send(message);
-        self.counters.increment(EdgeCounter::SegmentsTaken);
+        self.count_segment(EdgeCounter::SegmentsTaken);
         self.counters.increment(EdgeCounter::FlowsFromHosts);
         self.count_lan(peer, LanCounter::BytesToPeer, parsed.ip_len());
         self.counters.set(EdgeCounter::Flows, self.table.len() as u64);
@@ -132,15 +138,15 @@ impl<F: Frame> EdgeStage<F> {
             return false;
         }
         let Some(segment) = self.segment_of(frame, parsed) else { return true };
-        self.counters.increment(EdgeCounter::SegmentsTaken);
         match self.time_wait.segment(now, &parsed.key, &segment) {
-            None | Some(TimeWaitVerdict::Reuse) => false,
-            Some(TimeWaitVerdict::Drop) => true,
+            None | Some(TimeWaitVerdict::Reuse) => return false,
+            Some(TimeWaitVerdict::Drop) => {}
             Some(TimeWaitVerdict::Answer(answer)) => {
                 self.answer_segment(frame, parsed, &answer, source);
-                true
             }
         }
+        self.count_segment(EdgeCounter::SegmentsTaken);
+        true
     }
 
     /// Sends one segment with this 5-tuple, outside any connection, to where the host was last seen.

@@ -204,7 +204,7 @@ impl<F: Frame> EdgeStage<F> {
             return false;
         }
         let Some(segment) = self.segment_of(frame, parsed) else { return true };
-        self.counters.increment(EdgeCounter::SegmentsTaken);
+        self.count_segment(EdgeCounter::SegmentsTaken);
         if segment.flags.has(Flags::ACK) {
             let rst = Segment { seq: segment.ack, flags: Flags::RST, ..Segment::default() };
             self.answer_segment(frame, parsed, &rst, source);
