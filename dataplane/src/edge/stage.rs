@@ -19,7 +19,8 @@ use super::{EdgeCounter, LanCounter};
 use crate::counters::Counters;
 use crate::frame::{Frame, FrameSource, Side};
 use crate::interceptor::{
-    Action, Fallback, Interceptor, PeerStatus as Admission, Reassembly, RuleTable,
+    Action, Fallback, Interceptor, PeerStatus as Admission, Reassembly, ReassemblyCounter,
+    RuleTable,
 };
 use crate::link::Link;
 use crate::packet_driver::reset::ResetCause;
@@ -144,6 +145,12 @@ impl<F: Frame> EdgeStage<F> {
     #[must_use]
     pub fn counters(&self) -> Counters<EdgeCounter> {
         self.counters.clone()
+    }
+
+    /// The counters of putting fragments together, for readers.
+    #[must_use]
+    pub fn reassembly_counters(&self) -> Counters<ReassemblyCounter> {
+        self.reassembly.counters().clone()
     }
 
     /// What hosts exchange with each peer, in the order of the peers, for readers.
