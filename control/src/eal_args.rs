@@ -39,13 +39,20 @@ pub fn eal_args(given: &[String], config: Option<&Config>, machine: &Machine) ->
     }
     memory(given, config, machine, &mut add);
     if !says(given, &["--file-prefix"]) {
-        let name = config.map_or("tpo".to_owned(), |config| format!("tpo-{}", config.name));
-        add(&["--file-prefix", &name]);
+        add(&["--file-prefix", &file_prefix(config)]);
     }
     if let Some(config) = config {
         devices(given, config, &mut add);
     }
     args
+}
+
+/// Names what DPDK keeps of this process; without a configuration, there may be several alike.
+fn file_prefix(config: Option<&Config>) -> String {
+    match config {
+        Some(config) => format!("tpo-{}", config.name),
+        None => format!("tpo-{}", std::process::id()),
+    }
 }
 
 /// Hugepages if enough are free, else none. Either way all memory is reserved at start, and no

@@ -196,30 +196,30 @@ where
     io
 }
 
-fn add(counter: &AtomicU64, n: u64) {
+pub(crate) fn add(counter: &AtomicU64, n: u64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
 }
 
 /// What an idle worker does: spin, then sleep for ever longer, but short, times.
 #[derive(Debug)]
-struct Backoff {
+pub(crate) struct Backoff {
     idle: Idle,
     turns: u32,
     sleep_ns: u64,
 }
 
 impl Backoff {
-    fn new(idle: Idle) -> Self {
+    pub(crate) fn new(idle: Idle) -> Self {
         Backoff { idle, turns: 0, sleep_ns: SLEEP_NS_MIN }
     }
 
-    fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.turns = 0;
         self.sleep_ns = SLEEP_NS_MIN;
     }
 
     /// Waits a little, at most until `next`; for how long it slept, in nanoseconds.
-    fn wait(&mut self, now: Time, next: Time) -> u64 {
+    pub(crate) fn wait(&mut self, now: Time, next: Time) -> u64 {
         self.turns += 1;
         let left_ns = next.since_ns(now);
         if self.idle == Idle::Spin || self.turns <= SPINS || left_ns < SPIN_NS {

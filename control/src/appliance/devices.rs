@@ -6,6 +6,7 @@
 use dataplane::frame::MacAddr;
 use dpdk_wrapper::{Eal, Mempool, MempoolConfig, Port, PortConfig, Queues};
 
+use super::ports::Ports;
 use crate::args::Args;
 use crate::config::Config;
 use crate::io::{PortPair, QueuePair};
@@ -72,7 +73,9 @@ pub struct Devices {
     /// Frames of all ports and stages.
     pub pool: Mempool,
     /// LAN and WAN port.
-    pub ports: [Port; 2],
+    pub ports: Ports,
+    /// Their numbers, LAN first.
+    pub numbers: [u16; 2],
     /// Their stations.
     pub macs: [MacAddr; 2],
     /// Their queues, while no worker has them.
@@ -99,7 +102,9 @@ impl Devices {
         let (lan, lan_mac, lan_pair) = port(&eal, &pool, args, "lan", &config.lan.port)?;
         let (wan, wan_mac, wan_pair) = port(&eal, &pool, args, "wan", &config.wan.port)?;
         let pair = Some(PortPair::new(lan_pair, wan_pair));
-        Ok(Devices { eal, pool, ports: [lan, wan], macs: [lan_mac, wan_mac], pair })
+        let numbers = [lan.id().0, wan.id().0];
+        let ports = Ports::new([lan, wan]);
+        Ok(Devices { eal, pool, ports, numbers, macs: [lan_mac, wan_mac], pair })
     }
 }
 

@@ -6,11 +6,14 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Read;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use dataplane::data_mover::CloseReason;
 use dataplane::frame::Side;
+use dataplane::interceptor::RuleTable;
+use dataplane::pipeline::LAYOUT;
 use dataplane::pipeline::appliance::{Appliance, Handles, PeerSettings};
 use dataplane::pipeline::port::PortIo;
 
@@ -70,6 +73,10 @@ pub struct Running {
     pub handles: Handles,
     /// The clock of all workers.
     pub clock: Clock,
+    /// The look-up table, with its hits.
+    pub rules: Arc<RuleTable>,
+    /// Items in each link when the workers were last asked.
+    waiting: Arc<[AtomicU64; LAYOUT.len()]>,
 }
 
 impl Running {
@@ -86,12 +93,8 @@ impl Running {
             burst: usize::from(args.burst),
         };
         let plan = convert::appliance(config, &circumstances)?;
+        devices.ports.start_all()?;
         let mut pair = Some(devices.pair.take().ok_or(StartError::QueuesLost)?);
-        for port in &devices.ports {
-            if !port.is_started() {
-                port.start()?;
-            }
-        }
         let Appliance { workers, handles } = Appliance::new(&plan);
         let clock = Clock::new(&devices.eal);
         let mut threads = Vec::new();
@@ -105,12 +108,13 @@ impl Running {
             let setup = Setup { worker, io, source, idle: args.idle, clock };
             threads.push(WorkerThread::start(&devices.eal, setup)?);
         }
-        Ok(Running { threads, handles, clock })
+        Ok(Running { threads, handles, clock, rules: plan.rules, waiting: Arc::default() })
     }
 
     /// New rules, networks, peers' parameters and limits in time; open flows keep their rule.
-    pub fn reconfigure(&self, config: &Config) {
+    pub fn reconfigure(&mut self, config: &Config) {
         let rules = Arc::new(convert::rules(config));
+        self.rules = Arc::clone(&rules);
         let peers: Arc<[PeerSettings]> = convert::peers(config).into();
         let limits = convert::limits(&config.limits, 0);
         for thread in &self.threads {
@@ -199,10 +203,29 @@ impl Running {
                 devices.pair = Some(*pair);
             }
         }
-        for port in &devices.ports {
-            // A port that does not stop is closed at the end of the process all the same.
-            let _ = port.stop();
+        devices.ports.stop_all();
+    }
+
+    /// Asks the workers how many items wait in each link; the answer is in [`Self::waiting`] when
+    /// they get to it.
+    pub fn count_waiting(&self) {
+        for thread in &self.threads {
+            let waiting = Arc::clone(&self.waiting);
+            thread.order(Box::new(move |_, worker| {
+                for (count, length) in waiting.iter().zip(worker.links.waiting()) {
+                    if let Some(length) = length {
+                        count.store(length as u64, Ordering::Relaxed);
+                    }
+                }
+                Progress::Done
+            }));
         }
+    }
+
+    /// Items in each link of [`LAYOUT`] when the workers were last asked.
+    #[must_use]
+    pub fn waiting(&self) -> [u64; LAYOUT.len()] {
+        std::array::from_fn(|link| self.waiting[link].load(Ordering::Relaxed))
     }
 
     /// Cores and how busy they are.

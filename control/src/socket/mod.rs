@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 pub use client::Client;
 pub use protocol::{REQUEST_LENGTH_MAX, Request, Response};
-pub use server::{CLIENTS_MAX, Server};
+pub use server::{CLIENTS_MAX, Server, check_free};
 
 /// Where appliances have their sockets unless their configuration says otherwise.
 pub const SOCKET_FOLDER: &str = "/run/tpo";

@@ -105,23 +105,31 @@ impl Drop for Server {
     }
 }
 
+/// Whether a server could be at `path`: for a look before anything else is started.
+///
+/// # Errors
+/// Another tpo answers there, or something else has the name.
+pub fn check_free(path: &Path) -> Result<(), SocketError> {
+    let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !found.file_type().is_socket() {
+        return Err(SocketError::NotASocket { path: path.into() });
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(SocketError::InUse { path: path.into() }),
+        Err(_) => Ok(()),
+    }
+}
+
 /// Makes the socket under a private name, then moves it into place: it is never open to others,
 /// and what it replaces is replaced at once.
 fn listen(path: &Path) -> Result<UnixListener, SocketError> {
+    check_free(path)?;
     let folder = path.parent().unwrap_or(Path::new("/"));
     DirBuilder::new()
         .recursive(true)
         .mode(0o755)
         .create(folder)
         .map_err(|source| system(folder, "create the folder", source))?;
-    if let Ok(found) = fs::symlink_metadata(path) {
-        if !found.file_type().is_socket() {
-            return Err(SocketError::NotASocket { path: path.into() });
-        }
-        if UnixStream::connect(path).is_ok() {
-            return Err(SocketError::InUse { path: path.into() });
-        }
-    }
     let private = folder.join(format!(".{}", std::process::id()));
     let made = DirBuilder::new().mode(0o700).create(&private);
     match made {

@@ -238,6 +238,13 @@ impl Session {
         self.sender.set_rate(self.config.rate_bps);
     }
 
+    /// What both ends must agree on has changed; told by HELLOs from now on. A session that is up
+    /// stays.
+    pub fn set_digest(&mut self, digest: u64) {
+        self.config.digest = digest;
+        self.us.digest = digest;
+    }
+
     /// Whether everything accepted has arrived at the peer.
     #[must_use]
     pub fn is_drained(&self) -> bool {

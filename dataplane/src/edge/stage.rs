@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::EdgeCounter;
 use super::config::EdgeConfig;
 use super::credit::CreditPool;
 use super::flow::Flow;
@@ -16,10 +15,12 @@ use super::sessions::Restarts;
 use super::table::EdgeTable;
 use super::tcp::{InitialNumberSource, TimeWaitTable};
 use super::timers::TimerWheel;
+use super::{EdgeCounter, LanCounter};
 use crate::counters::Counters;
 use crate::frame::{Frame, FrameSource, Side};
 use crate::interceptor::{
-    Action, Fallback, Interceptor, PeerStatus as Admission, Reassembly, RuleTable,
+    Action, Fallback, Interceptor, PeerStatus as Admission, Reassembly, ReassemblyCounter,
+    RuleTable,
 };
 use crate::link::Link;
 use crate::packet_driver::reset::ResetCause;
@@ -34,7 +35,9 @@ pub(super) const UPSTREAM_BUSY: usize = 512;
 /// Flows that may transmit per turn.
 const TRANSMIT_PER_TURN: usize = 64;
 /// How often neighbours, ageing and peers are looked after.
-const HOUSEKEEPING_NS: u64 = MILLISECOND_NS;
+const HOUSEKEEPING_NS: u64 = 50 * MILLISECOND_NS;
+/// The same while something waits for a neighbour's answer.
+const HOUSEKEEPING_WAITING_NS: u64 = MILLISECOND_NS;
 
 /// State of the edge stage.
 pub struct EdgeStage<F> {
@@ -79,9 +82,13 @@ pub struct EdgeStage<F> {
     /// Packets put together, to be classified.
     pub(super) reassembled: Vec<F>,
     pub(super) counters: Counters<EdgeCounter>,
+    /// What hosts exchange with each peer.
+    pub(super) lan: Vec<Counters<LanCounter>>,
     pub(super) housekeeping_at: Time,
     /// No more flows are taken.
     pub(super) stopping: bool,
+    /// The way to a peer is being asked for.
+    pub(super) next_hop_missing: bool,
 }
 
 impl<F: Frame> EdgeStage<F> {
@@ -123,8 +130,10 @@ impl<F: Frame> EdgeStage<F> {
             admission,
             endpoints,
             counters: Counters::default(),
+            lan: peers.iter().map(|_| Counters::default()).collect(),
             housekeeping_at: Time::ZERO,
             stopping: false,
+            next_hop_missing: false,
             peers,
             backlog,
             pool,
@@ -136,6 +145,25 @@ impl<F: Frame> EdgeStage<F> {
     #[must_use]
     pub fn counters(&self) -> Counters<EdgeCounter> {
         self.counters.clone()
+    }
+
+    /// The counters of putting fragments together, for readers.
+    #[must_use]
+    pub fn reassembly_counters(&self) -> Counters<ReassemblyCounter> {
+        self.reassembly.counters().clone()
+    }
+
+    /// What hosts exchange with each peer, in the order of the peers, for readers.
+    #[must_use]
+    pub fn lan_counters(&self) -> Vec<Counters<LanCounter>> {
+        self.lan.clone()
+    }
+
+    /// Counts IP bytes on the LAN for a flow of `peer`.
+    pub(super) fn count_lan(&self, peer: PeerIndex, counter: LanCounter, ip_bytes: u64) {
+        if let Some(lan) = self.lan.get(usize::from(peer.0)) {
+            lan.add(counter, ip_bytes);
+        }
     }
 
     /// New rules, networks and fallbacks; flows that are open keep their rule. `tcp` holds for
@@ -199,8 +227,8 @@ impl<F: Frame> EdgeStage<F> {
     ) -> bool {
         let mut busy = self.flush(messages, frames_out);
         if now >= self.housekeeping_at {
-            self.housekeeping_at = now + HOUSEKEEPING_NS;
             self.keep_house(now, source);
+            self.housekeeping_at = now + HOUSEKEEPING_NS;
         }
         busy |= self.take_messages(now, delivered, source);
         busy |= self.take_frames(now, frames_in, source);
@@ -210,15 +238,23 @@ impl<F: Frame> EdgeStage<F> {
             });
             busy = true;
         }
-        self.follow_backlog(now, BURST);
+        self.follow_backlog(BURST);
         busy |= self.transmit(now, source, TRANSMIT_PER_TURN);
+        self.hasten_housekeeping(now);
         busy | self.flush(messages, frames_out)
     }
 
     /// When the next turn may have something to do, if nothing comes in until then.
     #[must_use]
     pub fn next_timeout(&self) -> Time {
-        self.timers.next_timeout().min(self.interceptor.next_timeout())
+        self.timers.next_timeout().min(self.interceptor.next_timeout()).min(self.housekeeping_at)
+    }
+
+    /// Something waits for a neighbour's answer: it is looked for soon.
+    fn hasten_housekeeping(&mut self, now: Time) {
+        if !self.unresolved.is_empty() || !self.waiting.is_empty() || self.next_hop_missing {
+            self.housekeeping_at = self.housekeeping_at.min(now + HOUSEKEEPING_WAITING_NS);
+        }
     }
 
     fn take_messages<S: FrameSource<Frame = F>>(

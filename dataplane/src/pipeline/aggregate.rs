@@ -12,7 +12,7 @@ use crate::link::Link;
 use crate::packet_driver::PeerStatus;
 use crate::packet_driver::Upstream;
 use crate::packet_driver::aggregate::{Aggregator, Downstream};
-use crate::packet_driver::{OutboundBuffer, PeerIndex};
+use crate::packet_driver::{Outbound, OutboundBuffer, PeerIndex};
 use crate::time::{MILLISECOND_NS, Time};
 
 /// Messages taken in per turn, at most.
@@ -34,6 +34,10 @@ pub struct AggregateStage<F> {
     handed_on: Box<[u64]>,
     backlog_ns: u64,
     rates_bps: Box<[u64]>,
+    were_up: Box<[bool]>,
+    /// A message for which there was no place: its bytes are acknowledged to a host, so it waits,
+    /// and all behind it.
+    held: Option<Outbound<F>>,
 }
 
 impl<F: Frame> AggregateStage<F> {
@@ -47,6 +51,8 @@ impl<F: Frame> AggregateStage<F> {
             handed_on: vec![0; count].into_boxed_slice(),
             backlog_ns,
             rates_bps: vec![0; count].into_boxed_slice(),
+            were_up: vec![false; count].into_boxed_slice(),
+            held: None,
         }
     }
 
@@ -65,19 +71,7 @@ impl<F: Frame> AggregateStage<F> {
         buffers: &mut Link<OutboundBuffer>,
     ) -> bool {
         self.follow_rates();
-        let mut busy = false;
-        for _ in 0..MESSAGES_PER_TURN {
-            let Some(item) = messages.pop() else { break };
-            busy = true;
-            match item {
-                Upstream::Message(message) => {
-                    // A refused message is counted by the aggregator; its frame is freed here.
-                    let _ = self.aggregator.push(now, message);
-                }
-                Upstream::DiscardFlow { place, flow } => self.aggregator.discard_flow(place, flow),
-                Upstream::DiscardPeer { peer } => self.aggregator.discard_peer(peer),
-            }
-        }
+        let mut busy = self.take_in(now, messages);
         if buffers.room() == 0 {
             return busy;
         }
@@ -93,6 +87,32 @@ impl<F: Frame> AggregateStage<F> {
         busy
     }
 
+    /// Takes messages in, in order, until there is no place for one.
+    fn take_in(&mut self, now: Time, messages: &mut Link<Upstream<F>>) -> bool {
+        let mut busy = false;
+        for _ in 0..MESSAGES_PER_TURN {
+            let item = self.held.take().map(Upstream::Message).or_else(|| messages.pop());
+            match item {
+                None => break,
+                Some(Upstream::Message(message)) => {
+                    if let Err(refused) = self.aggregator.push(now, message)
+                        && !self.aggregator.has_place(refused.header.kind)
+                    {
+                        self.held = Some(refused);
+                        break;
+                    }
+                    // Counted by the aggregator; its frame is freed here.
+                }
+                Some(Upstream::DiscardFlow { place, flow }) => {
+                    self.aggregator.discard_flow(place, flow);
+                }
+                Some(Upstream::DiscardPeer { peer }) => self.aggregator.discard_peer(peer),
+            }
+            busy = true;
+        }
+        busy
+    }
+
     /// When the next turn may have something to do, if nothing comes in until then.
     #[must_use]
     pub fn next_timeout(&self) -> Time {
@@ -101,12 +121,16 @@ impl<F: Frame> AggregateStage<F> {
 
     fn follow_rates(&mut self) {
         for (index, status) in self.peers.iter().enumerate() {
+            let is_up = status.is_up();
+            if std::mem::replace(&mut self.were_up[index], is_up) && !is_up {
+                // At once: the edge's word for it may wait behind a message without a place.
+                self.aggregator.discard_peer(peer_index(index));
+            }
             let rate_bps = status.rate_bps();
             if self.rates_bps[index] != rate_bps {
                 self.rates_bps[index] = rate_bps;
                 let limit_bytes = bdp_bytes(rate_bps, self.backlog_ns).max(BACKLOG_BYTES_MIN);
-                let peer = PeerIndex(u16::try_from(index).unwrap_or(u16::MAX));
-                self.aggregator.set_backlog_limit(peer, limit_bytes);
+                self.aggregator.set_backlog_limit(peer_index(index), limit_bytes);
             }
         }
     }
@@ -130,4 +154,8 @@ fn downstream(peers: &[PeerStatus], handed_on: &[u64], peer: PeerIndex) -> Downs
     } else {
         Downstream::Busy
     }
+}
+
+fn peer_index(index: usize) -> PeerIndex {
+    PeerIndex(u16::try_from(index).unwrap_or(u16::MAX))
 }

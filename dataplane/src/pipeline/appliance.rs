@@ -18,11 +18,11 @@ use crate::compression::{CompressionCounter, Compressor, DecompressionCounter, D
 use crate::counters::Counters;
 use crate::data_mover::{DemuxCounter, Incarnation, MoverCounter, PeerConfig, Session, Sessions};
 use crate::edge::tcp::TcpConfig;
-use crate::edge::{EdgeConfig, EdgeCounter, EdgeStage};
+use crate::edge::{EdgeConfig, EdgeCounter, EdgeStage, LanCounter};
 use crate::frame::Frame;
 use crate::interceptor::{
     Config as InterceptorConfig, Fallback, FlowReader, Interceptor, InterceptorCounter, Own,
-    PeerStatus as Admission, RuleTable, Timeouts,
+    PeerStatus as Admission, ReassemblyCounter, RuleTable, Timeouts,
 };
 use crate::packet_driver::{
     AggregateConfig, AggregateCounter, Aggregator, BufferPool, DisaggregateCounter, Disaggregator,
@@ -134,6 +134,10 @@ pub struct Handles {
     pub interceptor: Counters<InterceptorCounter>,
     /// Counters of the edge stage.
     pub edge: Counters<EdgeCounter>,
+    /// Counters of putting fragments of split flows together.
+    pub reassembly: Counters<ReassemblyCounter>,
+    /// What hosts exchange with each peer.
+    pub lan: Vec<Counters<LanCounter>>,
     /// Counters of aggregation.
     pub aggregate: Counters<AggregateCounter>,
     /// Counters of compression.
@@ -291,6 +295,8 @@ impl<F: Frame> Appliance<F> {
             port: Counters::default(),
             interceptor: interceptor.counters().clone(),
             edge: Counters::default(),
+            reassembly: Counters::default(),
+            lan: Vec::new(),
             aggregate: aggregator.counters().clone(),
             compress: compressor.counters().clone(),
             transmit: Counters::default(),
@@ -318,6 +324,8 @@ impl<F: Frame> Appliance<F> {
         let transmit = TransmitStage::new(sessions, paths(config), Arc::clone(&peers));
         handles.port = port.counters();
         handles.edge = edge.counters();
+        handles.reassembly = edge.reassembly_counters();
+        handles.lan = edge.lan_counters();
         handles.transmit = transmit.counters();
         let mut stages = Stages {
             port: Some(port),

@@ -173,10 +173,12 @@ impl<F: Frame> Connection<F> {
             self.totals.retransmitted_segments =
                 self.totals.retransmitted_segments.saturating_add(1);
             let stamp_now = self.timestamp(now);
-            if let Recovery::Timeout { stamp: stamp @ None, .. } = &mut self.send.recovery {
-                if self.timestamps && self.send.rtt.backoff == 1 && head {
-                    *stamp = Some(stamp_now);
-                }
+            if let Recovery::Timeout { stamp: stamp @ None, .. } = &mut self.send.recovery
+                && self.timestamps
+                && self.send.rtt.backoff == 1
+                && head
+            {
+                *stamp = Some(stamp_now);
             }
         }
         Ok(true)
