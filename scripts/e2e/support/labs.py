@@ -21,6 +21,9 @@ sys.path.insert(0, str(REPOSITORY / "scripts"))
 from tpolab import config, namespaces  # noqa: E402,F401
 from tpolab.lab import Lab, LabOptions  # noqa: E402
 
+from .leftovers import appliances  # noqa: E402
+from .streams import eventually  # noqa: E402
+
 SEED = "7"
 
 
@@ -75,10 +78,20 @@ class Keeper:
             lab = Lab(self.options(spec))
             lab.up()
             self.lab, self._spec, self._loss = lab, spec, ""
+            self._await_sessions(lab)
         if self.wan == "wanem" and loss != self._loss:
             self.lab.wanem(f"set both loss {loss}")
             self._loss = loss
         return self.lab
+
+    @staticmethod
+    def _await_sessions(lab: Lab) -> None:
+        """Waits until the appliances have found each other: before that, flows take the fallback."""
+        for side in appliances(lab):
+            eventually(f"tpo{side} has a session",
+                       lambda side=side: all(peer["state"] == "up" for peer
+                                             in lab.tpoctl(side, "show", "peer")["peers"]),
+                       10, 0.05)
 
     def drop(self) -> None:
         """Takes the lab away; an error if anything of it is left."""
