@@ -8,6 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dpdk_wrapper::log::{self, LogLevel, LogTarget};
 
+/// What DPDK 22.11 warns of at every start, and means nothing.
+const USUAL: &str = "TELEMETRY: No legacy callbacks";
+
 /// Holds DPDK's log back.
 pub(super) struct StartLog(Option<Arc<Mutex<Vec<String>>>>);
 
@@ -30,7 +33,8 @@ impl StartLog {
     pub(super) fn release(self) {
         let Some(held) = self.0 else { return };
         log::set(LogTarget::Stderr, LogLevel::Warning);
-        for line in held.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+        for line in held.drain(..).filter(|line| !line.starts_with(USUAL)) {
             // Nobody is there to be told if standard error is gone.
             let _ = writeln!(io::stderr(), "{line}");
         }
