@@ -7,6 +7,9 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dpdk_wrapper::log::{self, LogLevel, LogTarget};
+use dpdk_wrapper::port::OpenError;
+
+use super::devices::DeviceError;
 
 /// What DPDK 22.11 warns of at every start, and means nothing.
 const USUAL: &str = "TELEMETRY: No legacy callbacks";
@@ -27,6 +30,22 @@ impl StartLog {
         };
         log::set(LogTarget::Callback(Arc::new(keep)), LogLevel::Warning);
         StartLog(Some(held))
+    }
+
+    /// Why a device could not be had: DPDK goes on without one that it could not make, so that
+    /// only its log says why.
+    pub(super) fn explain(&self, error: &DeviceError) -> String {
+        let is_absent =
+            matches!(error, DeviceError::Open { source: OpenError::NoSuchDevice { .. }, .. });
+        let mut text = error.to_string();
+        if let Some(held) = self.0.as_ref().filter(|_| is_absent) {
+            let held = held.lock().unwrap_or_else(PoisonError::into_inner);
+            for line in held.iter().filter(|line| !line.starts_with(USUAL)) {
+                text.push_str("; ");
+                text.push_str(line);
+            }
+        }
+        text
     }
 
     /// tpo has started.
