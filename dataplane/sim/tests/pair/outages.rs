@@ -141,10 +141,8 @@ fn a_host_that_only_waits_sees_the_restart() {
 #[test]
 fn connections_of_others_survive_a_restart() {
     // Without a rule, connections are not ours.
-    let config = PairConfig {
-        action: dataplane::interceptor::RuleAction::Pass,
-        ..PairConfig::default()
-    };
+    let config =
+        PairConfig { action: dataplane::interceptor::RuleAction::Pass, ..PairConfig::default() };
     let mut run = Run::new(config);
     run.serve(Site::B, PORT, StreamScript::sender(3_000_000));
     run.connect(Site::A, PORT, 1, false, reader());
@@ -200,9 +198,9 @@ fn after_the_peer_is_lost_new_flows_take_the_fallback() {
     run.pair.change_wan(|wan| wan.up = false);
     run.pair.run_for(run.pair.config().dead_after_ns + SECOND_NS);
     run.connect(Site::A, PORT, 1, false, both_ways(1));
-    let refused = run.pair.run_until(run.pair.now() + SECOND_NS, |pair| {
-        pair.streams(Site::A)[1].end == End::Refused
-    });
+    let refused = run
+        .pair
+        .run_until(run.pair.now() + SECOND_NS, |pair| pair.streams(Site::A)[1].end == End::Refused);
     assert!(refused, "{}", run.describe());
     run.pair.change_wan(|wan| wan.up = true);
     assert!(run.wait_for_session(5 * SECOND_NS));

@@ -13,8 +13,8 @@ const PAYLOAD_BYTES: f64 = 1_420.0;
 
 /// Runs endless streams and returns what each direction got: (to A, to B), as eta.
 fn eta(loss: f64, download: bool, upload: bool) -> (f64, f64) {
-    let config = PairConfig::default()
-        .with_wan(|wan| wan.loss = Loss::Independent { probability: loss });
+    let config =
+        PairConfig::default().with_wan(|wan| wan.loss = Loss::Independent { probability: loss });
     let capacity_bps = config.rate_bps as f64;
     let mut run = Run::new(config);
     let endless = StreamScript { close: Close::Never, ..StreamScript::sender(u64::MAX) };
