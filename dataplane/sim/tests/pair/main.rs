@@ -5,4 +5,5 @@ mod ends;
 mod outages;
 mod packets;
 mod support;
+mod throughput;
 mod transfers;
