@@ -29,7 +29,7 @@ impl Emit for Wire {
     fn emit(&mut self, segment: &Segment, payload: Payload<'_>) -> bool {
         // Every 50th segment is lost: recovery may not allocate either.
         self.sent += 1;
-        if self.sent % 50 == 0 {
+        if self.sent.is_multiple_of(50) {
             return true;
         }
         let Some(mut frame) = self.source.alloc() else { return false };

@@ -31,9 +31,16 @@ def within(name: str, value: float, expected: float, tolerance: float, unit: str
                   abs(value - expected) <= tolerance, baseline)
 
 
-def at_most(name: str, value: float, limit: float, unit: str) -> Result:
+def at_most(name: str, value: float, limit: float, unit: str, *,
+            baseline: float | None = None) -> Result:
     """A figure that may be at most `limit`."""
-    return Result(name, value, unit, f"<= {limit:g}", value <= limit)
+    return Result(name, value, unit, f"<= {limit:g}", value <= limit, baseline)
+
+
+def at_least(name: str, value: float, limit: float, unit: str, *,
+             baseline: float | None = None) -> Result:
+    """A figure that has to be at least `limit`."""
+    return Result(name, value, unit, f">= {limit:g}", value >= limit, baseline)
 
 
 @dataclass

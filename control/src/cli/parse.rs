@@ -157,10 +157,10 @@ impl<'a> Matcher<'a> {
     fn expected(&self) -> Vec<&'static str> {
         let mut expected = Vec::new();
         for entry in &self.candidates {
-            if let Some(Token::Word(word)) = entry.tokens.get(self.place) {
-                if !expected.contains(word) {
-                    expected.push(word);
-                }
+            if let Some(Token::Word(word)) = entry.tokens.get(self.place)
+                && !expected.contains(word)
+            {
+                expected.push(word);
             }
         }
         expected

@@ -125,10 +125,10 @@ pub fn check_host(address: IpAddr) -> Result<(), String> {
     if address.is_unspecified() || address.is_multicast() || address.is_loopback() || broadcast {
         return Err(format!("{address} cannot be a host's address; write a unicast address"));
     }
-    if let IpAddr::V6(v6) = address {
-        if let Some(v4) = v6.to_ipv4_mapped() {
-            return Err(format!("{address} is an IPv4 address in IPv6 clothes; write {v4}"));
-        }
+    if let IpAddr::V6(v6) = address
+        && let Some(v4) = v6.to_ipv4_mapped()
+    {
+        return Err(format!("{address} is an IPv4 address in IPv6 clothes; write {v4}"));
     }
     Ok(())
 }

@@ -15,6 +15,13 @@ crate::counters! {
         PacketsFromPeers: Info, "packets_from_peers", "packets", "Packets delivered in packet mode.";
         SegmentsIn: In, "segments_in", "frames", "TCP segments of hosts, of split flows.";
         SegmentsTaken: Out, "segments_taken", "frames", "Segments that a connection or TIME-WAIT took note of.";
+        SegmentsDuplicate: Drop, "segments_duplicate", "frames", "Segments with nothing new in them.";
+        SegmentsOutOfWindow: Drop, "segments_out_of_window", "frames", "Segments outside the window.";
+        SegmentsNoRoom: Drop, "segments_no_room", "frames", "Segments behind a gap for which there was no room.";
+        SegmentsTimestamp: Drop, "segments_timestamp", "frames", "Segments with an old timestamp, or without one where both ends send them.";
+        SegmentsUnacceptableAck: Drop, "segments_unacceptable_ack", "frames", "Segments that acknowledge what was never sent.";
+        SegmentsChallenged: Drop, "segments_challenged", "frames", "Segments that might be forged, answered with a challenge ACK.";
+        SegmentsUnexpected: Drop, "segments_unexpected", "frames", "Segments without a meaning in the state of their connection.";
         SegmentsMalformed: Drop, "segments_malformed", "frames", "Segments with an impossible header or option.";
         SegmentsStray: Drop, "segments_stray", "frames", "Segments of a flow that has just ended, or a new flow for which there is no place.";
         FlowsOverload: Info, "flows_overload", "flows", "Connections of hosts left to the fallback because a table or the memory is full.";

@@ -162,14 +162,14 @@ mod tests {
         let mut busy: Vec<Grant> = (0..BUSY).filter_map(|_| pool.open(Time::ZERO, BDP)).collect();
         for round in 1..100 {
             for grant in &mut busy {
-                let offset = grant.consumed + (grant.granted - grant.consumed) / 4;
-                pool.consumed(grant, Time::from_ns(round * RTT_NS), offset, BDP, RTT_NS);
+                let all = grant.granted;
+                pool.consumed(grant, Time::from_ns(round * RTT_NS), all, BDP, RTT_NS);
             }
         }
         let fair = BUDGET / (BUSY + 1);
         for grant in &busy {
             let window = grant.granted - grant.consumed;
-            assert!(window > fair / 2 && window < fair * 3 / 2, "{window} of {fair}");
+            assert!(window > fair * 3 / 4 && window < fair * 4 / 3, "{window} of {fair}");
         }
         let new = pool.open(Time::ZERO, BDP).unwrap();
         assert!(new.granted() >= WINDOW_FLOOR);

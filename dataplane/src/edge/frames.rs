@@ -86,9 +86,9 @@ impl<F: Frame> EdgeStage<F> {
             }
             Action::Edge { found, parsed } => match self.interceptor.decision(found.flow) {
                 Some(decision) => self.host_segment(now, decision.slot, frame, parsed),
-                None => self.counters.increment(EdgeCounter::SegmentsStray),
+                None => self.count_segment(EdgeCounter::SegmentsStray),
             },
-            Action::EdgeIcmp { found, parsed } => self.host_icmp(now, *found, parsed),
+            Action::EdgeIcmp { found, parsed } => self.host_icmp(now, *found, parsed, frame.head()),
             Action::Fragment(parsed) => {
                 if let Some(whole) = self.reassembly.add(frame, parsed, now) {
                     self.reassembled.push(whole);
@@ -147,6 +147,7 @@ impl<F: Frame> EdgeStage<F> {
                 let flags = Flags::RST.with(Flags::ACK);
                 let reset = Segment { ack, flags, ..Segment::default() };
                 self.answer_segment(frame, parsed, &reset, source);
+                self.count_segment(EdgeCounter::SegmentsTaken);
             }
             return;
         }
@@ -161,7 +162,8 @@ impl<F: Frame> EdgeStage<F> {
     }
 
     /// An ICMP error about a packet that was sent to our host in the name of the far one.
-    fn host_icmp(&mut self, now: Time, found: Found, parsed: &Parsed) {
+    fn host_icmp(&mut self, now: Time, found: Found, parsed: &Parsed, head: &[u8]) {
+        let mtu = icmp::too_big_mtu(parsed, head);
         let Some(decision) = self.interceptor.decision(found.flow) else { return };
         let Some(flow) = self.table.get_mut(decision.slot) else { return };
         let connecting = matches!(flow.connection.state(), State::SynSent);
@@ -177,6 +179,10 @@ impl<F: Frame> EdgeStage<F> {
             flow.connection.abandon();
             self.send(message);
             self.forget(now, decision.slot, EdgeCounter::FlowsRefused);
+        } else if let Some(mtu) = mtu {
+            let headers = if parsed.key.is_ipv4() { 40 } else { 60 };
+            flow.connection.reduce_mss(mtu.saturating_sub(headers));
+            self.touch(decision.slot);
         }
     }
 }

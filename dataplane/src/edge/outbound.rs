@@ -5,7 +5,7 @@
 
 use super::flow::{Flow, FlowFacts, Role};
 use super::stage::EdgeStage;
-use super::tcp::{Connection, Emit, Flags, Payload, Segment, TimeWaitVerdict};
+use super::tcp::{Connection, Disposition, Emit, Flags, Payload, Segment, TimeWaitVerdict};
 use super::writer::FrameWriter;
 use super::{EdgeCounter, LanCounter};
 use crate::frame::{FlowKey, Frame, FrameSource, LinkHeader, Parsed, Side};
@@ -16,25 +16,30 @@ use crate::time::Time;
 impl<F: Frame> EdgeStage<F> {
     /// The TCP segment in a frame, if its header is right; else counts what is wrong.
     pub(super) fn segment_of(&self, frame: &F, parsed: &Parsed) -> Option<Segment> {
-        self.counters.increment(EdgeCounter::SegmentsIn);
         let bytes = frame.head().get(parsed.l4_offset as usize..).unwrap_or_default();
         let tcp_len = parsed.ip_end.saturating_sub(parsed.l4_offset);
         let segment = Segment::parse(bytes, parsed.l4_offset, tcp_len);
         if segment.is_err() {
-            self.counters.increment(EdgeCounter::SegmentsMalformed);
+            self.count_segment(EdgeCounter::SegmentsMalformed);
         }
         segment.ok()
+    }
+
+    /// Counts what became of a segment; those left to the fallback are not counted here.
+    pub(super) fn count_segment(&self, fate: EdgeCounter) {
+        self.counters.increment(EdgeCounter::SegmentsIn);
+        self.counters.increment(fate);
     }
 
     /// A segment of a split flow from our host.
     pub(super) fn host_segment(&mut self, now: Time, place: u32, frame: F, parsed: &Parsed) {
         let Some(segment) = self.segment_of(&frame, parsed) else { return };
-        let Some(flow) = self.table.get_mut(place) else {
-            self.counters.increment(EdgeCounter::SegmentsStray);
+        if self.table.get(place).is_none() {
+            self.count_segment(EdgeCounter::SegmentsStray);
             return;
-        };
+        }
+        let Some(flow) = self.table.get_mut(place) else { return };
         let peer = flow.facts.peer;
-        self.counters.increment(EdgeCounter::SegmentsTaken);
         // Frames to the host mirror its latest frame.
         if let Some(link) = LinkHeader::of(frame.head(), parsed) {
             flow.link = Some(link.mirrored());
@@ -43,9 +48,27 @@ impl<F: Frame> EdgeStage<F> {
             flow.host_dscp = parsed.dscp();
         }
         self.count_lan(peer, LanCounter::BytesToPeer, parsed.ip_len());
+        let mut disposition = Disposition::Taken;
         self.with_connection(now, place, |connection, carrier| {
-            let _ = connection.segment(now, &segment, frame, carrier);
+            disposition = connection.segment(now, &segment, frame, carrier);
         });
+        self.count_segment(match disposition {
+            Disposition::Taken => EdgeCounter::SegmentsTaken,
+            Disposition::Duplicate => EdgeCounter::SegmentsDuplicate,
+            Disposition::OutOfWindow => EdgeCounter::SegmentsOutOfWindow,
+            Disposition::NoRoom => EdgeCounter::SegmentsNoRoom,
+            Disposition::OldTimestamp | Disposition::MissingTimestamp => {
+                EdgeCounter::SegmentsTimestamp
+            }
+            Disposition::UnacceptableAck => EdgeCounter::SegmentsUnacceptableAck,
+            Disposition::Challenged => EdgeCounter::SegmentsChallenged,
+            Disposition::Unexpected => EdgeCounter::SegmentsUnexpected,
+            Disposition::Closed => EdgeCounter::SegmentsStray,
+        });
+        if disposition == Disposition::Closed && segment.flags.has(Flags::SYN) {
+            // The host begins anew: its next SYN finds no flow in the way.
+            self.forget(now, place, EdgeCounter::FlowsEnded);
+        }
     }
 
     /// The first SYN of a flow that a rule wants split. The frame is held as the host's state: no
@@ -88,7 +111,7 @@ impl<F: Frame> EdgeStage<F> {
         self.table.insert(place, peer, facts.id, flow);
         self.half_open += 1;
         self.send(message);
-        self.counters.increment(EdgeCounter::SegmentsTaken);
+        self.count_segment(EdgeCounter::SegmentsTaken);
         self.counters.increment(EdgeCounter::FlowsFromHosts);
         self.count_lan(peer, LanCounter::BytesToPeer, parsed.ip_len());
         self.counters.set(EdgeCounter::Flows, self.table.len() as u64);
@@ -115,15 +138,15 @@ impl<F: Frame> EdgeStage<F> {
             return false;
         }
         let Some(segment) = self.segment_of(frame, parsed) else { return true };
-        self.counters.increment(EdgeCounter::SegmentsTaken);
         match self.time_wait.segment(now, &parsed.key, &segment) {
-            None | Some(TimeWaitVerdict::Reuse) => false,
-            Some(TimeWaitVerdict::Drop) => true,
+            None | Some(TimeWaitVerdict::Reuse) => return false,
+            Some(TimeWaitVerdict::Drop) => {}
             Some(TimeWaitVerdict::Answer(answer)) => {
                 self.answer_segment(frame, parsed, &answer, source);
-                true
             }
         }
+        self.count_segment(EdgeCounter::SegmentsTaken);
+        true
     }
 
     /// Sends one segment with this 5-tuple, outside any connection, to where the host was last seen.

@@ -1,5 +1,5 @@
 //! Where frames go on their links: hosts of flows that were opened at the far side, next hops of
-//! the peers; and what is done every millisecond.
+//! the peers; and what is done some times a second.
 //!
 //! In: the interceptor's knowledge of neighbours. Out: link headers of flows, next hops for the
 //! transmit stage, requests, refusals of flows whose host nobody answers for. Never: a wait.
@@ -41,11 +41,15 @@ impl<F: Frame> EdgeStage<F> {
     }
 
     fn find_next_hops(&mut self, now: Time) {
+        self.next_hop_missing = false;
         for (endpoint, status) in self.endpoints.iter().zip(self.peers.iter()) {
             let next_hop = match self.interceptor.route(Side::Wan, 0, *endpoint, now) {
                 Route::Known(link) => Some(link.destination.0),
                 // The old one is kept while it is asked for anew.
-                Route::Pending | Route::Busy => continue,
+                Route::Pending | Route::Busy => {
+                    self.next_hop_missing = true;
+                    continue;
+                }
                 Route::Unreachable => None,
             };
             status.set_next_hop(next_hop);

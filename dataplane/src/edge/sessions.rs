@@ -7,6 +7,8 @@
 //! A TPO that was killed forgets its flows. The survivor resets its own hosts and lists the flows
 //! (HELD, HELD-END). The restarted one makes each listed host show its sequence numbers by a SYN,
 //! which the host answers with a challenge ACK (RFC 5961, section 4), and then resets it exactly.
+//! Stacks, and filters in front of them, differ in which SYN they look at (without ACK, or with
+//! one from beyond what was sent), so several forms are tried in turn.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -28,8 +30,10 @@ use crate::time::{MILLISECOND_NS, SECOND_NS, Time};
 const LIST_WAIT_NS: u64 = 5 * SECOND_NS;
 /// The same from our start on, while there is no session.
 const START_WAIT_NS: u64 = 10 * SECOND_NS;
-/// How often a host is asked for its sequence numbers, and how far apart.
-const ASK_COUNT: u8 = 5;
+/// How a host is asked for its sequence numbers, time after time: without an acknowledgement, or
+/// with this one. One of any two half the space apart is beyond what the host has sent.
+const ASKS: [Option<u32>; 6] = [Some(0), Some(1 << 31), None, Some(1 << 30), Some(3 << 30), None];
+/// How far apart.
 const ASK_INTERVAL_NS: u64 = 200 * MILLISECOND_NS;
 
 /// Flows of before a restart, ours or a peer's.
@@ -173,21 +177,18 @@ impl<F: Frame> EdgeStage<F> {
                 self.held_ended(PeerIndex(index));
             }
         }
-        let mut due: Vec<FlowKey> = Vec::new();
+        let mut due: Vec<(FlowKey, Segment)> = Vec::new();
         self.restarts.asked.retain(|key, (at, count)| {
             if *at > now {
                 return true;
             }
-            if *count >= ASK_COUNT {
-                return false;
-            }
+            let Some(ask) = ASKS.get(usize::from(*count)) else { return false };
             *count += 1;
             *at = now + ASK_INTERVAL_NS;
-            due.push(*key);
+            due.push((*key, asking(*ask)));
             true
         });
-        for key in due {
-            let syn = Segment { flags: Flags::SYN, window: 1, ..Segment::default() };
+        for (key, syn) in due {
             self.segment_to(now, &key.reversed(), &syn, source);
         }
     }
@@ -203,7 +204,7 @@ impl<F: Frame> EdgeStage<F> {
             return false;
         }
         let Some(segment) = self.segment_of(frame, parsed) else { return true };
-        self.counters.increment(EdgeCounter::SegmentsTaken);
+        self.count_segment(EdgeCounter::SegmentsTaken);
         if segment.flags.has(Flags::ACK) {
             let rst = Segment { seq: segment.ack, flags: Flags::RST, ..Segment::default() };
             self.answer_segment(frame, parsed, &rst, source);
@@ -248,6 +249,11 @@ impl<F: Frame> EdgeStage<F> {
             }
         }
     }
+}
+
+fn asking(ack: Option<u32>) -> Segment {
+    let flags = if ack.is_some() { Flags::SYN.with(Flags::ACK) } else { Flags::SYN };
+    Segment { flags, ack: ack.unwrap_or(0), window: 1, ..Segment::default() }
 }
 
 fn held_message<F>(

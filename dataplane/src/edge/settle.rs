@@ -63,8 +63,15 @@ impl<F: Frame> EdgeStage<F> {
         if let Some(cause) = happened.ended {
             let Some(flow) = self.table.get(place) else { return };
             let message = flow.facts.signal(MessageKind::Reset, 0, cause.to_status());
+            let over = flow.connection.finished().is_some();
             self.send(message);
-            self.forget(now, place, EdgeCounter::FlowsReset);
+            if over {
+                self.forget(now, place, EdgeCounter::FlowsReset);
+            } else {
+                // The host is given up, and is sent a reset in case it only seems gone.
+                self.counters.increment(EdgeCounter::FlowsReset);
+                self.reset_host(now, place);
+            }
             return;
         }
         self.touch(place);
@@ -96,7 +103,7 @@ impl<F: Frame> EdgeStage<F> {
     }
 
     /// Follows the packet driver's progress on flows that have bytes queued.
-    pub(super) fn follow_backlog(&mut self, now: Time, most: usize) -> bool {
+    pub(super) fn follow_backlog(&mut self, most: usize) -> bool {
         for _ in 0..most.min(self.queued.len()) {
             let Some(place) = self.queued.pop_front() else { break };
             let drained = self.backlog.drained_bytes(place);
@@ -151,7 +158,12 @@ impl<F: Frame> EdgeStage<F> {
     /// known to the far side.
     pub(super) fn reset_host(&mut self, now: Time, place: u32) {
         let Some(flow) = self.table.get_mut(place) else { return };
-        flow.connection.reset(now);
+        if flow.link.is_some() {
+            flow.connection.reset(now);
+        } else {
+            // Nothing was sent to the host yet, and nothing can be.
+            flow.connection.abandon();
+        }
         self.credit.close(&mut flow.grant);
         let facts = flow.facts;
         self.upstream.push_back(Upstream::DiscardFlow { flow: facts.id, place });

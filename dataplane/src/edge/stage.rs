@@ -35,7 +35,9 @@ pub(super) const UPSTREAM_BUSY: usize = 512;
 /// Flows that may transmit per turn.
 const TRANSMIT_PER_TURN: usize = 64;
 /// How often neighbours, ageing and peers are looked after.
-const HOUSEKEEPING_NS: u64 = MILLISECOND_NS;
+const HOUSEKEEPING_NS: u64 = 50 * MILLISECOND_NS;
+/// The same while something waits for a neighbour's answer.
+const HOUSEKEEPING_WAITING_NS: u64 = MILLISECOND_NS;
 
 /// State of the edge stage.
 pub struct EdgeStage<F> {
@@ -85,6 +87,8 @@ pub struct EdgeStage<F> {
     pub(super) housekeeping_at: Time,
     /// No more flows are taken.
     pub(super) stopping: bool,
+    /// The way to a peer is being asked for.
+    pub(super) next_hop_missing: bool,
 }
 
 impl<F: Frame> EdgeStage<F> {
@@ -129,6 +133,7 @@ impl<F: Frame> EdgeStage<F> {
             lan: peers.iter().map(|_| Counters::default()).collect(),
             housekeeping_at: Time::ZERO,
             stopping: false,
+            next_hop_missing: false,
             peers,
             backlog,
             pool,
@@ -222,8 +227,8 @@ impl<F: Frame> EdgeStage<F> {
     ) -> bool {
         let mut busy = self.flush(messages, frames_out);
         if now >= self.housekeeping_at {
-            self.housekeeping_at = now + HOUSEKEEPING_NS;
             self.keep_house(now, source);
+            self.housekeeping_at = now + HOUSEKEEPING_NS;
         }
         busy |= self.take_messages(now, delivered, source);
         busy |= self.take_frames(now, frames_in, source);
@@ -233,15 +238,23 @@ impl<F: Frame> EdgeStage<F> {
             });
             busy = true;
         }
-        self.follow_backlog(now, BURST);
+        self.follow_backlog(BURST);
         busy |= self.transmit(now, source, TRANSMIT_PER_TURN);
+        self.hasten_housekeeping(now);
         busy | self.flush(messages, frames_out)
     }
 
     /// When the next turn may have something to do, if nothing comes in until then.
     #[must_use]
     pub fn next_timeout(&self) -> Time {
-        self.timers.next_timeout().min(self.interceptor.next_timeout())
+        self.timers.next_timeout().min(self.interceptor.next_timeout()).min(self.housekeeping_at)
+    }
+
+    /// Something waits for a neighbour's answer: it is looked for soon.
+    fn hasten_housekeeping(&mut self, now: Time) {
+        if !self.unresolved.is_empty() || !self.waiting.is_empty() || self.next_hop_missing {
+            self.housekeeping_at = self.housekeeping_at.min(now + HOUSEKEEPING_WAITING_NS);
+        }
     }
 
     fn take_messages<S: FrameSource<Frame = F>>(

@@ -11,23 +11,23 @@ use crate::frame::ip::protocol;
 use crate::frame::{FlowKey, Frame, FrameSource, IpHeader, LinkHeader, checksum};
 
 /// Writes the segments of one connection.
-pub struct FrameWriter<'a, S: FrameSource> {
+pub(super) struct FrameWriter<'a, S: FrameSource> {
     /// Where empty frames come from.
-    pub source: &'a mut S,
+    pub(super) source: &'a mut S,
     /// Finished frames.
-    pub frames: &'a mut VecDeque<S::Frame>,
+    pub(super) frames: &'a mut VecDeque<S::Frame>,
     /// Most finished frames that may wait.
-    pub frames_max: usize,
+    pub(super) frames_max: usize,
     /// The 5-tuple towards the host.
-    pub key: FlowKey,
+    pub(super) key: FlowKey,
     /// Addresses and tags of the link.
-    pub link: LinkHeader,
+    pub(super) link: LinkHeader,
     /// DSCP.
-    pub dscp: u8,
+    pub(super) dscp: u8,
     /// Set when there was no empty frame.
-    pub starved: bool,
+    pub(super) starved: bool,
     /// Length of the IP packets written so far.
-    pub ip_bytes: u64,
+    pub(super) ip_bytes: u64,
 }
 
 impl<S: FrameSource> Emit for FrameWriter<'_, S> {

@@ -385,7 +385,7 @@ fn walk_extensions(
 /// ends beyond the largest packet.
 fn check_fragment(offset: u16, more: bool, len: usize) -> Result<(), Malformed> {
     let ends_beyond = usize::from(offset) + len > IP_PACKET_MAX;
-    if ends_beyond || (more && (len == 0 || len % 8 != 0)) {
+    if ends_beyond || (more && (len == 0 || !len.is_multiple_of(8))) {
         return Err(Malformed::FragmentRange);
     }
     Ok(())

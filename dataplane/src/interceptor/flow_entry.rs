@@ -83,7 +83,7 @@ impl Entry {
         const TRIES: usize = 8;
         for _ in 0..TRIES {
             let before = self.version.load(Acquire);
-            if before % 2 == 0 {
+            if before.is_multiple_of(2) {
                 let occupied = self.decision.load(Relaxed) & OCCUPIED != 0;
                 let view = self.view();
                 meanwhile();

@@ -12,15 +12,15 @@ use crate::link::Link;
 use crate::packet_driver::PeerStatus;
 use crate::packet_driver::Upstream;
 use crate::packet_driver::aggregate::{Aggregator, Downstream};
-use crate::packet_driver::{OutboundBuffer, PeerIndex};
+use crate::packet_driver::{Outbound, OutboundBuffer, PeerIndex};
 use crate::time::{MILLISECOND_NS, Time};
 
 /// Messages taken in per turn, at most.
 const MESSAGES_PER_TURN: usize = 256;
 /// Buffers between aggregation and the data mover, per peer, at most.
 const BUFFERS_AHEAD: u64 = 2;
-/// What the data mover may have queued and still be given more, in time at its rate: long enough
-/// to bridge a worker's sleep, short enough to be no delay to speak of.
+/// What may be on its way to the data mover or queued there and more still be given, in time at
+/// its rate: long enough to bridge a worker's sleep, short enough to be no delay to speak of.
 const MOVER_QUEUE_NS: u64 = 2 * MILLISECOND_NS;
 /// The least a backlog limit is set to, in bytes: two full buffers, so that slow links still
 /// compress well.
@@ -32,21 +32,35 @@ pub struct AggregateStage<F> {
     peers: Arc<[PeerStatus]>,
     /// Per peer: buffers handed on so far, and the limit last set.
     handed_on: Box<[u64]>,
+    buffer_size_max: u64,
     backlog_ns: u64,
     rates_bps: Box<[u64]>,
+    were_up: Box<[bool]>,
+    /// A message for which there was no place: its bytes are acknowledged to a host, so it waits,
+    /// and all behind it.
+    held: Option<Outbound<F>>,
 }
 
 impl<F: Frame> AggregateStage<F> {
-    /// A stage around an aggregator; `backlog_ns` is how much may wait in it, in time.
+    /// A stage around an aggregator of buffers up to `buffer_size_max` bytes; `backlog_ns` is how
+    /// much may wait in it, in time.
     #[must_use]
-    pub fn new(aggregator: Aggregator<F>, peers: Arc<[PeerStatus]>, backlog_ns: u64) -> Self {
+    pub fn new(
+        aggregator: Aggregator<F>,
+        peers: Arc<[PeerStatus]>,
+        buffer_size_max: usize,
+        backlog_ns: u64,
+    ) -> Self {
         let count = peers.len();
         AggregateStage {
             aggregator,
             peers,
             handed_on: vec![0; count].into_boxed_slice(),
+            buffer_size_max: buffer_size_max as u64,
             backlog_ns,
             rates_bps: vec![0; count].into_boxed_slice(),
+            were_up: vec![false; count].into_boxed_slice(),
+            held: None,
         }
     }
 
@@ -65,24 +79,14 @@ impl<F: Frame> AggregateStage<F> {
         buffers: &mut Link<OutboundBuffer>,
     ) -> bool {
         self.follow_rates();
-        let mut busy = false;
-        for _ in 0..MESSAGES_PER_TURN {
-            let Some(item) = messages.pop() else { break };
-            busy = true;
-            match item {
-                Upstream::Message(message) => {
-                    // A refused message is counted by the aggregator; its frame is freed here.
-                    let _ = self.aggregator.push(now, message);
-                }
-                Upstream::DiscardFlow { place, flow } => self.aggregator.discard_flow(place, flow),
-                Upstream::DiscardPeer { peer } => self.aggregator.discard_peer(peer),
-            }
-        }
+        let mut busy = self.take_in(now, messages);
         if buffers.room() == 0 {
             return busy;
         }
-        let (peers, handed_on) = (&self.peers, &self.handed_on);
-        let pulled = self.aggregator.pull(now, |peer| downstream(peers, handed_on, peer));
+        let pulled = {
+            let Self { aggregator, peers, handed_on, buffer_size_max, .. } = self;
+            aggregator.pull(now, |peer| downstream(peers, handed_on, *buffer_size_max, peer))
+        };
         if let Some(buffer) = pulled {
             if let Some(count) = self.handed_on.get_mut(usize::from(buffer.peer.0)) {
                 *count += 1;
@@ -93,26 +97,62 @@ impl<F: Frame> AggregateStage<F> {
         busy
     }
 
+    /// Takes messages in, in order, until there is no place for one.
+    fn take_in(&mut self, now: Time, messages: &mut Link<Upstream<F>>) -> bool {
+        let mut busy = false;
+        for _ in 0..MESSAGES_PER_TURN {
+            let item = self.held.take().map(Upstream::Message).or_else(|| messages.pop());
+            match item {
+                None => break,
+                Some(Upstream::Message(message)) => {
+                    if let Err(refused) = self.aggregator.push(now, message)
+                        && !self.aggregator.has_place(refused.header.kind)
+                    {
+                        self.held = Some(refused);
+                        break;
+                    }
+                    // Counted by the aggregator; its frame is freed here.
+                }
+                Some(Upstream::DiscardFlow { place, flow }) => {
+                    self.aggregator.discard_flow(place, flow);
+                }
+                Some(Upstream::DiscardPeer { peer }) => self.aggregator.discard_peer(peer),
+            }
+            busy = true;
+        }
+        busy
+    }
+
     /// When the next turn may have something to do, if nothing comes in until then.
     #[must_use]
     pub fn next_timeout(&self) -> Time {
-        self.aggregator.next_timeout(|peer| downstream(&self.peers, &self.handed_on, peer))
+        let (peers, handed_on, len_max) = (&self.peers, &self.handed_on, self.buffer_size_max);
+        self.aggregator.next_timeout(|peer| downstream(peers, handed_on, len_max, peer))
     }
 
     fn follow_rates(&mut self) {
         for (index, status) in self.peers.iter().enumerate() {
+            let is_up = status.is_up();
+            if std::mem::replace(&mut self.were_up[index], is_up) && !is_up {
+                // At once: the edge's word for it may wait behind a message without a place.
+                self.aggregator.discard_peer(peer_index(index));
+            }
             let rate_bps = status.rate_bps();
             if self.rates_bps[index] != rate_bps {
                 self.rates_bps[index] = rate_bps;
                 let limit_bytes = bdp_bytes(rate_bps, self.backlog_ns).max(BACKLOG_BYTES_MIN);
-                let peer = PeerIndex(u16::try_from(index).unwrap_or(u16::MAX));
-                self.aggregator.set_backlog_limit(peer, limit_bytes);
+                self.aggregator.set_backlog_limit(peer_index(index), limit_bytes);
             }
         }
     }
 }
 
-fn downstream(peers: &[PeerStatus], handed_on: &[u64], peer: PeerIndex) -> Downstream {
+fn downstream(
+    peers: &[PeerStatus],
+    handed_on: &[u64],
+    buffer_size_max: u64,
+    peer: PeerIndex,
+) -> Downstream {
     let index = usize::from(peer.0);
     let (Some(status), Some(handed_on)) = (peers.get(index), handed_on.get(index)) else {
         return Downstream::Closed;
@@ -121,8 +161,8 @@ fn downstream(peers: &[PeerStatus], handed_on: &[u64], peer: PeerIndex) -> Downs
         return Downstream::Closed;
     }
     let ahead = handed_on.saturating_sub(status.buffers_taken());
-    let queued_bytes = status.queued_bytes();
-    if ahead == 0 && queued_bytes == 0 {
+    let queued_bytes = status.queued_bytes() + ahead * buffer_size_max;
+    if queued_bytes == 0 {
         Downstream::Idle
     } else if ahead >= BUFFERS_AHEAD || queued_bytes > bdp_bytes(status.rate_bps(), MOVER_QUEUE_NS)
     {
@@ -130,4 +170,8 @@ fn downstream(peers: &[PeerStatus], handed_on: &[u64], peer: PeerIndex) -> Downs
     } else {
         Downstream::Busy
     }
+}
+
+fn peer_index(index: usize) -> PeerIndex {
+    PeerIndex(u16::try_from(index).unwrap_or(u16::MAX))
 }

@@ -330,7 +330,12 @@ impl<F: Frame> Appliance<F> {
         let mut stages = Stages {
             port: Some(port),
             edge: Some(edge),
-            aggregate: Some(AggregateStage::new(aggregator, peers, limits.backlog_ns)),
+            aggregate: Some(AggregateStage::new(
+                aggregator,
+                peers,
+                limits.buffer_size_max,
+                limits.backlog_ns,
+            )),
             compress: Some(CompressStage::new(compressor)),
             transmit: Some(transmit),
             decompress: Some(DecompressStage::new(decompressor, disaggregator)),

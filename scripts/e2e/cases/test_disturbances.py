@@ -10,6 +10,8 @@ from support.case import Case, needs_tpo
 from support.streams import MIB, eventually, receive_exactly
 from support.traffic import Traffic
 
+ENDLESS = 128 * MIB
+"""More than the link carries before it is cut."""
 RECOVERY_SECONDS_MAX = 5
 """A restarted appliance carries new connections after at most this long."""
 
@@ -90,7 +92,7 @@ class LostPeer(Disturbance):
 
     @needs_tpo
     def test_dead_for_longer_than_the_peer_may_be_silent(self) -> None:
-        traffic = Traffic.start(self, 256 * MIB)
+        traffic = Traffic.start(self, ENDLESS)
         self.lab.wanem("down")
         traffic.check_cut()  # while it is still down: nobody is left hanging
         self.lab.wanem("up")
@@ -114,7 +116,7 @@ class Killed(Disturbance):
 
     def kill_and_restart(self, side: str, family: int = socket.AF_INET) -> None:
         """Both hosts of every connection must see a reset, on both sides."""
-        traffic = Traffic.start(self, 256 * MIB, family)
+        traffic = Traffic.start(self, ENDLESS, family)
         self.assertEqual(self.lab.programs[f"tpo{side}"].kill(), -signal.SIGKILL)
         self.lab.start_tpo(side)
         eventually("new connections work", self.exchange, RECOVERY_SECONDS_MAX)
@@ -124,7 +126,7 @@ class Killed(Disturbance):
     @needs_tpo
     def test_stopped_in_order(self) -> None:
         # An ordered stop drains first, and what then remains is reset.
-        traffic = Traffic.start(self, 256 * MIB)
+        traffic = Traffic.start(self, ENDLESS)
         program = self.lab.programs["tpob"]
         program.send_signal(signal.SIGTERM)
         self.assertEqual(program.wait(30), 0)

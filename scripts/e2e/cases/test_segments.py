@@ -34,12 +34,12 @@ class Segments(Case):
 
         self.send = send
 
-    def open(self) -> tuple[socket.socket, int]:
+    def open(self, window: int = 65535) -> tuple[socket.socket, int]:
         """A connection made in the ordinary way; the server's end, and what to acknowledge next."""
         self.send(SYN, ISN, options=MSS)
         answer = self.raw.segment_with(SYN | ACK)
         self.assertEqual(answer.acknowledgement, ISN + 1)
-        self.send(ACK, ISN + 1, answer.sequence + 1)
+        self.send(ACK, ISN + 1, answer.sequence + 1, window=window)
         return self.accept(self.listener), answer.sequence + 1
 
     @both_families
@@ -98,8 +98,7 @@ class Segments(Case):
 
     def test_zero_window_is_probed(self) -> None:
         self.raw_client(socket.AF_INET, 64)
-        server, acknowledgement = self.open()
-        self.send(ACK, ISN + 1, acknowledgement, window=0)
+        server, acknowledgement = self.open(window=0)
         server.sendall(b"patience")
         probes = 0
         while probes < 3:

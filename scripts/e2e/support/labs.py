@@ -21,6 +21,9 @@ sys.path.insert(0, str(REPOSITORY / "scripts"))
 from tpolab import config, namespaces  # noqa: E402,F401
 from tpolab.lab import Lab, LabOptions  # noqa: E402
 
+from .leftovers import appliances  # noqa: E402
+from .streams import eventually  # noqa: E402
+
 SEED = "7"
 
 
@@ -52,6 +55,8 @@ class Keeper:
         self.appliances = "tpo"
         """What stands at the sites: "tpo", or "bridge" to try the cases without it."""
         self.wan = "wanem"
+        self.driver = "af_packet"
+        """AF_XDP sockets on veth stop receiving under load in both directions (Linux 6.18)."""
         self.programs: Path | None = None
         self.lab: Lab | None = None
         self._spec = ""
@@ -59,7 +64,8 @@ class Keeper:
 
     def options(self, spec: str) -> LabOptions:
         """The options of a lab of this kind, to be changed freely."""
-        options = replace(copy.deepcopy(SPECS[spec]), wan=self.wan, programs=self.programs)
+        options = replace(copy.deepcopy(SPECS[spec]), wan=self.wan,
+                          driver=self.driver, programs=self.programs)
         return options if options.appliances == "none" else replace(options, appliances=self.appliances)
 
     def get(self, spec: str, loss: str, fresh: bool = False) -> Lab:
@@ -72,10 +78,20 @@ class Keeper:
             lab = Lab(self.options(spec))
             lab.up()
             self.lab, self._spec, self._loss = lab, spec, ""
+            self._await_sessions(lab)
         if self.wan == "wanem" and loss != self._loss:
             self.lab.wanem(f"set both loss {loss}")
             self._loss = loss
         return self.lab
+
+    @staticmethod
+    def _await_sessions(lab: Lab) -> None:
+        """Waits until the appliances have found each other: before that, flows take the fallback."""
+        for side in appliances(lab):
+            eventually(f"tpo{side} has a session",
+                       lambda side=side: all(peer["state"] == "up" for peer
+                                             in lab.tpoctl(side, "show", "peer")["peers"]),
+                       10, 0.05)
 
     def drop(self) -> None:
         """Takes the lab away; an error if anything of it is left."""

@@ -147,6 +147,8 @@ pub struct PairConfig {
     pub compress: bool,
     /// What the rule does, between the networks of the two sites.
     pub action: RuleAction,
+    /// What both must agree on, as each has it: no session comes up when they differ.
+    pub digests: [u64; 2],
     /// Limits of both appliances.
     pub limits: Limits,
     /// What happens at which time, in nanoseconds, in order of time.
@@ -172,6 +174,7 @@ impl Default for PairConfig {
             wan_v6: false,
             compress: true,
             action: RuleAction::Optimize,
+            digests: [0, 0],
             limits: Limits {
                 flows: 1024,
                 connections: 256,
@@ -217,7 +220,7 @@ impl PairConfig {
             own: Own { lan: site.side(1), wan: site.side(2), port: PORT },
             rules: Arc::new(RuleTable::new(vec![to_peer], networks)),
             peers: vec![PeerSettings {
-                digest: 0,
+                digest: self.digests[site.index()],
                 endpoint: peer.endpoint(self.wan_v6),
                 rate_bps: self.rate_bps,
                 fallback: self.fallback,

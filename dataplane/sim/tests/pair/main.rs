@@ -1,5 +1,9 @@
 //! A pair of appliances with hosts and a WAN, in virtual time: what the hosts may see, and what
 //! is left behind.
 
+mod ends;
+mod outages;
+mod packets;
 mod support;
+mod throughput;
 mod transfers;

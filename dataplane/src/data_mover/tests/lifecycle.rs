@@ -255,7 +255,7 @@ fn trouble(world: &mut World, incarnation: &mut u64) {
             world.restart(side, *incarnation);
         }
         5 => world.sides[side].link.delay_ns = world.random(200 * MILLISECOND_NS),
-        6 => world.sides[side].session.set_backlogged(*incarnation % 2 == 0),
+        6 => world.sides[side].session.set_backlogged((*incarnation).is_multiple_of(2)),
         _ => world.sides[side].link.duplicate = world.random(300_000),
     }
     let ms = world.random(4_000);

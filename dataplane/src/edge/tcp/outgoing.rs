@@ -173,10 +173,12 @@ impl<F: Frame> Connection<F> {
             self.totals.retransmitted_segments =
                 self.totals.retransmitted_segments.saturating_add(1);
             let stamp_now = self.timestamp(now);
-            if let Recovery::Timeout { stamp: stamp @ None, .. } = &mut self.send.recovery {
-                if self.timestamps && self.send.rtt.backoff == 1 && head {
-                    *stamp = Some(stamp_now);
-                }
+            if let Recovery::Timeout { stamp: stamp @ None, .. } = &mut self.send.recovery
+                && self.timestamps
+                && self.send.rtt.backoff == 1
+                && head
+            {
+                *stamp = Some(stamp_now);
             }
         }
         Ok(true)
@@ -408,12 +410,17 @@ impl<F: Frame> Connection<F> {
             self.timers.set_if_idle(Timer::Persist, now + timeout_ns);
         } else {
             self.timers.stop(Timer::Persist);
-            // A lone segment may wait for the host's delayed acknowledgement.
-            let lone = send.board.len() == 1 && send.rtt.backoff == 0;
-            let delay_ns = if lone { self.config.host_ack_delay_ns } else { 0 };
+            let delay_ns = if send.rtt.backoff == 0 { self.host_ack_delay_ns() } else { 0 };
             self.timers.set_if_idle(Timer::Retransmit, now + (timeout_ns + delay_ns));
             self.arm_tail_probe(now);
         }
+    }
+
+    /// How long the host may sit on its acknowledgement of what is in flight: it need not hurry for
+    /// less than two full segments (RFC 5681 4.2).
+    fn host_ack_delay_ns(&self) -> u64 {
+        let two = 2 * u64::from(self.send.segment);
+        if self.send.board.in_flight() < two { self.config.host_ack_delay_ns } else { 0 }
     }
 
     /// Whether the host's window lets something be sent that is there.
@@ -440,9 +447,7 @@ impl<F: Frame> Connection<F> {
             0 => self.config.rto_initial_ns,
             smoothed_ns => (2 * smoothed_ns).max(self.config.probe_timeout_min_ns),
         };
-        if send.board.len() == 1 {
-            wait_ns += self.config.host_ack_delay_ns;
-        }
+        wait_ns += self.host_ack_delay_ns();
         self.timers.set_if_idle(Timer::TailProbe, now + wait_ns);
     }
 }

@@ -122,6 +122,16 @@ impl<F: Frame> Aggregator<F> {
         self.config.flush_deadline_ns = flush_deadline_ns;
     }
 
+    /// Whether there is a place for a message of this kind.
+    #[must_use]
+    pub fn has_place(&self, kind: MessageKind) -> bool {
+        let reserve = match kind.buffer_kind() {
+            BufferKind::Control => 0,
+            BufferKind::Stream | BufferKind::Datagram => self.config.control_reserve,
+        };
+        self.slab.free_count() > reserve
+    }
+
     /// Messages that wait.
     #[must_use]
     pub fn queued_messages(&self) -> usize {

@@ -430,6 +430,22 @@ fn a_silent_tail_is_probed_before_the_timeout() {
 }
 
 #[test]
+fn a_host_that_delays_its_acknowledgement_is_not_hurried() {
+    let mut case = Case::established();
+    for letter in [b"a", b"b", b"c"] {
+        case.deliver(letter);
+        assert_eq!(case.output().len(), 1);
+        case.after_ms(1);
+    }
+    // As Linux does for small segments.
+    case.after_ms(39);
+    case.sends(&[]);
+    case.takes(&host(1, 4, ACK), Disposition::Taken);
+    case.sends(&[]);
+    assert_eq!(case.connection.report().totals.retransmitted_segments, 0);
+}
+
+#[test]
 fn data_from_the_host_do_not_put_the_probe_off() {
     let mut case = Case::in_flight(3);
     for n in 0..2 {

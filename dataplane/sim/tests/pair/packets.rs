@@ -1,0 +1,153 @@
+//! Packet mode, and frames that are none of ours.
+
+use dataplane::edge::EdgeCounter;
+use dataplane::interceptor::RuleAction;
+use dataplane::time::{MILLISECOND_NS, SECOND_NS};
+use dataplane_sim::check::ProbeReport;
+use dataplane_sim::host::{Application, Probe};
+use dataplane_sim::link::{Loss, Random};
+use dataplane_sim::pair::{HostId, Pair, PairConfig, Site};
+use dataplane_sim::scripted::{Action, ScriptedConfig, ScriptedHost};
+
+use crate::support::{PORT, Run, both_ways, cable};
+
+const ROUND_TRIP_NS: u64 = 80 * MILLISECOND_NS;
+const ECHO: u16 = 7;
+
+/// A ping and UDP of several sizes, `count` each, from A to B, between hosts of their own.
+fn probes(run: &mut Run, count: u16, v6: bool) -> Vec<ProbeReport> {
+    let [a, b] = Site::BOTH.map(|site| run.pair.add_host(site, site.host(11), &cable()));
+    let remote = Site::B.address(11, v6);
+    let start_ns = run.pair.now().as_ns();
+    let probe = |len| Probe { start_ns, interval_ns: 10 * MILLISECOND_NS, count, len };
+    run.pair.host(b).run(Application::UdpEcho { port: ECHO });
+    let client = run.pair.host(a);
+    for (n, len) in (0..).zip([56, 1_400]) {
+        let (remote, probe) = ((remote, 0).into(), probe(len));
+        client.run(Application::Ping { remote, identifier: 100 + n, probe });
+    }
+    for (n, len) in (0..).zip([2, 512, 1_400]) {
+        let (remote, probe) = ((remote, ECHO).into(), probe(len));
+        client.run(Application::UdpClient { remote, local_port: 3_000 + n, probe });
+    }
+    run.pair.run_for(u64::from(count) * 10 * MILLISECOND_NS + 2 * SECOND_NS);
+    run.pair.host(a).probes().cloned().collect()
+}
+
+#[test]
+fn every_packet_comes_back_once_and_unchanged() {
+    for v6 in [false, true] {
+        let mut run = Run::new(PairConfig::default());
+        let reports = probes(&mut run, 50, v6);
+        assert_eq!(reports.len(), 5);
+        for report in &reports {
+            assert_eq!((report.sent, report.returned, report.wrong), (50, 50, 0));
+            // Hosts ask for each other's station at first; then it takes the WAN's round trip.
+            let mut round_trips_ns = report.round_trips_ns.clone();
+            round_trips_ns.sort_unstable();
+            let median_ns = round_trips_ns[25];
+            let added = ROUND_TRIP_NS..ROUND_TRIP_NS + MILLISECOND_NS;
+            assert!(added.contains(&median_ns), "{median_ns}");
+        }
+        let taken = run.pair.tpo(Site::A).handles.edge.get(EdgeCounter::PacketsFromHosts);
+        assert_eq!(taken, 250);
+        run.settle();
+    }
+}
+
+#[test]
+fn a_lost_packet_is_lost_alone() {
+    let mut run = Run::new(
+        PairConfig::default().with_wan(|wan| wan.loss = Loss::Independent { probability: 0.05 }),
+    );
+    let reports = probes(&mut run, 400, false);
+    for report in &reports {
+        assert_eq!((report.sent, report.wrong), (400, 0));
+        // About a tenth of the round trips meets a loss; none waits for another's repair.
+        assert!((300..400).contains(&report.returned), "{report:?}");
+        let slow = report.round_trips_ns.iter().filter(|ns| **ns > ROUND_TRIP_NS * 3 / 2);
+        assert!(slow.count() < 20, "{report:?}");
+    }
+    run.settle();
+}
+
+#[test]
+fn a_tunnel_carries_tcp_as_packets() {
+    let mut run = Run::new(PairConfig { action: RuleAction::Tunnel, ..PairConfig::default() });
+    run.serve(Site::B, PORT, both_ways(500_000));
+    run.connect(Site::A, PORT, 2, false, both_ways(500_000));
+    run.finish(60 * SECOND_NS);
+    let edge = &run.pair.tpo(Site::A).handles.edge;
+    assert_eq!(edge.get(EdgeCounter::FlowsFromHosts), 0);
+    assert!(edge.get(EdgeCounter::PacketsFromHosts) > 500);
+}
+
+#[test]
+fn interactive_exchanges_are_quick_beside_bulk() {
+    let mut run = Run::new(PairConfig::default());
+    run.serve(Site::B, PORT, both_ways(20_000_000));
+    run.connect(Site::A, PORT, 3, false, both_ways(20_000_000));
+    run.pair.run_for(SECOND_NS);
+    let reports = probes(&mut run, 120, false);
+    for report in &reports {
+        // The first had to wait for the hosts' stations.
+        let mut round_trips_ns = report.round_trips_ns[20..].to_vec();
+        round_trips_ns.sort_unstable();
+        let p99_ns = round_trips_ns[98];
+        assert!(p99_ns < ROUND_TRIP_NS + 15 * MILLISECOND_NS, "{p99_ns}: {round_trips_ns:?}");
+    }
+    run.finish(60 * SECOND_NS);
+}
+
+/// A host that only sends these frames and notes what comes.
+fn raw(pair: &mut Pair, site: Site, frames: Vec<Vec<u8>>) -> HostId {
+    let mut script = vec![Action::Wait { ns: SECOND_NS }];
+    for frame in frames {
+        script.extend([Action::Frame(frame), Action::Wait { ns: MILLISECOND_NS }]);
+    }
+    let config = ScriptedConfig {
+        mac: site.mac(0, 50),
+        peer_mac: site.other().mac(0, 50),
+        local: (site.address(50, false), 9).into(),
+        remote: None,
+        isn: 0,
+    };
+    pair.add_scripted(site, ScriptedHost::new(config, script))
+}
+
+#[test]
+fn what_no_rule_takes_passes_bit_for_bit() {
+    let mut random = Random::new(7);
+    let mut frames = Vec::new();
+    for n in 0..200_usize {
+        let len = 14 + random.up_to(1_486) as usize;
+        let mut frame: Vec<u8> = (0..len).map(|_| random.next_u64() as u8).collect();
+        frame[..6].copy_from_slice(&Site::B.mac(0, 50));
+        frame[6..12].copy_from_slice(&Site::A.mac(0, 50));
+        // Tags, unknown types, lengths (802.3), IP of other networks.
+        let ethertype: u16 = [0x88cc, 0x1234, 60, 0x8847][n % 4];
+        frame[12..14].copy_from_slice(&ethertype.to_be_bytes());
+        frames.push(frame);
+    }
+    let mut run = Run::new(PairConfig::default());
+    raw(&mut run.pair, Site::A, frames.clone());
+    let to = raw(&mut run.pair, Site::B, Vec::new());
+    run.pair.run_for(5 * SECOND_NS);
+    let came: Vec<Vec<u8>> =
+        run.pair.scripted(to).others().iter().map(|(_, frame)| frame.clone()).collect();
+    assert_eq!(came.len(), frames.len());
+    assert!(came == frames, "every frame as it was, in order");
+    run.settle();
+}
+
+#[test]
+fn rules_of_another_network_pass_everything() {
+    let mut run = Run::new(PairConfig { action: RuleAction::Pass, ..PairConfig::default() });
+    let reports = probes(&mut run, 20, false);
+    for report in &reports {
+        assert_eq!((report.sent, report.returned, report.wrong), (20, 20, 0));
+    }
+    let edge = &run.pair.tpo(Site::A).handles.edge;
+    assert_eq!(edge.get(EdgeCounter::PacketsFromHosts), 0);
+    run.settle();
+}
