@@ -15,7 +15,7 @@ const BPF: (u32, &str) = (39, "CAP_BPF");
 
 /// Why a device cannot work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PrecheckError {
+pub(super) enum PrecheckError {
     /// The process may not do what the driver does.
     #[error("{side} device {device}: missing privilege {missing}: run tpo as root")]
     Privilege {
@@ -43,17 +43,17 @@ pub enum PrecheckError {
 
 /// What of the system devices depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct System {
+pub(super) struct System {
     /// Effective capabilities of this process, one bit each.
-    pub capabilities: u64,
+    pub(super) capabilities: u64,
     /// Names of the network interfaces.
-    pub interfaces: Vec<String>,
+    pub(super) interfaces: Vec<String>,
 }
 
 impl System {
     /// Asks the operating system; what it does not tell counts as there, for DPDK to find out.
     #[must_use]
-    pub fn detect() -> Self {
+    pub(super) fn detect() -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let interfaces = fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
         System {
@@ -82,7 +82,7 @@ fn interface_names(table: &str) -> Vec<String> {
 ///
 /// # Errors
 /// What the first of them lacks.
-pub fn check(config: &Config, system: &System) -> Result<(), PrecheckError> {
+pub(super) fn check(config: &Config, system: &System) -> Result<(), PrecheckError> {
     check_device("lan", &config.lan.port.device, system)?;
     check_device("wan", &config.wan.port.device, system)
 }
