@@ -68,6 +68,9 @@ impl<F: Frame> AggregateStage<F> {
         self.follow_rates();
         let mut busy = false;
         for _ in 0..MESSAGES_PER_TURN {
+            if !self.aggregator.has_room() {
+                break;
+            }
             let Some(item) = messages.pop() else { break };
             busy = true;
             match item {

@@ -117,6 +117,13 @@ impl<F: Frame> Aggregator<F> {
         }
     }
 
+    /// Whether there is a place for a message with data. When there is none, what the edges hand
+    /// over has to wait where it is: its bytes are acknowledged.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.slab.free_count() > self.config.control_reserve
+    }
+
     /// Messages that wait.
     #[must_use]
     pub fn queued_messages(&self) -> usize {
@@ -186,6 +193,7 @@ impl<F: Frame> Aggregator<F> {
     ) -> Result<(), (AggregateCounter, Outbound<F>)> {
         let (wire_len, data_len) = (wire_len(&message), message.body.len() as u64);
         let (slot, peer_index) = (message.slot, usize::from(message.peer.0));
+        let has_room = self.has_room();
         let (Some(peer), Some(flow)) = (self.peers.get_mut(peer_index), self.flows.get_mut(slot))
         else {
             return Err((AggregateCounter::MessagesRefused, message));
@@ -197,7 +205,7 @@ impl<F: Frame> Aggregator<F> {
         // A slot that went to a flow of another peer has to empty first.
         let front = self.slab.front(&flow.queue);
         let moved = front.is_some_and(|front| front.peer != message.peer);
-        if moved || self.slab.free_count() <= self.config.control_reserve {
+        if moved || !has_room {
             return Err((AggregateCounter::MessagesFull, message));
         }
         let starts = front.is_none();
