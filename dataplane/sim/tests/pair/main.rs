@@ -4,6 +4,8 @@
 mod ends;
 mod outages;
 mod packets;
+mod repeatable;
+mod sharing;
 mod support;
 mod throughput;
 mod transfers;
