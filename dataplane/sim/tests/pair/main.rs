@@ -2,6 +2,7 @@
 //! is left behind.
 
 mod ends;
+mod faults;
 mod outages;
 mod packets;
 mod repeatable;

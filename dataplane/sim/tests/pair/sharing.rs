@@ -41,8 +41,8 @@ fn fairness(shares: &[u64]) -> f64 {
 #[test]
 fn ten_flows_share_evenly() {
     for loss in [0.0, 0.01] {
-        let config =
-            PairConfig::default().with_wan(|wan| wan.loss = Loss::Independent { probability: loss });
+        let config = PairConfig::default()
+            .with_wan(|wan| wan.loss = Loss::Independent { probability: loss });
         let mut run = Run::new(config);
         run.serve(Site::B, PORT, endless());
         run.connect(Site::A, PORT, 10, false, silent());
@@ -94,7 +94,8 @@ fn a_window_closed_for_half_a_minute_opens_again() {
         run.finish(60 * SECOND_NS);
         let (clients, _) = run.reports();
         assert_eq!(clients[0].received_bytes, 3_000_000);
-        let waited_ns = clients[0].first_byte_at.unwrap().since_ns(clients[0].connected_at.unwrap());
+        let waited_ns =
+            clients[0].first_byte_at.unwrap().since_ns(clients[0].connected_at.unwrap());
         assert!(waited_ns >= 30 * SECOND_NS);
     }
 }
