@@ -2,8 +2,11 @@
 //! is left behind.
 
 mod ends;
+mod faults;
 mod outages;
 mod packets;
+mod repeatable;
+mod sharing;
 mod support;
 mod throughput;
 mod transfers;
