@@ -58,6 +58,15 @@ impl<T> Link<T> {
         }
     }
 
+    /// Items that wait, as the end that receives knows it; `None` at any other.
+    #[must_use]
+    pub fn received(&self) -> Option<usize> {
+        match self {
+            Link::Direct { .. } | Link::Receiver(_) => Some(self.waiting()),
+            Link::Absent | Link::Sender(_) => None,
+        }
+    }
+
     /// Sends one item.
     ///
     /// # Errors

@@ -59,7 +59,7 @@ impl Wire {
             let (at, len, bytes) = &mut self.slots[index];
             let Some(written) = session.transmit(now, bytes) else { return };
             self.sent += 1;
-            if self.sent % LOSS == 0 {
+            if self.sent.is_multiple_of(LOSS) {
                 continue;
             }
             (*at, *len) = (now + DELAY_NS, written);
@@ -111,7 +111,7 @@ fn run(
             if sessions[side].queued_bytes() < 100_000 {
                 feed(&mut sessions[side], pool, BufferKind::Stream, 60_000);
             }
-            if turn % 20 == 0 {
+            if turn.is_multiple_of(20) {
                 feed(&mut sessions[side], pool, BufferKind::Control, 60);
                 feed(&mut sessions[side], pool, BufferKind::Datagram, 3_000);
             }

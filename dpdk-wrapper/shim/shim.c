@@ -198,6 +198,7 @@ int shim_port_info(uint16_t port, struct shim_port_info *info)
 	info->dev_flags = dev.dev_flags == NULL ? 0 : *dev.dev_flags;
 	info->min_rx_bufsize = dev.min_rx_bufsize;
 	info->max_rx_pktlen = dev.max_rx_pktlen;
+	info->max_lro_pkt_size = dev.max_lro_pkt_size;
 	info->max_mac_addrs = dev.max_mac_addrs;
 	info->max_hash_mac_addrs = dev.max_hash_mac_addrs;
 	info->speed_capa = dev.speed_capa;
@@ -213,6 +214,7 @@ int shim_port_info(uint16_t port, struct shim_port_info *info)
 	info->max_segs_per_packet = dev.tx_desc_lim.nb_seg_max;
 	info->max_segs_per_mtu = dev.tx_desc_lim.nb_mtu_seg_max;
 	info->hash_key_size = dev.hash_key_size;
+	info->error_handling = dev.err_handle_mode;
 	copy_limits(&info->rxd, &dev.rx_desc_lim);
 	copy_limits(&info->txd, &dev.tx_desc_lim);
 	info->rx_offloads = dev.rx_offload_capa;

@@ -145,6 +145,7 @@ struct shim_port_info {
 	uint32_t dev_flags;
 	uint32_t min_rx_bufsize;
 	uint32_t max_rx_pktlen;
+	uint32_t max_lro_pkt_size;
 	uint32_t max_mac_addrs;
 	uint32_t max_hash_mac_addrs;
 	uint32_t speed_capa;
@@ -160,6 +161,7 @@ struct shim_port_info {
 	uint16_t max_segs_per_packet;
 	uint16_t max_segs_per_mtu;
 	uint8_t hash_key_size;
+	uint8_t error_handling; /* enum rte_eth_err_handle_mode */
 	struct shim_desc_limits rxd;
 	struct shim_desc_limits txd;
 	uint64_t rx_offloads;

@@ -126,10 +126,12 @@ fn deliver(level: LogLevel, bytes: &[u8]) {
     let text = text.trim_end();
     let target = {
         let mut sink = sink();
-        if let Some(captured) = &mut sink.captured {
-            if level <= LogLevel::Error && captured.len() < CAPTURED_MAX && !text.is_empty() {
-                captured.push(text.to_owned());
-            }
+        if let Some(captured) = &mut sink.captured
+            && level <= LogLevel::Error
+            && captured.len() < CAPTURED_MAX
+            && !text.is_empty()
+        {
+            captured.push(text.to_owned());
         }
         if level > sink.level_max {
             return;

@@ -1,1 +1,1 @@
-"""One module per scenario of perf/run: `run(repository)` measures and returns a report."""
+"""One module per scenario of perf/run: `run(repository, *, quick)` measures and returns a report."""

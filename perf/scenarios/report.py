@@ -31,9 +31,16 @@ def within(name: str, value: float, expected: float, tolerance: float, unit: str
                   abs(value - expected) <= tolerance, baseline)
 
 
-def at_most(name: str, value: float, limit: float, unit: str) -> Result:
+def at_most(name: str, value: float, limit: float, unit: str, *,
+            baseline: float | None = None) -> Result:
     """A figure that may be at most `limit`."""
-    return Result(name, value, unit, f"<= {limit:g}", value <= limit)
+    return Result(name, value, unit, f"<= {limit:g}", value <= limit, baseline)
+
+
+def at_least(name: str, value: float, limit: float, unit: str, *,
+             baseline: float | None = None) -> Result:
+    """A figure that has to be at least `limit`."""
+    return Result(name, value, unit, f">= {limit:g}", value >= limit, baseline)
 
 
 @dataclass
@@ -73,7 +80,8 @@ class Report:
         rows = [("figure", "value", "bar", "")]
         for result in self.results:
             verdict = "" if result.bar is None else "ok" if result.passed else "MISSED"
-            rows.append((result.name, f"{result.value:.3f} {result.unit}", result.bar or "-", verdict))
+            value = f"{result.value:.3f} {result.unit}"
+            rows.append((result.name, value, result.bar or "-", verdict))
         widths = [max(map(len, column)) for column in zip(*rows)]
         lines = ["  ".join((row[0].ljust(widths[0]), row[1].rjust(widths[1]),
                             row[2].ljust(widths[2]), row[3])).rstrip() for row in rows]
@@ -95,6 +103,6 @@ def _cpu() -> str:
 
 
 def _commit(repository: Path) -> str:
-    done = subprocess.run(["git", "-C", str(repository), "describe", "--always", "--dirty", "--abbrev=12"],
-                          capture_output=True, text=True, check=False)
+    command = ["git", "-C", str(repository), "describe", "--always", "--dirty", "--abbrev=12"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"

@@ -65,8 +65,9 @@ def _exchange(lab: Lab, source: str, destination: str, *, payload_bytes: int, in
         receiver.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         receiver.bind((address, PORT))
         receiver.settimeout(SILENCE_S)
-        sender = lab.popen(source, sys.executable, str(Path(__file__).resolve()), address, str(PORT),
-                           str(payload_bytes), str(interval_s), str(count), str(per_turn))
+        arguments = (address, PORT, payload_bytes, interval_s, count, per_turn)
+        sender = lab.popen(source, sys.executable, str(Path(__file__).resolve()),
+                           *map(str, arguments))
         arrivals = _receive(receiver, sender)
         if sender.wait() != 0:
             raise subprocess.CalledProcessError(sender.returncode, sender.args)

@@ -14,10 +14,16 @@ from .errors import LabError
 ETH_P_ALL = 3
 SOL_PACKET = 263
 PACKET_STATISTICS = 6
+PACKET_AUXDATA = 8
 PACKET_IGNORE_OUTGOING = 23
 SO_RCVBUFFORCE = 33
 BUFFER_BYTES = 64 << 20
 FRAME_BYTES_MAX = 65536
+
+AUXDATA = struct.Struct("=IIIHHHH")
+"""struct tpacket_auxdata: status, lengths, offsets, and the VLAN tag (value, type)."""
+TP_STATUS_VLAN_VALID = 1 << 4
+MAC_ADDRESSES_BYTES = 12
 
 
 class Capture:
@@ -34,6 +40,7 @@ class Capture:
         self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
         if not outgoing:
             self._socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+        self._socket.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
         self._socket.bind((device, ETH_P_ALL))
         self._stop = os.eventfd(0)
         self._thread = threading.Thread(target=self._collect, name=f"capture {device}", daemon=True)
@@ -74,7 +81,18 @@ class Capture:
             readable, _, _ = select.select([self._socket, self._stop], [], [])
             if self._socket not in readable:
                 return  # stopped, and nothing is left to read
-            frame = self._socket.recv(FRAME_BYTES_MAX)
+            frame = _read(self._socket)
             with self._changed:
                 self._frames.append(frame)
                 self._changed.notify_all()
+
+
+def _read(source: socket.socket) -> bytes:
+    """A frame as it was on the wire: the kernel takes a VLAN tag out and hands it over beside it."""
+    frame, notes, _, _ = source.recvmsg(FRAME_BYTES_MAX, socket.CMSG_SPACE(AUXDATA.size))
+    for _, kind, note in notes:
+        status, *_, tag, tag_type = AUXDATA.unpack(note)
+        if kind == PACKET_AUXDATA and status & TP_STATUS_VLAN_VALID:
+            header = struct.pack("!HH", tag_type, tag)
+            return frame[:MAC_ADDRESSES_BYTES] + header + frame[MAC_ADDRESSES_BYTES:]
+    return frame

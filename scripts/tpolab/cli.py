@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 
@@ -55,13 +56,15 @@ def _exec(options: argparse.Namespace) -> int:
     if options.name not in record.labs():
         raise LabError(f"there is no lab {options.name!r}; `scripts/lab up` makes one")
     namespace = record.namespace(options.name, options.node)
-    command = ["ip", "netns", "exec", namespace, *(options.command or [os.environ.get("SHELL", "sh")])]
+    words = options.command or [os.environ.get("SHELL", "sh")]
+    command = ["ip", "netns", "exec", namespace, *words]
     sys.stdout.flush()
     os.execvp(command[0], command)
 
 
 def _wan(options: argparse.Namespace) -> int:
-    print(wanem_command(record.STATE_ROOT / options.name / "wanem.sock", " ".join(options.command)))
+    path = record.STATE_ROOT / options.name / "wanem.sock"
+    print(json.dumps(wanem_command(path, " ".join(options.command)), indent=2))
     return 0
 
 
@@ -76,15 +79,18 @@ def _parser() -> argparse.ArgumentParser:
         prog="lab", description="Two sites and a WAN in network namespaces, for work by hand.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, action: object, text: str, *, named: bool = True) -> argparse.ArgumentParser:
+    def command(name: str, action: object, text: str, *,
+                named: bool = True) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(action=action)
         if named:
-            sub.add_argument("--name", default=DEFAULT_NAME, help="which lab (default: %(default)s)")
+            sub.add_argument("--name", default=DEFAULT_NAME,
+                             help="which lab (default: %(default)s)")
         return sub
 
     up = command("up", _up, "Builds a lab and leaves it running.")
-    up.add_argument("--appliances", choices=APPLIANCES, default="tpo", help="what stands at each site")
+    up.add_argument("--appliances", choices=APPLIANCES, default="tpo",
+                    help="what stands at each site")
     up.add_argument("--wan", choices=WANS, default="wanem", help="what connects the sites")
     up.add_argument("--driver", choices=DRIVERS, default="af_xdp")
     up.add_argument("--mtu", type=int, default=1500)

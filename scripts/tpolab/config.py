@@ -6,6 +6,7 @@ The format is described in docs/operations.md.
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 from . import topology
@@ -28,6 +29,12 @@ DRIVER_ARGUMENTS = {
 def device(driver: str, number: int, interface: str) -> str:
     """The DPDK device that drives a kernel interface: `net_af_xdp0,iface=lan0`, and options."""
     return f"net_{driver}{number},iface={interface}{DRIVER_ARGUMENTS[driver]}"
+
+
+def core(number: int) -> int:
+    """The core of this process with that number, counted round."""
+    cores = sorted(os.sched_getaffinity(0))
+    return cores[number % len(cores)]
 
 
 def default_rules(site: Site, far: Site) -> list[dict[str, Any]]:
@@ -74,6 +81,8 @@ def appliance(site: Site, far: Site, *, driver: str, control_socket: str, mtu: i
             **(peer or {}),
         }],
         "rule": default_rules(site, far) if rules is None else rules,
+        # Each appliance has a core of its own, as far as there are cores.
+        "cores": {"port": core(site.number - 1)},
     }
     for key, value in (extra or {}).items():
         both = isinstance(value, dict) and isinstance(tree.get(key), dict)

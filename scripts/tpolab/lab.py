@@ -57,6 +57,8 @@ class LabOptions:
     """Addresses of each family per host."""
     router: str | None = None
     """The side, `a` or `b`, whose host is behind a router."""
+    lan_loss_per_mille: int = 0
+    """Frames of a thousand that each LAN loses in each direction."""
     rate: str = "200mbit"
     """What each appliance may send to the other."""
     rules: list[dict[str, Any]] | None = None
@@ -76,6 +78,8 @@ class LabOptions:
                              (self.driver, DRIVERS), (self.router, (None, *topology.SIDES))):
             if value not in known:
                 raise LabError(f"{value!r} is not one of {', '.join(map(str, known))}")
+        if not 0 <= self.lan_loss_per_mille <= 1000:
+            raise LabError(f"per mille are 0 to 1000, not {self.lan_loss_per_mille}")
         if not 1 <= self.hosts <= topology.HOSTS_MAX:
             raise LabError(f"hosts must be 1 to {topology.HOSTS_MAX}, not {self.hosts}")
         if self.name:
@@ -89,7 +93,8 @@ class Lab:
         self.options = options or LabOptions()
         self.options.check()
         self.name = self.options.name or f"{os.getpid()}-{secrets.token_hex(2)}"
-        self.sites = {side: Site(side, self.options.hosts, self.options.router == side)
+        self.sites = {side: Site(side, self.options.hosts, self.options.router == side,
+                                 self.options.lan_loss_per_mille > 0)
                       for side in topology.SIDES}
         self.directory = record.STATE_ROOT / self.name
         self.programs: dict[str, Program] = {}
@@ -250,8 +255,12 @@ class Lab:
         return namespaces.open_socket(self.namespace(node), family, kind, protocol)
 
     def sysctl(self, node: str, key: str, value: str) -> None:
-        """Sets a kernel parameter in a node's namespace: `net.ipv4.tcp_congestion_control`."""
+        """Sets a kernel parameter in a node's namespace: `net.ipv4.tcp_rmem`."""
         namespaces.sysctl(self.namespace(node), key, value)
+
+    def congestion_control(self, node: str, algorithm: str) -> None:
+        """Makes a node's TCP use `cubic`, `bbr` or what else the kernel has."""
+        namespaces.congestion_control(self.namespace(node), algorithm)
 
     def counters(self, node: str, device: str = topology.HOST_DEVICE) -> InterfaceCounters:
         """The kernel's counters of a device."""
@@ -271,7 +280,8 @@ class Lab:
     def _build(self) -> None:
         for node in self._nodes:
             namespaces.create(self.namespace(node))
-        for node in ("wan", *(site.appliance for site in self.sites.values())):
+        silent = [node for node in self._nodes if not node.startswith(("host", "router"))]
+        for node in silent:
             # The kernel has no say where frames only pass.
             for scope in ("all", "default"):
                 namespaces.sysctl(self.namespace(node), f"net.ipv6.conf.{scope}.disable_ipv6", "1")
@@ -280,6 +290,8 @@ class Lab:
                 namespaces.connect(self.namespace(cable.node), cable.device,
                                    self.namespace(cable.far_node), cable.far_device,
                                    self.options.mtu)
+            if site.switched:
+                self._build_switch(site)
             if self.options.appliances == "bridge":
                 namespaces.bridge(self.namespace(site.appliance), "br0",
                                   topology.APPLIANCE_LAN, topology.APPLIANCE_WAN)
@@ -287,6 +299,12 @@ class Lab:
             namespaces.bridge(self.namespace("wan"), "br0", *topology.WAN_DEVICES.values())
         for site in self.sites.values():
             self._address(site)
+
+    def _build_switch(self, site: Site) -> None:
+        switch = self.namespace(site.switch)
+        namespaces.bridge(switch, "br0", *topology.SWITCH_DEVICES)
+        for device in topology.SWITCH_DEVICES:
+            namespaces.lose(switch, device, self.options.lan_loss_per_mille)
 
     def _address(self, site: Site) -> None:
         host = self.namespace(site.host)

@@ -94,6 +94,14 @@ def bridge(name: str, device: str, *members: str) -> None:
     run("ip", "-n", name, "link", "set", device, "up")
 
 
+def lose(name: str, device: str, per_mille: int) -> None:
+    """Drops that share of the frames that come in at a device, at random; needs nftables."""
+    run("ip", "netns", "exec", name, "nft",
+        f"add table netdev lose-{device}; add chain netdev lose-{device} in "
+        f"{{ type filter hook ingress device {device} priority 0; }}; "
+        f"add rule netdev lose-{device} in numgen random mod 1000 < {per_mille} counter drop")
+
+
 def add_address(name: str, device: str, interface: str) -> None:
     """An address with its prefix length, without duplicate address detection."""
     no_detection = ["nodad"] if ":" in interface else []
@@ -103,6 +111,21 @@ def add_address(name: str, device: str, interface: str) -> None:
 def add_route(name: str, destination: str, gateway: str) -> None:
     """A route by way of a gateway."""
     run("ip", "-n", name, "route", "add", destination, "via", gateway)
+
+
+def congestion_control(name: str, algorithm: str) -> None:
+    """Makes TCP in the namespace use an algorithm of the kernel: `cubic`, `bbr`.
+
+    By way of the routes, as the kernel lets namespaces choose their default only among what
+    net.ipv4.tcp_allowed_congestion_control names, which belongs to the whole machine.
+    """
+    for family in ("-4", "-6"):
+        for line in run("ip", "-n", name, family, "route", "show").splitlines():
+            words = line.split()
+            if "congctl" in words:
+                at = words.index("congctl")
+                del words[at:at + 2]
+            run("ip", "-n", name, family, "route", "change", *words, "congctl", algorithm)
 
 
 def sysctl(name: str, key: str, value: str) -> None:

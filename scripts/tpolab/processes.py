@@ -100,7 +100,7 @@ class Program:
             return log.read().decode(errors="replace")
 
     def wait_ready(self, line: str = READY_LINE, seconds_max: float = READY_SECONDS_MAX) -> None:
-        """Returns when the program has printed `line`; a LabError when it ended before or is late."""
+        """Returns when the program has printed `line`; a LabError if it ends before or is late."""
         with _FileWatch(self.log) as watch:
             handle = os.pidfd_open(self.pid)
             try:
@@ -111,8 +111,8 @@ class Program:
                                        + _tail(self.output()))
                     left = deadline - time.monotonic()
                     if left <= 0:
-                        raise LabError(f"{self.name} did not say {line!r} within {seconds_max:g} s:\n"
-                                       + _tail(self.output()))
+                        raise LabError(f"{self.name} did not say {line!r} within "
+                                       f"{seconds_max:g} s:\n" + _tail(self.output()))
                     watch.wait(handle, left)
             finally:
                 os.close(handle)
@@ -148,7 +148,8 @@ class _FileWatch:
     def __init__(self, path: Path) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         self._handle = libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
-        if self._handle < 0 or libc.inotify_add_watch(self._handle, os.fsencode(path), IN_MODIFY) < 0:
+        watch = libc.inotify_add_watch(self._handle, os.fsencode(path), IN_MODIFY)
+        if self._handle < 0 or watch < 0:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code), str(path))
 

@@ -30,7 +30,7 @@ def namespace(lab: str, node: str) -> str:
 def check_name(lab: str) -> None:
     """A LabError for what cannot be the name of a lab."""
     if not NAME_PATTERN.fullmatch(lab):
-        raise LabError(f"{lab!r} is no name for a lab: small letters, digits and dashes, at most 32")
+        raise LabError(f"{lab!r} is no name for a lab: at most 32 small letters, digits, dashes")
 
 
 class Record:
@@ -117,7 +117,7 @@ def leftovers(lab: str) -> list[str]:
 def _namespaces(lab: str) -> list[str]:
     # By exact name: "tpox-" is also how the names of a lab "x-y" begin.
     present = namespaces.names()
-    possible = topology.nodes([topology.Site(side, routed=True) for side in topology.SIDES])
+    possible = topology.nodes([topology.Site(side, routed=True, switched=True) for side in topology.SIDES])
     return [name for node in possible if (name := namespace(lab, node)) in present]
 
 

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import threading
 from types import FrameType
-from typing import Iterator
+from typing import Any, Iterator
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -33,11 +33,11 @@ def held() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _handled(handler: object, numbers: tuple[signal.Signals, ...]) -> Iterator[None]:
+def _handled(handler: Any, numbers: tuple[signal.Signals, ...]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread receives signals
         return
-    before = {number: signal.signal(number, handler) for number in numbers}  # type: ignore[arg-type]
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:

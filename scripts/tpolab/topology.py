@@ -1,6 +1,6 @@
 """Who is where: names, devices and addresses of the lab. Plain data, touches nothing.
 
-    hosta -- [routera] -- tpoa -- wan -- tpob -- [routerb] -- hostb
+    hosta -- [routera] -- [switcha] -- tpoa -- wan -- tpob -- [switchb] -- [routerb] -- hostb
 
 Both sites are on one layer 2 segment, 10.77.0.0/16 and fd77::/64, as hosts behind transparent
 appliances are. With a router at one site, the host there moves to a network of its own behind it.
@@ -18,6 +18,8 @@ ROUTER_INSIDE = "inside"
 """The router's device towards its host."""
 ROUTER_OUTSIDE = "outside"
 """The router's device towards the appliance."""
+SWITCH_DEVICES = ("inside", "outside")
+"""The switch's devices towards its host and towards the appliance."""
 APPLIANCE_LAN = "lan0"
 APPLIANCE_WAN = "wan0"
 WAN_DEVICES = {"a": "wan-a", "b": "wan-b"}
@@ -50,6 +52,8 @@ class Site:
     """How many addresses of each family the host has."""
     routed: bool = False
     """Whether a router stands between the appliance and the host."""
+    switched: bool = False
+    """Whether a switch, which can lose frames, stands on the LAN in front of the appliance."""
 
     @property
     def number(self) -> int:
@@ -67,6 +71,10 @@ class Site:
     @property
     def router(self) -> str:
         return f"router{self.side}"
+
+    @property
+    def switch(self) -> str:
+        return f"switch{self.side}"
 
     @property
     def host_interfaces_ipv4(self) -> list[Interface]:
@@ -153,19 +161,21 @@ class Cable:
 
 def cables(site: Site) -> list[Cable]:
     """The veth pairs of one site, host first."""
-    to_wan = Cable(site.appliance, APPLIANCE_WAN, "wan", WAN_DEVICES[site.side])
-    if not site.routed:
-        return [Cable(site.host, HOST_DEVICE, site.appliance, APPLIANCE_LAN), to_wan]
-    return [
-        Cable(site.host, HOST_DEVICE, site.router, ROUTER_INSIDE),
-        Cable(site.router, ROUTER_OUTSIDE, site.appliance, APPLIANCE_LAN),
-        to_wan,
-    ]
+    ends = [(site.host, HOST_DEVICE)]
+    if site.routed:
+        ends += [(site.router, ROUTER_INSIDE), (site.router, ROUTER_OUTSIDE)]
+    if site.switched:
+        ends += [(site.switch, device) for device in SWITCH_DEVICES]
+    ends += [(site.appliance, APPLIANCE_LAN), (site.appliance, APPLIANCE_WAN),
+             ("wan", WAN_DEVICES[site.side])]
+    return [Cable(*near, *far) for near, far in zip(ends[::2], ends[1::2])]
 
 
 def nodes(sites: list[Site]) -> list[str]:
     """Every namespace of the lab, without its prefix."""
     names = ["wan"]
     for site in sites:
-        names += [site.host, site.appliance] + ([site.router] if site.routed else [])
+        names += [site.host, site.appliance]
+        names += [site.router] if site.routed else []
+        names += [site.switch] if site.switched else []
     return names

@@ -1,3 +1,7 @@
-//! Program entry.
+//! The appliance.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    control::run::main(std::env::args_os(), control::appliance::run)
+}

@@ -1,3 +1,7 @@
-//! Program entry.
+//! Commands to a running tpo.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    control::ctl::main(std::env::args_os())
+}

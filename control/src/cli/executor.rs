@@ -82,30 +82,30 @@ impl<B: Backend> Executor<B> {
                 self.quit = true;
                 Ok(Reply::done(""))
             }
-            Command::Help(words) => Ok(Reply::Help(help(words))),
+            Command::Help(words) => Ok(Reply::Help { commands: help(words) }),
             Command::ShowPort(view, ports) => self.show_port(*view, *ports),
             Command::Port(action, ports) => self.port(*action, *ports),
             Command::SetPromiscuous(ports, on) => self.set_promiscuous(*ports, *on),
-            Command::ShowForwarding => Ok(Reply::Forwarding(self.backend.forwarding())),
+            Command::ShowForwarding => Ok(Reply::Forwarding { ports: self.backend.forwarding() }),
             Command::ShowConfig => {
                 let config = self.backend.config().ok_or(CommandError::NoConfiguration)?;
                 Ok(Reply::Config(ConfigView::new(config)))
             }
-            Command::ShowPeer(name) => self.show_peer(name.as_deref()).map(Reply::Peers),
+            Command::ShowPeer(name) => Ok(Reply::Peers { peers: self.show_peer(name.as_deref())? }),
             Command::ShowFlow(filter) => {
                 if let Some(name) = &filter.peer {
                     self.show_peer(Some(name))?;
                 }
                 Ok(Reply::Flows(self.backend.flows(filter)))
             }
-            Command::ShowRule => Ok(Reply::Rules(self.backend.rules())),
-            Command::ShowDrops => Ok(Reply::Drops(self.backend.drops())),
-            Command::ShowCores => Ok(Reply::Cores(self.backend.cores())),
+            Command::ShowRule => Ok(Reply::Rules { rules: self.backend.rules() }),
+            Command::ShowDrops => Ok(Reply::Drops { drops: self.backend.drops() }),
+            Command::ShowCores => Ok(Reply::Cores { cores: self.backend.cores() }),
             Command::ShowPipeline => Ok(Reply::Pipeline(self.backend.pipeline())),
             Command::Clear(statistics) => self.clear(*statistics),
             Command::Reload(file) => {
                 let changes = self.backend.reload(file.as_deref())?;
-                Ok(Reply::Reloaded(changes.iter().map(ToString::to_string).collect()))
+                Ok(Reply::Reloaded { changes: changes.iter().map(ToString::to_string).collect() })
             }
         }
     }
@@ -123,7 +123,7 @@ impl<B: Backend> Executor<B> {
             return Err(CommandError::NotStarted);
         }
         self.backend.stop()?;
-        Ok(Reply::Stopped(self.backend.forwarding()))
+        Ok(Reply::Stopped { ports: self.backend.forwarding() })
     }
 
     /// The ports a command is about, each of which is there.
@@ -141,18 +141,18 @@ impl<B: Backend> Executor<B> {
         Ok(match view {
             PortView::Info => {
                 let infos = ports.map(|port| self.backend.port_info(port));
-                Reply::PortInfo(infos.collect::<Result<_, _>>()?)
+                Reply::PortInfo { ports: infos.collect::<Result<_, _>>()? }
             }
             PortView::Stats => {
                 let stats = ports.map(|port| self.port_stats(port));
-                Reply::PortStats(stats.collect::<Result<_, _>>()?)
+                Reply::PortStats { ports: stats.collect::<Result<_, _>>()? }
             }
             PortView::Xstats => {
                 let xstats = ports.map(|port| {
                     let xstats = self.backend.port_xstats(port)?;
                     Ok(PortXstats { port, xstats })
                 });
-                Reply::PortXstats(xstats.collect::<Result<_, CommandError>>()?)
+                Reply::PortXstats { ports: xstats.collect::<Result<_, CommandError>>()? }
             }
             PortView::Summary => {
                 let infos = ports.map(|port| self.backend.port_info(port));

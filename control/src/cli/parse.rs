@@ -157,10 +157,10 @@ impl<'a> Matcher<'a> {
     fn expected(&self) -> Vec<&'static str> {
         let mut expected = Vec::new();
         for entry in &self.candidates {
-            if let Some(Token::Word(word)) = entry.tokens.get(self.place) {
-                if !expected.contains(word) {
-                    expected.push(word);
-                }
+            if let Some(Token::Word(word)) = entry.tokens.get(self.place)
+                && !expected.contains(word)
+            {
+                expected.push(word);
             }
         }
         expected
@@ -278,8 +278,8 @@ fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
 /// Sets one key of a filter.
 fn narrow(filter: &mut FlowFilter, key: &str, value: &str) -> Result<(), String> {
     match key {
-        "source" => filter.source = Some(prefix(value)?),
-        "destination" => filter.destination = Some(prefix(value)?),
+        "source" => filter.source = Some(Prefix::parse(value)?),
+        "destination" => filter.destination = Some(Prefix::parse(value)?),
         "port" => filter.port = Some(number(value).ok_or("expected a port from 0 to 65535")?),
         "protocol" => {
             let protocol = Protocol::named(value).or_else(|| number(value).map(Protocol::Number));
@@ -299,14 +299,6 @@ fn narrow(filter: &mut FlowFilter, key: &str, value: &str) -> Result<(), String>
         }
     }
     Ok(())
-}
-
-/// A prefix, or an address alone for the prefix of its whole length.
-fn prefix(text: &str) -> Result<Prefix, String> {
-    match text.parse() {
-        Ok(address) => Ok(Prefix::containing(address, 128)),
-        Err(_) => Prefix::parse(text),
-    }
 }
 
 /// The words that can stand where the cursor is, and where in the line they begin (in bytes).
@@ -334,6 +326,7 @@ pub fn complete(line: &str, cursor: usize) -> (usize, Vec<&'static str>) {
         match entry.tokens.get(matcher.place) {
             Some(Token::Ports) => fitting.push("all"),
             Some(Token::Switch) => fitting.extend(["on", "off"]),
+            Some(Token::Filter) => fitting.extend(FILTER_KEYS.iter().map(|(key, _)| *key)),
             _ => {}
         }
     }

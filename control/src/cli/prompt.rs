@@ -81,7 +81,8 @@ struct Terminal {
 
 impl Terminal {
     fn new(name: &str) -> io::Result<Self> {
-        let config = rustyline::Config::builder().auto_add_history(true).build();
+        let config =
+            rustyline::Config::builder().auto_add_history(true).bracketed_paste(false).build();
         let mut editor = Editor::with_history(config, MemHistory::new()).map_err(into_io)?;
         editor.set_helper(Some(Completion));
         Ok(Terminal { editor, prompt: format!("{name}> ") })

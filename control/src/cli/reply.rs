@@ -8,7 +8,7 @@ use super::view::{
 };
 use crate::config::Config;
 
-/// The answer to a command. Its `Display` is the text for people.
+/// The answer to a command. Its `Display` is the text for people; in JSON it is an object.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Reply {
@@ -18,13 +18,25 @@ pub enum Reply {
         message: String,
     },
     /// `help`.
-    Help(Vec<HelpEntry>),
+    Help {
+        /// In the order of the grammar.
+        commands: Vec<HelpEntry>,
+    },
     /// `show port info`.
-    PortInfo(Vec<PortInfo>),
+    PortInfo {
+        /// In the order of their numbers or of the configuration.
+        ports: Vec<PortInfo>,
+    },
     /// `show port stats`.
-    PortStats(Vec<PortStats>),
+    PortStats {
+        /// In the order of their numbers or of the configuration.
+        ports: Vec<PortStats>,
+    },
     /// `show port xstats`.
-    PortXstats(Vec<PortXstats>),
+    PortXstats {
+        /// In the order of their numbers or of the configuration.
+        ports: Vec<PortXstats>,
+    },
     /// `show port summary`.
     PortSummary {
         /// Ports in all.
@@ -33,25 +45,46 @@ pub enum Reply {
         ports: Vec<PortInfo>,
     },
     /// `show fwd stats`.
-    Forwarding(Vec<PortForwarding>),
+    Forwarding {
+        /// In the order of their numbers or of the configuration.
+        ports: Vec<PortForwarding>,
+    },
     /// `stop`.
-    Stopped(Vec<PortForwarding>),
+    Stopped {
+        /// In the order of their numbers or of the configuration.
+        ports: Vec<PortForwarding>,
+    },
     /// `show config`.
     Config(ConfigView),
     /// `show peer`.
-    Peers(Vec<PeerView>),
+    Peers {
+        /// In the order of their numbers or of the configuration.
+        peers: Vec<PeerView>,
+    },
     /// `show flow`.
     Flows(Flows),
     /// `show rule`.
-    Rules(Vec<RuleView>),
+    Rules {
+        /// In the order of their numbers or of the configuration.
+        rules: Vec<RuleView>,
+    },
     /// `show drops`.
-    Drops(Vec<DropView>),
+    Drops {
+        /// Every reason, also those that never happened.
+        drops: Vec<DropView>,
+    },
     /// `show cores`.
-    Cores(Vec<CoreView>),
+    Cores {
+        /// In the order of their numbers or of the configuration.
+        cores: Vec<CoreView>,
+    },
     /// `show pipeline`.
     Pipeline(PipelineView),
-    /// `reload`: what changed.
-    Reloaded(Vec<String>),
+    /// `reload`.
+    Reloaded {
+        /// What changed.
+        changes: Vec<String>,
+    },
 }
 
 impl Reply {

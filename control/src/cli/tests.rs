@@ -117,13 +117,21 @@ fn what_needs_a_peer_or_a_configuration_says_so() {
 fn json_has_the_data_of_the_text() {
     let mut executor = executor();
     let mut json = |line: &str| serde_json::to_value(executor.line(line).unwrap()).unwrap();
-    assert_eq!(json("show port stats 1")[0]["rx_packets"], 12);
+    assert_eq!(json("show port stats 1")["ports"][0]["rx_packets"], 12);
     assert_eq!(json("show port summary all")["available"], 2);
-    assert_eq!(json("show peer")[0]["state"], "up");
-    assert_eq!(json("show peer")[0]["to_peer"], json!({"lan_bytes": 190, "wan_bytes": 100}));
-    assert_eq!(json("show drops").as_array().unwrap().len(), 2);
+    assert_eq!(json("show port info 1")["ports"][0]["mac"], "4E:22:CB:1B:4B:01");
+    assert_eq!(json("show peer")["peers"][0]["state"], "up");
+    assert_eq!(
+        json("show peer")["peers"][0]["to_peer"],
+        json!({"lan_bytes": 190, "wan_bytes": 100})
+    );
+    assert_eq!(json("show drops")["drops"].as_array().unwrap().len(), 2);
     assert_eq!(json("show flow")["flows"][0]["destination"], "10.77.2.9");
     assert_eq!(json("show config")["peer"][0]["rate"], "200mbit");
+    assert_eq!(json("show rule")["rules"][0]["flows"], 3);
+    assert_eq!(json("show cores")["cores"][0]["core"], 0);
+    assert_eq!(json("show fwd stats all")["ports"][1]["rx_packets"], 6272);
+    assert_eq!(json("reload")["changes"], json!(["rules", "peer site-b"]));
     assert_eq!(json("start"), json!({"message": ""}));
     assert_eq!(json("# nothing"), json!(null));
 }

@@ -15,25 +15,27 @@ impl Display for Reply {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Reply::Done { message } => f.write_str(message),
-            Reply::Help(entries) => help(f, entries),
-            Reply::PortInfo(ports) => ports.iter().try_for_each(|port| testpmd::info(f, port)),
-            Reply::PortStats(ports) => ports.iter().try_for_each(|port| testpmd::stats(f, port)),
-            Reply::PortXstats(ports) => ports.iter().try_for_each(|port| testpmd::xstats(f, port)),
+            Reply::Help { commands } => help(f, commands),
+            Reply::PortInfo { ports } => ports.iter().try_for_each(|port| testpmd::info(f, port)),
+            Reply::PortStats { ports } => ports.iter().try_for_each(|port| testpmd::stats(f, port)),
+            Reply::PortXstats { ports } => {
+                ports.iter().try_for_each(|port| testpmd::xstats(f, port))
+            }
             Reply::PortSummary { available, ports } => testpmd::summary(f, *available, ports),
-            Reply::Forwarding(ports) => testpmd::forwarding(f, ports),
-            Reply::Stopped(ports) => {
+            Reply::Forwarding { ports } => testpmd::forwarding(f, ports),
+            Reply::Stopped { ports } => {
                 testpmd::forwarding(f, ports)?;
                 f.write_str("\nDone.\n")
             }
             Reply::Config(config) => f.write_str(config.toml()),
-            Reply::Peers(peers) => peers.iter().try_for_each(|entry| peer(f, entry)),
+            Reply::Peers { peers } => peers.iter().try_for_each(|entry| peer(f, entry)),
             Reply::Flows(chosen) => flows(f, chosen),
-            Reply::Rules(entries) => rules(f, entries),
-            Reply::Drops(entries) => drops(f, entries),
-            Reply::Cores(entries) => cores(f, entries),
+            Reply::Rules { rules } => self::rules(f, rules),
+            Reply::Drops { drops } => self::drops(f, drops),
+            Reply::Cores { cores } => self::cores(f, cores),
             Reply::Pipeline(view) => pipeline(f, view),
-            Reply::Reloaded(changes) if changes.is_empty() => writeln!(f, "nothing changed"),
-            Reply::Reloaded(changes) => writeln!(f, "changed: {}", changes.join(", ")),
+            Reply::Reloaded { changes } if changes.is_empty() => writeln!(f, "nothing changed"),
+            Reply::Reloaded { changes } => writeln!(f, "changed: {}", changes.join(", ")),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// Least, most and step of descriptors in a queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -24,6 +24,7 @@ pub struct PortInfo {
     /// Number of the port.
     pub port: u16,
     /// MAC address.
+    #[serde(serialize_with = "as_text")]
     pub mac: [u8; 6],
     /// Name of the device.
     pub device_name: String,
@@ -95,6 +96,10 @@ pub struct PortInfo {
     pub dev_capa_names: Vec<String>,
     /// How it recovers from errors: `none`, `passive`, `proactive` or `unknown`.
     pub error_handling: String,
+}
+
+fn as_text<S: Serializer>(mac: &[u8; 6], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&super::testpmd::mac(*mac))
 }
 
 /// Counters every device has.

@@ -134,25 +134,22 @@ fn peers_differ(config: &Config, report: &mut Report<'_>) {
     let mut endpoints = HashMap::new();
     for (index, peer) in config.peers.iter().enumerate() {
         let path = format!("peer[{index}].name");
-        if report.given(&path) {
-            if let Some(line) = names.insert(&peer.name, report.line(&path)) {
-                report.error_at(
-                    &path,
-                    format!("\"{}\" is the peer of line {line} already; rename one", peer.name),
-                );
-            }
+        if report.given(&path)
+            && let Some(line) = names.insert(&peer.name, report.line(&path))
+        {
+            report.error_at(
+                &path,
+                format!("\"{}\" is the peer of line {line} already; rename one", peer.name),
+            );
         }
         let path = format!("peer[{index}].endpoint");
-        if report.given(&path) {
-            if let Some(line) = endpoints.insert(peer.endpoint, report.line(&path)) {
-                report.error_at(
-                    &path,
-                    format!(
-                        "{} is the endpoint of line {line} already; correct one",
-                        peer.endpoint
-                    ),
-                );
-            }
+        if report.given(&path)
+            && let Some(line) = endpoints.insert(peer.endpoint, report.line(&path))
+        {
+            report.error_at(
+                &path,
+                format!("{} is the endpoint of line {line} already; correct one", peer.endpoint),
+            );
         }
     }
 }
@@ -231,9 +228,10 @@ fn timers(config: &Config, index: usize, report: &mut Report<'_>) {
     let Some(peer) = config.peers.get(index) else { return };
     let given = ["dead_after", "keepalive"].map(|key| format!("peer[{index}].{key}"));
     let least = peer.keepalive.saturating_mul(KEEPALIVES_LOST_MIN);
-    if let Some(path) = given.iter().find(|path| report.given(path)) {
-        if peer.dead_after < least {
-            report.error_at(
+    if let Some(path) = given.iter().find(|path| report.given(path))
+        && peer.dead_after < least
+    {
+        report.error_at(
                 path,
                 format!(
                     "dead_after ({}) must be at least {KEEPALIVES_LOST_MIN} times keepalive ({}); change one",
@@ -241,7 +239,6 @@ fn timers(config: &Config, index: usize, report: &mut Report<'_>) {
                     super::format_duration(peer.keepalive)
                 ),
             );
-        }
     }
 }
 
@@ -318,16 +315,16 @@ fn tables(config: &Config, report: &mut Report<'_>) {
     let limits = &config.limits;
     let mut at_most = |small: (&str, u32), large: (&str, u32)| {
         let paths = [small.0, large.0].map(|key| format!("limits.{key}"));
-        if small.1 > large.1 {
-            if let Some(path) = paths.iter().find(|path| report.given(path)) {
-                report.error_at(
-                    path,
-                    format!(
-                        "{} ({}) cannot be more than {} ({}); change one",
-                        small.0, small.1, large.0, large.1
-                    ),
-                );
-            }
+        if small.1 > large.1
+            && let Some(path) = paths.iter().find(|path| report.given(path))
+        {
+            report.error_at(
+                path,
+                format!(
+                    "{} ({}) cannot be more than {} ({}); change one",
+                    small.0, small.1, large.0, large.1
+                ),
+            );
         }
     };
     at_most(("half_open", limits.half_open), ("connections", limits.connections));

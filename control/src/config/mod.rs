@@ -19,6 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(crate) use check::FRAME_MEMORY;
 pub use device::Device;
 pub use diff::{Change, NeedsRestart};
 pub use error::{ConfigError, ConfigErrors};

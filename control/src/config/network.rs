@@ -28,11 +28,14 @@ impl Prefix {
         Prefix { address: masked(address, length), length }
     }
 
-    /// Reads `"10.0.0.0/8"`.
+    /// Reads `"10.0.0.0/8"`, or `"10.0.0.1"` for one host.
     ///
     /// # Errors
     /// A sentence that says what a prefix looks like, or which one was meant.
     pub fn parse(text: &str) -> Result<Self, String> {
+        if let Ok(host) = text.parse() {
+            return Ok(Prefix::containing(host, u8::MAX));
+        }
         let (address, length) = parse_with_length(text).ok_or_else(|| {
             format!("\"{text}\" is not a prefix; write one as in \"10.77.1.0/24\"")
         })?;
@@ -122,10 +125,10 @@ pub fn check_host(address: IpAddr) -> Result<(), String> {
     if address.is_unspecified() || address.is_multicast() || address.is_loopback() || broadcast {
         return Err(format!("{address} cannot be a host's address; write a unicast address"));
     }
-    if let IpAddr::V6(v6) = address {
-        if let Some(v4) = v6.to_ipv4_mapped() {
-            return Err(format!("{address} is an IPv4 address in IPv6 clothes; write {v4}"));
-        }
+    if let IpAddr::V6(v6) = address
+        && let Some(v4) = v6.to_ipv4_mapped()
+    {
+        return Err(format!("{address} is an IPv4 address in IPv6 clothes; write {v4}"));
     }
     Ok(())
 }
@@ -166,7 +169,9 @@ mod tests {
         assert_eq!(Prefix::parse("10.77.1.0/24").unwrap().to_string(), "10.77.1.0/24");
         let error = Prefix::parse("10.77.1.7/24").unwrap_err();
         assert!(error.contains("write \"10.77.1.0/24\""), "{error}");
-        for text in ["10.0.0.0", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/+8", "lan/8"] {
+        assert_eq!(Prefix::parse("10.77.1.7").unwrap().to_string(), "10.77.1.7/32");
+        assert_eq!(Prefix::parse("fd77::7").unwrap().to_string(), "fd77::7/128");
+        for text in ["10.0.0", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/+8", "lan/8"] {
             assert!(Prefix::parse(text).is_err(), "{text}");
         }
     }

@@ -4,7 +4,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{Config, Limits, Peer, Port, Protocol, Rule, format_duration};
+use super::{Config, Limits, Peer, Port, PortRange, Prefix, Protocol, Rule, format_duration};
 
 impl Display for Config {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -92,6 +92,39 @@ fn rule(f: &mut Formatter<'_>, rule: &Rule, peers: &[Peer]) -> fmt::Result {
         pair(f, "compression", quoted(rule.compression))?;
     }
     Ok(())
+}
+
+impl Rule {
+    /// What the rule matches and does, in one line; `peers` are those of its configuration.
+    #[must_use]
+    pub fn summary(&self, peers: &[Peer]) -> String {
+        let mut words = vec![self.protocol.to_string()];
+        words.push(end(&self.source, &self.source_ports));
+        words.push(format!("> {}", end(&self.destination, &self.destination_ports)));
+        if !self.dscp.is_empty() {
+            words.push(format!("dscp {}", joined(&self.dscp)));
+        }
+        if !self.vlan.is_empty() {
+            words.push(format!("vlan {}", joined(&self.vlan)));
+        }
+        words.push(format!(": {}", self.action));
+        if self.action.needs_peer() {
+            let peer = self.peer.and_then(|index| peers.get(index));
+            words.push(format!("to {}", peer.map_or("the destination's peer", |peer| &peer.name)));
+            words.push(format!("class {} {}", self.class, self.compression));
+        }
+        words.join(" ").replace(" :", ":")
+    }
+}
+
+/// One end of the flows a rule matches.
+fn end(networks: &[Prefix], ports: &[PortRange]) -> String {
+    let networks = if networks.is_empty() { "any".to_owned() } else { joined(networks) };
+    if ports.is_empty() { networks } else { format!("{networks} port {}", joined(ports)) }
+}
+
+fn joined<T: Display>(values: &[T]) -> String {
+    values.iter().map(T::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn limits(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {

@@ -130,6 +130,21 @@ fn all_errors_of_syntax_are_listed_and_nothing_that_follows_from_them() {
 }
 
 #[test]
+fn a_rule_in_one_line() {
+    let config = parse(COMPLETE).unwrap();
+    let lines: Vec<String> = config.rules.iter().map(|rule| rule.summary(&config.peers)).collect();
+    assert_eq!(
+        lines,
+        [
+            "tcp 10.77.1.0/24 port 1024-65535 > 10.77.2.0/24 port 80,8000-8100 dscp 10,46 \
+             vlan 0,7: optimize to site-b class 2 none",
+            "47 any > any: tunnel to the destination's peer class 1 lz4",
+            "any any > any: pass",
+        ]
+    );
+}
+
+#[test]
 fn an_empty_file_lacks_what_must_be_there() {
     let found = errors("");
     for key in ["name", "mode", "lan", "wan"] {

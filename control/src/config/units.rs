@@ -106,7 +106,7 @@ fn parse(text: &str, units: Units) -> Option<u64> {
 
 /// In the largest unit that leaves no fraction.
 fn write_with_unit(f: &mut fmt::Formatter<'_>, value: u64, units: Units) -> fmt::Result {
-    let exact = units.iter().find(|(_, multiple)| value != 0 && value % multiple == 0);
+    let exact = units.iter().find(|(_, multiple)| value != 0 && value.is_multiple_of(*multiple));
     let smallest = units.last();
     match exact.or(smallest) {
         Some((name, multiple)) => f.pad(&format!("{}{name}", value / multiple)),

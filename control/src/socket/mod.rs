@@ -2,7 +2,7 @@
 //!
 //! A UNIX stream socket that only its owner may open. Each request and each answer is one line of
 //! JSON: `{"command": "show peer", "json": true}` and
-//! `{"ok": true, "reply": [...]}`, `{"ok": true, "text": "..."}` or
+//! `{"ok": true, "reply": {...}}`, `{"ok": true, "text": "..."}` or
 //! `{"ok": false, "usage": false, "error": "..."}`.
 
 mod client;
@@ -10,13 +10,15 @@ mod protocol;
 mod server;
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::path::PathBuf;
 
 pub use client::Client;
 pub use protocol::{REQUEST_LENGTH_MAX, Request, Response};
-pub use server::{CLIENTS_MAX, Server};
+pub use server::{CLIENTS_MAX, Server, check_free};
 
 /// Where appliances have their sockets unless their configuration says otherwise.
 pub const SOCKET_FOLDER: &str = "/run/tpo";
@@ -26,7 +28,7 @@ pub const SOCKET_FOLDER: &str = "/run/tpo";
 pub enum SocketError {
     /// Another tpo has the socket.
     #[error(
-        "{}: another tpo answers here: stop it, or set another control_socket",
+        "{}: in use: another tpo answers here; stop it, or set another control_socket",
         .path.display()
     )]
     InUse {

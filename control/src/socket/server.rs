@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::SocketError;
 use super::protocol::{Line, REQUEST_LENGTH_MAX, Request, Response, read_line, to_line};
@@ -26,6 +26,8 @@ pub const CLIENTS_MAX: usize = 16;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A client that does not take its answer for this long is closed.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the end of the server waits for answers that are being written.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pause after the system refused a connection (out of file descriptors, say).
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 
@@ -47,6 +49,12 @@ impl Shared {
     /// A thread that panicked leaves the table as good as it was.
     fn clients(&self) -> MutexGuard<'_, HashMap<u64, UnixStream>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shut_down(&self, how: Shutdown) {
+        for client in self.clients().values() {
+            let _ = client.shutdown(how);
+        }
     }
 }
 
@@ -86,30 +94,42 @@ impl Drop for Server {
         if let Some(accepting) = self.accepting.take().filter(|_| woken) {
             let _ = accepting.join();
         }
-        for client in self.shared.clients().values() {
-            let _ = client.shutdown(Shutdown::Both);
-        }
         let _ = fs::remove_file(&self.path);
+        // No more requests; answers under way, like that to `quit`, still go out.
+        self.shared.shut_down(Shutdown::Read);
+        let begin = Instant::now();
+        while !self.shared.clients().is_empty() && begin.elapsed() < CLOSE_TIMEOUT {
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.shared.shut_down(Shutdown::Both);
+    }
+}
+
+/// Whether a server could be at `path`: for a look before anything else is started.
+///
+/// # Errors
+/// Another tpo answers there, or something else has the name.
+pub fn check_free(path: &Path) -> Result<(), SocketError> {
+    let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !found.file_type().is_socket() {
+        return Err(SocketError::NotASocket { path: path.into() });
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(SocketError::InUse { path: path.into() }),
+        Err(_) => Ok(()),
     }
 }
 
 /// Makes the socket under a private name, then moves it into place: it is never open to others,
 /// and what it replaces is replaced at once.
 fn listen(path: &Path) -> Result<UnixListener, SocketError> {
+    check_free(path)?;
     let folder = path.parent().unwrap_or(Path::new("/"));
     DirBuilder::new()
         .recursive(true)
         .mode(0o755)
         .create(folder)
         .map_err(|source| system(folder, "create the folder", source))?;
-    if let Ok(found) = fs::symlink_metadata(path) {
-        if !found.file_type().is_socket() {
-            return Err(SocketError::NotASocket { path: path.into() });
-        }
-        if UnixStream::connect(path).is_ok() {
-            return Err(SocketError::InUse { path: path.into() });
-        }
-    }
     let private = folder.join(format!(".{}", std::process::id()));
     let made = DirBuilder::new().mode(0o700).create(&private);
     match made {

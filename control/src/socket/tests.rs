@@ -4,70 +4,13 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::thread::{self, JoinHandle};
+use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
+use super::testing::{Folder, Running};
 use super::*;
-use crate::cli::fake::Fake;
-use crate::cli::{Executor, Orders};
-
-/// A folder that goes away with the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("tpo-socket-{}-{number}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Folder(path)
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.0.join("a.sock")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A running tpo: a control thread with the fake appliance, and its socket.
-struct Running {
-    server: Option<Server>,
-    ended: Arc<AtomicBool>,
-    control: Option<JoinHandle<Executor<Fake>>>,
-}
-
-impl Running {
-    fn at(path: &Path) -> Self {
-        let (source, orders) = Orders::new();
-        let server = Server::open(path, source).unwrap();
-        let ended = Arc::new(AtomicBool::new(false));
-        let control = {
-            let ended = Arc::clone(&ended);
-            thread::spawn(move || {
-                let mut executor = Executor::new(Fake::default());
-                while !ended.load(Ordering::Relaxed) {
-                    orders.serve(&mut executor, Duration::from_millis(1));
-                }
-                executor
-            })
-        };
-        Running { server: Some(server), ended, control: Some(control) }
-    }
-
-    fn end(mut self) -> Executor<Fake> {
-        self.server.take();
-        self.ended.store(true, Ordering::Relaxed);
-        self.control.take().unwrap().join().unwrap()
-    }
-}
+use crate::cli::Orders;
 
 fn request(command: &str, json: bool) -> Request {
     Request { command: command.into(), json }
@@ -97,7 +40,7 @@ fn commands_are_carried_out_and_answered_in_order() {
     assert_eq!(again.error.as_deref(), Some("Packet forwarding already started"));
     assert!(!again.ok && !again.usage);
     let peers = client.ask(&request("show peer", true)).unwrap();
-    assert_eq!(peers.reply.unwrap()[0]["name"], "site-b");
+    assert_eq!(peers.reply.unwrap()["peers"][0]["name"], "site-b");
     let nonsense = client.ask(&request("frob", false)).unwrap();
     assert!(nonsense.usage && nonsense.error.unwrap().contains("expected start"));
     let two = client.ask(&request("stop\nquit", false)).unwrap();
@@ -117,7 +60,7 @@ fn a_socket_in_use_is_refused_and_a_stale_one_replaced() {
     let (source, _orders) = Orders::new();
     let error = Server::open(&path, source.clone()).unwrap_err();
     assert!(matches!(error, SocketError::InUse { .. }), "{error}");
-    assert!(error.to_string().contains("another tpo answers here"), "{error}");
+    assert!(error.to_string().contains("in use: another tpo answers here"), "{error}");
     assert!(Client::connect(&path).unwrap().ask(&request("show rule", false)).unwrap().ok);
     running.end();
     fs::write(&path, "precious").unwrap();

@@ -20,6 +20,9 @@ pub enum End {
     Refused,
     /// The peer reset it.
     Reset,
+    /// The peer reset it when this end had sent and read everything and closed: the stream it got
+    /// is whole, the peer has forgotten the connection.
+    ResetAfterClose,
     /// This end reset it, as its script says.
     Aborted,
 }

@@ -14,10 +14,10 @@ use dataplane::time::Time;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::{icmp, tcp, udp};
-use smoltcp::time::Instant;
+use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{
     EthernetAddress, EthernetFrame, EthernetProtocol, IpAddress, IpCidr, IpEndpoint, IpProtocol,
-    Ipv4Packet, Ipv6Packet, TcpPacket,
+    Ipv4Packet, Ipv6Packet, TcpPacket, TcpSeqNumber,
 };
 
 use crate::check::{ProbeReport, StreamReport};
@@ -30,6 +30,12 @@ pub use script::{Application, Close, Pace, Probe, Read, StreamScript};
 
 /// Bytes of an Ethernet header.
 const ETHERNET_LEN: usize = 14;
+
+/// Far more bytes than a host has unacknowledged.
+const NEVER_SENT: i32 = 1 << 24;
+
+/// Repetitions of an acknowledgement that do not yet start a fast retransmission, less one.
+const ACK_REPEATS_MAX: u32 = 2;
 
 /// What a host is like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +52,9 @@ pub struct HostConfig {
     pub mtu: usize,
     /// Bytes of each TCP buffer, send and receive.
     pub tcp_buffer_bytes: usize,
+    /// Nanoseconds of silence after which it asks whether the other end of a connection is still
+    /// there; `None` for never.
+    pub keep_alive_ns: Option<u64>,
     /// Seed of the contents it sends and expects: the same for all hosts that talk to each other.
     pub content_seed: u64,
     /// Whether the contents can be compressed.
@@ -66,6 +75,7 @@ impl HostConfig {
             gateway_v6: None,
             mtu: 1500,
             tcp_buffer_bytes: 64 * 1024,
+            keep_alive_ns: None,
             content_seed: 1,
             repetitive: false,
         }
@@ -181,12 +191,23 @@ impl Host {
 
     /// A frame has come in; what it makes the host send at once waits for [`Host::poll`].
     pub fn receive(&mut self, now: Time, frame: &[u8]) {
-        self.wire.incoming.push_back(frame.to_vec());
-        let reset = self.stream_of_reset(frame);
+        self.frames_in += 1;
+        let segment = TcpSegment::parse(frame);
+        if segment.as_ref().is_some_and(|segment| self.would_confuse(segment)) {
+            return;
+        }
+        let mut frame = frame.to_vec();
+        if let Some(segment) = segment.as_ref().filter(|segment| segment.is_first())
+            && let Some(index) = self.stream_of(segment)
+        {
+            as_unacceptable_ack(&mut frame, segment, self.streams[index].last_ack());
+        }
+        self.wire.incoming.push_back(frame);
+        let reset =
+            segment.filter(|segment| segment.rst).and_then(|segment| self.stream_of(&segment));
         let before = reset.map(|index| self.state_of(index));
         self.interface.poll_ingress_single(instant(now), &mut self.wire, &mut self.sockets);
         self.wire.incoming.clear();
-        self.frames_in += 1;
         if let Some(index) = reset {
             let closed = Some(tcp::State::Closed);
             if self.state_of(index) == closed && before != Some(closed) {
@@ -199,11 +220,13 @@ impl Host {
     /// Lets applications and stack do what is due; frames to send are appended to `out`.
     pub fn poll(&mut self, now: Time, out: &mut Vec<Vec<u8>>) {
         self.connect(now);
+        self.step_applications(now);
         loop {
-            self.step_applications(now);
             let sent_before = self.wire.outgoing.len();
             self.interface.poll(instant(now), &mut self.wire, &mut self.sockets);
             self.accept();
+            // Also after a turn without frames: a connection may have come to its end.
+            self.step_applications(now);
             if self.wire.outgoing.len() == sent_before {
                 break;
             }
@@ -252,7 +275,10 @@ impl Host {
 
     fn tcp_socket(&self) -> tcp::Socket<'static> {
         let buffer = || tcp::SocketBuffer::new(vec![0; self.config.tcp_buffer_bytes]);
-        tcp::Socket::new(buffer(), buffer())
+        let mut socket = tcp::Socket::new(buffer(), buffer());
+        let interval = self.config.keep_alive_ns.map(|ns| Duration::from_micros(ns / 1_000));
+        socket.set_keep_alive(interval);
+        socket
     }
 
     fn listen(&mut self, port: u16) -> SocketHandle {
@@ -342,38 +368,109 @@ impl Host {
         Some(self.sockets.get::<tcp::Socket<'_>>(handle).state())
     }
 
-    // Which stream a frame would reset, if it is a TCP reset.
-    fn stream_of_reset(&self, frame: &[u8]) -> Option<usize> {
-        let (local, remote) = reset_of(frame)?;
+    fn stream_of(&self, segment: &TcpSegment) -> Option<usize> {
         self.streams.iter().position(|stream| {
             let report = &stream.report;
-            stream.handle.is_some() && report.local == local && report.remote == remote
+            let live = stream.handle.is_some();
+            live && report.local == segment.local && report.remote == segment.remote
         })
+    }
+
+    // Whether a segment meets one of two faults of the stack and has to be taken for lost.
+    fn would_confuse(&mut self, segment: &TcpSegment) -> bool {
+        if segment.is_first() {
+            return self.is_half_open(segment);
+        }
+        let (Some(index), Some(ack)) = (self.stream_of(segment), segment.ack) else { return false };
+        let repeats = self.streams[index].repeats_of_ack(ack);
+        repeats >= ACK_REPEATS_MAX && segment.is_bare && self.waits_for_ack_of_fin(index)
+    }
+
+    // Whether such a connection is in the making. The stack would give a second SYN to the first
+    // socket that listens, which need not be that connection's.
+    fn is_half_open(&self, segment: &TcpSegment) -> bool {
+        let waiting = self.listeners.iter().flat_map(|listener| &listener.sockets);
+        waiting.copied().any(|handle| {
+            let socket = self.sockets.get::<tcp::Socket<'_>>(handle);
+            let local = socket.local_endpoint() == Some(endpoint(segment.local));
+            local && socket.remote_endpoint() == Some(endpoint(segment.remote))
+        })
+    }
+
+    // Whether nothing but a FIN is outstanding. Three equal acknowledgements then make the stack
+    // stop its timer for a fast retransmission that it does not do: the FIN would stay lost.
+    fn waits_for_ack_of_fin(&self, index: usize) -> bool {
+        let Some(handle) = self.streams[index].handle else { return false };
+        let socket = self.sockets.get::<tcp::Socket<'_>>(handle);
+        let closing = matches!(
+            socket.state(),
+            tcp::State::FinWait1 | tcp::State::Closing | tcp::State::LastAck
+        );
+        closing && socket.send_queue() == 0
     }
 }
 
-// Destination and source of a TCP reset.
-fn reset_of(frame: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
-    let ethernet = EthernetFrame::new_checked(frame).ok()?;
-    let (source, destination, segment): (IpAddr, IpAddr, &[u8]) = match ethernet.ethertype() {
-        EthernetProtocol::Ipv4 => {
-            let packet = Ipv4Packet::new_checked(ethernet.payload()).ok()?;
-            let tcp = packet.next_header() == IpProtocol::Tcp;
-            let segment = tcp.then(|| packet.payload())?;
-            (packet.src_addr().into(), packet.dst_addr().into(), segment)
+/// What of a TCP segment tells the host which connection it touches.
+struct TcpSegment {
+    local: SocketAddr,
+    remote: SocketAddr,
+    syn: bool,
+    rst: bool,
+    ack: Option<i32>,
+    /// It carries no data and no flag but ACK.
+    is_bare: bool,
+}
+
+impl TcpSegment {
+    fn parse(frame: &[u8]) -> Option<Self> {
+        let ethernet = EthernetFrame::new_checked(frame).ok()?;
+        let (source, destination, segment): (IpAddr, IpAddr, &[u8]) = match ethernet.ethertype() {
+            EthernetProtocol::Ipv4 => {
+                let packet = Ipv4Packet::new_checked(ethernet.payload()).ok()?;
+                let tcp = packet.next_header() == IpProtocol::Tcp;
+                let segment = tcp.then(|| packet.payload())?;
+                (packet.src_addr().into(), packet.dst_addr().into(), segment)
+            }
+            EthernetProtocol::Ipv6 => {
+                let packet = Ipv6Packet::new_checked(ethernet.payload()).ok()?;
+                let tcp = packet.next_header() == IpProtocol::Tcp;
+                let segment = tcp.then(|| packet.payload())?;
+                (packet.src_addr().into(), packet.dst_addr().into(), segment)
+            }
+            _ => return None,
+        };
+        let segment = TcpPacket::new_checked(segment).ok()?;
+        if !segment.verify_checksum(&source.into(), &destination.into()) {
+            return None;
         }
-        EthernetProtocol::Ipv6 => {
-            let packet = Ipv6Packet::new_checked(ethernet.payload()).ok()?;
-            let tcp = packet.next_header() == IpProtocol::Tcp;
-            let segment = tcp.then(|| packet.payload())?;
-            (packet.src_addr().into(), packet.dst_addr().into(), segment)
-        }
-        _ => return None,
-    };
-    let segment = TcpPacket::new_checked(segment).ok()?;
-    let local = SocketAddr::new(destination, segment.dst_port());
-    let remote = SocketAddr::new(source, segment.src_port());
-    segment.rst().then_some((local, remote))
+        Some(TcpSegment {
+            local: SocketAddr::new(destination, segment.dst_port()),
+            remote: SocketAddr::new(source, segment.src_port()),
+            syn: segment.syn(),
+            rst: segment.rst(),
+            ack: segment.ack().then(|| segment.ack_number().0),
+            is_bare: segment.segment_len() == 0 && !segment.rst(),
+        })
+    }
+
+    fn is_first(&self) -> bool {
+        self.syn && self.ack.is_none()
+    }
+}
+
+// Makes of a SYN for an established connection, which the stack would give to a socket that
+// listens, a segment that the connection has to answer in the same way: with a challenge ACK
+// (RFC 9293 3.10.7.4, RFC 5961 4).
+fn as_unacceptable_ack(frame: &mut [u8], segment: &TcpSegment, ack: i32) {
+    let at = ETHERNET_LEN + if segment.local.is_ipv4() { 20 } else { 40 };
+    // The header alone: behind it is padding of the frame.
+    let Some(len) = frame.get(at + 12).map(|field| usize::from(field >> 4) * 4) else { return };
+    let Some(tcp) = frame.get_mut(at..at + len) else { return };
+    let mut packet = TcpPacket::new_unchecked(tcp);
+    packet.set_syn(false);
+    packet.set_ack(true);
+    packet.set_ack_number(TcpSeqNumber(ack.wrapping_add(NEVER_SENT)));
+    packet.fill_checksum(&segment.remote.ip().into(), &segment.local.ip().into());
 }
 
 fn endpoint(address: SocketAddr) -> IpEndpoint {

@@ -4,6 +4,9 @@
 //! In: frames that come in at the port, the time. Out: frames that leave at the port, when to be
 //! called next. Never: a frame sent back to where it came from.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 
 use dataplane::time::Time;
@@ -128,6 +131,21 @@ impl Lan {
             station.min(cable.to_switch.next_time()).min(cable.to_station.next_time())
         });
         times.min().unwrap_or(Time::NEVER)
+    }
+
+    /// Runs the LAN by itself until `end`, or until nothing is left to be done; when that was.
+    /// Frames that leave at the port are lost.
+    pub fn run(&mut self, start: Time, end: Time) -> Time {
+        let (mut now, mut lost) = (start, Vec::new());
+        loop {
+            self.step(now, &mut lost);
+            lost.clear();
+            let next = self.next_time(now);
+            if next > end {
+                return now;
+            }
+            now = next.max(now);
+        }
     }
 
     // Frames that have arrived at a station, and what the station then sends.

@@ -1,8 +1,8 @@
 //! A host without a stack: it sends exactly the segments its script names, when it names them, and
 //! says whether exactly what it expects comes back. For all that a well-behaved stack never does.
 //!
-//! In: frames, the time, a script. Out: frames, the outcome, a log of all that came. It answers
-//! ARP and neighbour solicitations for its address by itself, and nothing else.
+//! In: frames, the time, a script. Out: frames, the outcome, a log of all that came. By itself it
+//! only asks once for the MAC address of its peer and answers those who ask for its own.
 
 mod resolve;
 mod segment;
@@ -158,6 +158,8 @@ pub struct ScriptedHost {
     log: Vec<Seen>,
     others: Vec<(Time, Vec<u8>)>,
     replies: Vec<Vec<u8>>,
+    /// Whether it has asked for its peer, and so shown where it is.
+    introduced: bool,
 }
 
 impl ScriptedHost {
@@ -175,6 +177,7 @@ impl ScriptedHost {
             log: Vec::new(),
             others: Vec::new(),
             replies: Vec::new(),
+            introduced: false,
         }
     }
 
@@ -213,6 +216,11 @@ impl ScriptedHost {
     /// Takes the steps that are due; frames to send are appended to `out`.
     pub fn poll(&mut self, now: Time, out: &mut Vec<Vec<u8>>) {
         out.append(&mut self.replies);
+        if let (Some(remote), false) = (self.config.remote, self.introduced) {
+            self.introduced = true;
+            let (mac, peer_mac) = (self.config.mac, self.config.peer_mac);
+            out.push(resolve::question(mac, peer_mac, self.config.local.ip(), remote.ip()));
+        }
         while self.outcome == Outcome::Running {
             let Some(action) = self.script.get(self.step).cloned() else {
                 self.outcome = Outcome::Done;

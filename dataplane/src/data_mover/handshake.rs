@@ -12,6 +12,8 @@ use crate::time::{MILLISECOND_NS, SECOND_NS, Time};
 const INTERVAL_NS_MIN: u64 = 200 * MILLISECOND_NS;
 /// Longest time between two HELLOs in nanoseconds: a peer that comes back is found within it.
 const INTERVAL_NS_MAX: u64 = SECOND_NS;
+/// A round trip in nanoseconds that is none: the stamp is not ours.
+const RTT_NS_LIMIT: u64 = 10 * SECOND_NS;
 /// How long a peer that began anew has to prove that it is there, in nanoseconds, before the
 /// session that it would replace is left alone.
 const CANDIDATE_NS: u64 = 5 * SECOND_NS;
@@ -179,7 +181,8 @@ impl Handshake {
             self.reply = Some(hello.stamp);
         }
         if echo && hello.echo_stamp != 0 {
-            self.rtt_ns = Some(now.since_ns(Time::from_ns(hello.echo_stamp))).filter(|ns| *ns > 0);
+            let rtt_ns = now.since_ns(Time::from_ns(hello.echo_stamp));
+            self.rtt_ns = Some(rtt_ns).filter(|ns| (1..RTT_NS_LIMIT).contains(ns));
         }
         Some(echo)
     }

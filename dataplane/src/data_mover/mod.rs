@@ -25,6 +25,7 @@ mod rtt;
 mod sender;
 mod sent;
 mod session;
+mod timers;
 mod transmit;
 pub mod wire;
 

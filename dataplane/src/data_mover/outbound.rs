@@ -170,6 +170,11 @@ impl Outbound {
         self.queued_bytes
     }
 
+    /// The number of the next buffer.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
     /// The lowest number that is neither complete nor abandoned.
     pub(super) fn floor(&self) -> u64 {
         self.floor
@@ -360,11 +365,12 @@ impl Outbound {
             return Lost::Abandoned;
         }
         let queue = &mut self.lost[lane(kind)];
-        if let Some(last) = queue.back_mut() {
-            if last.logical == range.logical && last.offset + last.len == range.offset {
-                last.len += range.len;
-                return Lost::Queued;
-            }
+        if let Some(last) = queue.back_mut()
+            && last.logical == range.logical
+            && last.offset + last.len == range.offset
+        {
+            last.len += range.len;
+            return Lost::Queued;
         }
         queue.push_back(range);
         Lost::Queued

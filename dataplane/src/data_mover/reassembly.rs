@@ -53,6 +53,8 @@ pub(super) struct Reassembly {
     held_bytes: u64,
     held_bytes_max: u64,
     buffer_len_max: u32,
+    /// Length of the shortest buffer for which the pool had no memory of late.
+    short_of: Option<usize>,
 }
 
 impl Reassembly {
@@ -74,6 +76,7 @@ impl Reassembly {
             held_bytes: 0,
             held_bytes_max: u64::from(config.reassembly_bytes_max),
             buffer_len_max: config.buffer_len_max,
+            short_of: None,
         }
     }
 
@@ -85,6 +88,7 @@ impl Reassembly {
         }
         (self.lowest, self.end) = (0, 0);
         self.held_bytes = 0;
+        self.short_of = None;
     }
 
     /// Lowest number that is neither complete nor given up by the peer.
@@ -92,9 +96,16 @@ impl Reassembly {
         self.lowest
     }
 
-    /// Bytes of buffers that could be begun now.
+    /// Whether the pool still has no memory for a buffer that was refused.
+    pub(super) fn is_short(&mut self) -> bool {
+        self.short_of = self.short_of.filter(|len| self.pool.alloc(*len).is_none());
+        self.short_of.is_some()
+    }
+
+    /// Bytes of buffers that could be begun now; less than what was refused for want of memory.
     pub(super) fn room_bytes(&self) -> u64 {
         let memory = self.pool.capacity_bytes().saturating_sub(self.pool.in_use_bytes());
+        let memory = self.short_of.map_or(memory, |len| memory.min(len.saturating_sub(1)));
         self.held_bytes_max.saturating_sub(self.held_bytes).min(memory as u64)
     }
 
@@ -160,7 +171,10 @@ impl Reassembly {
         }
         let size = usize::try_from(piece.buffer_len).unwrap_or(usize::MAX);
         let memory = if control { self.pool.alloc_reserved(size) } else { self.pool.alloc(size) };
-        let Some(mut memory) = memory else { return Taken::Refused };
+        let Some(mut memory) = memory else {
+            self.short_of = Some(self.short_of.map_or(size, |len| len.min(size)));
+            return Taken::Refused;
+        };
         memory.set_len(size);
         if size == bytes.len() {
             memory.bytes_mut().copy_from_slice(bytes);
@@ -370,10 +384,12 @@ mod tests {
         assert!(matches!(give(&mut reassembly, piece(3, 4_000, 0, 9)), Taken::Refused));
         let control = Piece { kind: BufferKind::Control, ..piece(3, 9, 0, 9) };
         assert!(matches!(give(&mut reassembly, control), Taken::Complete(_)), "from the reserve");
+        assert_eq!((reassembly.is_short(), reassembly.room_bytes()), (true, 3_999));
         let other = Piece { buffer_len: 3_999, ..piece(1, 4_000, 20, 5) };
         assert!(matches!(give(&mut reassembly, other), Taken::Contradiction));
         assert_eq!(reassembly.give_up_below(2), 2);
         assert_eq!(reassembly.lowest_incomplete(), 2);
+        assert_eq!((reassembly.is_short(), reassembly.room_bytes()), (false, 3 * 4_096));
         reassembly.reset();
         assert_eq!((pool.in_use_bytes(), reassembly.held_bytes), (0, 0));
     }

@@ -164,10 +164,10 @@ impl Session {
             self.end(now, Down::Closed(reason), events);
             return MoverCounter::DatagramsTaken;
         }
-        if let Some(ack) = &content.acknowledgement {
-            if !self.sender.acknowledge(now, ack) {
-                self.counters.increment(MoverCounter::AcksInvalid);
-            }
+        if let Some(ack) = &content.acknowledgement
+            && !self.sender.acknowledge(now, ack)
+        {
+            self.counters.increment(MoverCounter::AcksInvalid);
         }
         let outcome = self.receive_pieces(&content, events);
         if outcome == MoverCounter::DatagramsTaken {

@@ -81,11 +81,13 @@ impl Receiver {
         let complete_len = self.reassembly.report(&mut complete);
         let highest_received = self.received.highest();
         let lowest_incomplete = self.reassembly.lowest_incomplete();
+        // Without memory, buffers cannot be taken any faster than they are given back.
+        let backlogged = self.reassembly.is_short() || self.backlogged;
         let room_bytes = self.reassembly.room_bytes();
         let ack = Acknowledgement {
             highest_sent,
             highest_received,
-            backlogged: self.backlogged,
+            backlogged,
             delivery_kbytes_per_s: self.delivery.measure(now),
             room_bytes: u32::try_from(room_bytes).unwrap_or(u32::MAX),
             delay_us: self.received.delay_us(now),

@@ -123,10 +123,12 @@ impl Recovery {
         sent_at + rtt_ns + self.reordering_ns(rtt) + ACK_DELAY_NS_MAX
     }
 
-    /// When silence calls for a probe, given that something is in flight (RFC 9002 section 6.2).
+    /// When silence calls for a probe, given that something is in flight (RFC 9002 section 6.2;
+    /// two round trips at most, RFC 8985 section 7.2).
     pub(super) fn probe_at(&self, rtt: &Rtt) -> Time {
-        let once_ns =
-            rtt.smoothed_ns() + (4 * rtt.variation_ns()).max(MILLISECOND_NS) + ACK_DELAY_NS_MAX;
+        let smoothed_ns = rtt.smoothed_ns();
+        let variation_ns = (4 * rtt.variation_ns()).min(smoothed_ns).max(MILLISECOND_NS);
+        let once_ns = smoothed_ns + variation_ns + ACK_DELAY_NS_MAX;
         let doubled_ns = once_ns << self.probes.min(PROBE_DOUBLINGS_MAX);
         self.progress_at + doubled_ns.min(PROBE_NS_MAX.max(once_ns))
     }
@@ -181,10 +183,12 @@ mod tests {
         let mut recovery = Recovery::new(8);
         recovery.sent(Time::from_ms(100));
         let first = recovery.probe_at(&rtt);
-        assert_eq!(first, Time::from_ms(100 + 80 + 160 + 25));
+        assert_eq!(first, Time::from_ms(100 + 80 + 80 + 25));
+        recovery.probed(first);
+        assert_eq!(recovery.probe_at(&rtt), first + 2 * 185 * MS);
         recovery.probed(first);
         assert_eq!(recovery.probe_at(&rtt), first + 500 * MS);
         recovery.progress(Time::from_ms(1_000), &rtt);
-        assert_eq!(recovery.probe_at(&rtt), Time::from_ms(1_000 + 265));
+        assert_eq!(recovery.probe_at(&rtt), Time::from_ms(1_000 + 185));
     }
 }

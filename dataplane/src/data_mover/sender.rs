@@ -121,6 +121,19 @@ impl Sender {
         self.peer.rate_bps_max.map_or(rate_bps, |max| rate_bps.min(max))
     }
 
+    /// The rate has been configured anew.
+    pub(super) fn set_rate(&mut self, rate_bps: u64) {
+        if self.rate_bps != rate_bps {
+            self.rate_bps = rate_bps;
+            self.controller = Box::new(Fixed::new(rate_bps));
+        }
+    }
+
+    /// Whether nothing is on its way.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.sent.in_flight() == 0
+    }
+
     pub(super) fn in_flight_bytes(&self) -> u64 {
         self.sent.in_flight_bytes()
     }
@@ -229,7 +242,8 @@ impl Sender {
 
     /// An acknowledgement arrived; false when it is of something never sent.
     pub(super) fn acknowledge(&mut self, now: Time, ack: &Acknowledgement<'_>) -> bool {
-        if ack.highest_received >= self.sent.next() {
+        if ack.highest_received >= self.sent.next() || ack.lowest_incomplete > self.outbound.next()
+        {
             return false;
         }
         self.sample_rtt(now, ack);

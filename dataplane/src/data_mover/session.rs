@@ -20,7 +20,7 @@ const CLOSE_REPEATS: u8 = 3;
 /// Nanoseconds between them.
 const CLOSE_INTERVAL_NS: u64 = 20 * MILLISECOND_NS;
 
-/// Which start of a TPO: larger for a later one.
+/// Which start of a TPO: larger for a later one, such as the time of the start in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Incarnation(pub u64);
 
@@ -86,7 +86,7 @@ pub struct Report {
     pub in_flight_bytes: u64,
     /// Bytes of buffers accepted and not yet sent.
     pub queued_bytes: usize,
-    /// Datagrams taken for lost, and sent in all.
+    /// Datagrams taken for lost.
     pub lost_datagrams: u64,
     /// Datagrams sent, acknowledgements and all else included.
     pub sent_datagrams: u64,
@@ -229,6 +229,28 @@ impl Session {
         self.receiver.backlogged = backlogged;
     }
 
+    /// The configuration of the peer has changed.
+    pub fn reconfigure(&mut self, rate_bps: u64, dead_after_ns: u64, keepalive_ns: u64) {
+        self.config.rate_bps = rate_bps;
+        self.config.dead_after_ns = dead_after_ns;
+        self.config.keepalive_ns = keepalive_ns;
+        self.config = self.config.clamped();
+        self.sender.set_rate(self.config.rate_bps);
+    }
+
+    /// What both ends must agree on has changed; told by HELLOs from now on. A session that is up
+    /// stays.
+    pub fn set_digest(&mut self, digest: u64) {
+        self.config.digest = digest;
+        self.us.digest = digest;
+    }
+
+    /// Whether everything accepted has arrived at the peer.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.established.is_none() || (self.queued_bytes() == 0 && self.sender.is_quiet())
+    }
+
     /// Ends the session for good; the peer is told by the next datagrams.
     pub fn close(&mut self, now: Time, reason: CloseReason) {
         if self.closing.is_some() {
@@ -242,26 +264,6 @@ impl Session {
         self.handshake = None;
         self.sender.discard();
         self.receiver.reassembly.reset();
-    }
-
-    /// When [`Session::transmit`] or [`Session::on_timeout`] has something to do.
-    pub fn next_timeout(&mut self) -> Time {
-        if let Some(closing) = &self.closing {
-            return if closing.left > 0 { closing.at } else { Time::NEVER };
-        }
-        let hello_at = self.handshake.as_ref().map_or(Time::NEVER, Handshake::due);
-        let Some(established) = self.established else { return hello_at };
-        if established.reply.is_some() {
-            return Time::ZERO;
-        }
-        let data_at = if self.sender.has_data() { self.sender.pacer.next() } else { Time::NEVER };
-        hello_at
-            .min(established.heard_at + self.config.dead_after_ns)
-            .min(established.keepalive_at(self.config.keepalive_ns))
-            .min(self.acknowledgement_due(false))
-            .min(self.sender.floor_due())
-            .min(self.sender.next_timeout())
-            .min(data_at)
     }
 
     /// Finds lost datagrams, lost peers and silent tails; to be called at

@@ -1,4 +1,4 @@
-//! Counters of the edge stage.
+//! Counters of the edge stage, as a whole and per peer.
 
 crate::counters! {
     /// Counters of the edge stage.
@@ -16,6 +16,13 @@ crate::counters! {
         PacketsFromPeers: Info, "packets_from_peers", "packets", "Packets delivered in packet mode.";
         SegmentsIn: In, "segments_in", "frames", "TCP segments of hosts, of split flows.";
         SegmentsTaken: Out, "segments_taken", "frames", "Segments that a connection or TIME-WAIT took note of.";
+        SegmentsDuplicate: Drop, "segments_duplicate", "frames", "Segments with nothing new in them.";
+        SegmentsOutOfWindow: Drop, "segments_out_of_window", "frames", "Segments outside the window.";
+        SegmentsNoRoom: Drop, "segments_no_room", "frames", "Segments behind a gap for which there was no room.";
+        SegmentsTimestamp: Drop, "segments_timestamp", "frames", "Segments with an old timestamp, or without one where both ends send them.";
+        SegmentsUnacceptableAck: Drop, "segments_unacceptable_ack", "frames", "Segments that acknowledge what was never sent.";
+        SegmentsChallenged: Drop, "segments_challenged", "frames", "Segments that might be forged, answered with a challenge ACK.";
+        SegmentsUnexpected: Drop, "segments_unexpected", "frames", "Segments without a meaning in the state of their connection.";
         SegmentsMalformed: Drop, "segments_malformed", "frames", "Segments with an impossible header or option.";
         SegmentsStray: Drop, "segments_stray", "frames", "Segments of a flow that has just ended, or a new flow for which there is no place.";
         FlowsOverload: Info, "flows_overload", "flows", "Connections of hosts left to the fallback because a table or the memory is full.";
@@ -33,5 +40,13 @@ crate::counters! {
         FramesExhausted: Drop, "frames_exhausted", "frames", "Frames to hosts that were not made because the pool was empty.";
         OutputFull: Drop, "output_full", "frames", "Frames dropped because the port does not keep up.";
         RestartResets: Info, "restart_resets", "flows", "Connections of before our restart that were reset at their host.";
+    }
+}
+
+crate::counters! {
+    /// What hosts of this LAN exchange with one peer, in both modes.
+    pub enum LanCounter, "lan" {
+        BytesToPeer: Info, "bytes_to_peer", "bytes", "IP bytes that hosts sent on the LAN for flows of the peer.";
+        BytesFromPeer: Info, "bytes_from_peer", "bytes", "IP bytes that hosts were sent on the LAN for flows of the peer.";
     }
 }

@@ -44,7 +44,23 @@ impl<F: Frame> EdgeStage<F> {
             self.actions = actions;
         }
         self.bursts = bursts;
+        self.take_reassembled(now, source);
         busy
+    }
+
+    /// Packets of split flows that were put together from their fragments.
+    fn take_reassembled<S: FrameSource<Frame = F>>(&mut self, now: Time, source: &mut S) {
+        if self.reassembled.is_empty() {
+            return;
+        }
+        let mut whole = std::mem::take(&mut self.reassembled);
+        let mut actions = std::mem::take(&mut self.actions);
+        self.interceptor.classify(Side::Lan, &mut whole, now, &mut actions);
+        for (frame, action) in whole.drain(..).zip(&actions) {
+            self.act(now, Side::Lan, frame, action, source);
+        }
+        self.actions = actions;
+        self.reassembled.append(&mut whole);
     }
 
     fn act<S: FrameSource<Frame = F>>(
@@ -72,7 +88,12 @@ impl<F: Frame> EdgeStage<F> {
                 Some(decision) => self.host_segment(now, decision.slot, frame, parsed),
                 None => self.count_segment(EdgeCounter::SegmentsStray),
             },
-            Action::EdgeIcmp { found, parsed } => self.host_icmp(now, *found, parsed),
+            Action::EdgeIcmp { found, parsed } => self.host_icmp(now, *found, parsed, frame.head()),
+            Action::Fragment(parsed) => {
+                if let Some(whole) = self.reassembly.add(frame, parsed, now) {
+                    self.reassembled.push(whole);
+                }
+            }
             Action::Datagram { decision, parsed } => {
                 self.packet_from_host(frame, parsed, decision);
             }
@@ -141,7 +162,8 @@ impl<F: Frame> EdgeStage<F> {
     }
 
     /// An ICMP error about a packet that was sent to our host in the name of the far one.
-    fn host_icmp(&mut self, now: Time, found: Found, parsed: &Parsed) {
+    fn host_icmp(&mut self, now: Time, found: Found, parsed: &Parsed, head: &[u8]) {
+        let mtu = icmp::too_big_mtu(parsed, head);
         let Some(decision) = self.interceptor.decision(found.flow) else { return };
         let Some(flow) = self.table.get_mut(decision.slot) else { return };
         let connecting = matches!(flow.connection.state(), State::SynSent);
@@ -157,6 +179,10 @@ impl<F: Frame> EdgeStage<F> {
             flow.connection.abandon();
             self.send(message);
             self.forget(now, decision.slot, EdgeCounter::FlowsRefused);
+        } else if let Some(mtu) = mtu {
+            let headers = if parsed.key.is_ipv4() { 40 } else { 60 };
+            flow.connection.reduce_mss(mtu.saturating_sub(headers));
+            self.touch(decision.slot);
         }
     }
 }

@@ -134,7 +134,9 @@ impl<F: Frame> EdgeStage<F> {
             self.counters.increment(EdgeCounter::OpensRepeated);
             return;
         }
-        let opened = if !self.accepts(peer, &key) {
+        let opened = if self.stopping {
+            Err((EdgeCounter::OpensOverload, ResetCause::Stopping))
+        } else if !self.accepts(peer, &key) {
             Err((EdgeCounter::OpensNotAllowed, ResetCause::NotAllowed))
         } else if self.place_of_key(&key).is_some() {
             // The host uses the 5-tuple anew before the far side knows that the old flow is over:

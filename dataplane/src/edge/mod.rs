@@ -33,5 +33,5 @@ pub mod timers;
 mod writer;
 
 pub use config::EdgeConfig;
-pub use counters::EdgeCounter;
+pub use counters::{EdgeCounter, LanCounter};
 pub use stage::EdgeStage;

@@ -3,11 +3,11 @@
 //! In: frames that the interceptor gave to the edge, parsed. Out: calls on the flow's connection,
 //! OPEN messages. Never: an answer to a SYN before the far host has accepted.
 
-use super::EdgeCounter;
 use super::flow::{Flow, FlowFacts, Role};
 use super::stage::EdgeStage;
-use super::tcp::{Connection, Emit, Flags, Payload, Segment, TimeWaitVerdict};
+use super::tcp::{Connection, Disposition, Emit, Flags, Payload, Segment, TimeWaitVerdict};
 use super::writer::FrameWriter;
+use super::{EdgeCounter, LanCounter};
 use crate::frame::{FlowKey, Frame, FrameSource, LinkHeader, Parsed, Side};
 use crate::interceptor::{Decision, FlowHandle, Route};
 use crate::packet_driver::{FlowId, MessageKind};
@@ -38,8 +38,8 @@ impl<F: Frame> EdgeStage<F> {
             self.count_segment(EdgeCounter::SegmentsStray);
             return;
         }
-        self.count_segment(EdgeCounter::SegmentsTaken);
         let Some(flow) = self.table.get_mut(place) else { return };
+        let peer = flow.facts.peer;
         // Frames to the host mirror its latest frame.
         if let Some(link) = LinkHeader::of(frame.head(), parsed) {
             flow.link = Some(link.mirrored());
@@ -47,9 +47,28 @@ impl<F: Frame> EdgeStage<F> {
         if segment.flags.has(Flags::SYN) {
             flow.host_dscp = parsed.dscp();
         }
+        self.count_lan(peer, LanCounter::BytesToPeer, parsed.ip_len());
+        let mut disposition = Disposition::Taken;
         self.with_connection(now, place, |connection, carrier| {
-            let _ = connection.segment(now, &segment, frame, carrier);
+            disposition = connection.segment(now, &segment, frame, carrier);
         });
+        self.count_segment(match disposition {
+            Disposition::Taken => EdgeCounter::SegmentsTaken,
+            Disposition::Duplicate => EdgeCounter::SegmentsDuplicate,
+            Disposition::OutOfWindow => EdgeCounter::SegmentsOutOfWindow,
+            Disposition::NoRoom => EdgeCounter::SegmentsNoRoom,
+            Disposition::OldTimestamp | Disposition::MissingTimestamp => {
+                EdgeCounter::SegmentsTimestamp
+            }
+            Disposition::UnacceptableAck => EdgeCounter::SegmentsUnacceptableAck,
+            Disposition::Challenged => EdgeCounter::SegmentsChallenged,
+            Disposition::Unexpected => EdgeCounter::SegmentsUnexpected,
+            Disposition::Closed => EdgeCounter::SegmentsStray,
+        });
+        if disposition == Disposition::Closed && segment.flags.has(Flags::SYN) {
+            // The host begins anew: its next SYN finds no flow in the way.
+            self.forget(now, place, EdgeCounter::FlowsEnded);
+        }
     }
 
     /// The first SYN of a flow that a rule wants split. The frame is held as the host's state: no
@@ -94,6 +113,7 @@ impl<F: Frame> EdgeStage<F> {
         self.send(message);
         self.count_segment(EdgeCounter::SegmentsTaken);
         self.counters.increment(EdgeCounter::FlowsFromHosts);
+        self.count_lan(peer, LanCounter::BytesToPeer, parsed.ip_len());
         self.counters.set(EdgeCounter::Flows, self.table.len() as u64);
         true
     }
@@ -167,8 +187,16 @@ impl<F: Frame> EdgeStage<F> {
     ) {
         let frames = &mut self.frames[Side::Lan.index()];
         let frames_max = self.config.frames_max;
-        let mut writer =
-            FrameWriter { source, frames, frames_max, key, link, dscp, starved: false };
+        let mut writer = FrameWriter {
+            source,
+            frames,
+            frames_max,
+            key,
+            link,
+            dscp,
+            starved: false,
+            ip_bytes: 0,
+        };
         if !writer.emit(segment, Payload::EMPTY) {
             self.counters.increment(EdgeCounter::FramesExhausted);
         }

@@ -7,8 +7,8 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use super::EdgeCounter;
 use super::stage::EdgeStage;
+use super::{EdgeCounter, LanCounter};
 use crate::frame::build::prepend_link;
 use crate::frame::ip::ethertype;
 use crate::frame::{ETHERNET_LEN, FlowKey, Frame, FrameSource, LinkHeader, Parsed, Side, parse};
@@ -35,7 +35,7 @@ const CLASS_MAX: u8 = (CLASS_COUNT - 1) as u8;
 /// Packets whose host's link address is being asked for.
 #[derive(Debug)]
 pub(super) struct Waiting<F> {
-    frames: VecDeque<(Time, IpAddr, u16, F)>,
+    frames: VecDeque<(Time, PeerIndex, IpAddr, u16, F)>,
 }
 
 impl<F> Waiting<F> {
@@ -70,6 +70,7 @@ impl<F: Frame> EdgeStage<F> {
         }
         *pushed += u64::from(len);
         self.counters.increment(EdgeCounter::PacketsFromHosts);
+        self.count_lan(decision.peer, LanCounter::BytesToPeer, parsed.ip_len());
         self.datagrams += 1;
         self.upstream.push_back(Upstream::Message(Outbound {
             peer: decision.peer,
@@ -131,23 +132,36 @@ impl<F: Frame> EdgeStage<F> {
         }
         // Answers take the same way back, whatever the rules here say.
         self.note_datagram_flow(&parsed.key, message, now);
-        self.deliver_packet(now, parsed.key.destination(), 0, frame, now + WAITING_NS);
+        let (host, until) = (parsed.key.destination(), now + WAITING_NS);
+        self.deliver_packet(now, message.peer, host, 0, frame, until);
     }
 
-    fn deliver_packet(&mut self, now: Time, host: IpAddr, vlan: u16, mut frame: F, until: Time) {
+    fn deliver_packet(
+        &mut self,
+        now: Time,
+        peer: PeerIndex,
+        host: IpAddr,
+        vlan: u16,
+        mut frame: F,
+        until: Time,
+    ) {
         match self.interceptor.route(Side::Lan, vlan, host, now) {
             Route::Known(link) => {
                 let ethertype = if host.is_ipv4() { ethertype::IPV4 } else { ethertype::IPV6 };
                 frame.trim_front(ETHERNET_LEN);
+                let ip_bytes = frame.frame_len() as u64;
                 if prepend_link(&mut frame, &link, ethertype).is_ok() {
                     self.counters.increment(EdgeCounter::PacketsFromPeers);
+                    self.count_lan(peer, LanCounter::BytesFromPeer, ip_bytes);
                     self.put_out(Side::Lan, frame);
                 }
             }
-            Route::Pending if now < until && self.waiting.frames.len() < WAITING_MAX => {
-                self.waiting.frames.push_back((until, host, vlan, frame));
+            Route::Pending | Route::Busy
+                if now < until && self.waiting.frames.len() < WAITING_MAX =>
+            {
+                self.waiting.frames.push_back((until, peer, host, vlan, frame));
             }
-            Route::Pending | Route::Unreachable => {
+            Route::Pending | Route::Busy | Route::Unreachable => {
                 self.counters.increment(EdgeCounter::PacketsUnresolved);
             }
         }
@@ -176,8 +190,10 @@ impl<F: Frame> EdgeStage<F> {
     /// Tries once more to deliver what waits for a link address.
     pub(super) fn retry_waiting(&mut self, now: Time) {
         for _ in 0..self.waiting.frames.len() {
-            let Some((until, host, vlan, frame)) = self.waiting.frames.pop_front() else { break };
-            self.deliver_packet(now, host, vlan, frame, until);
+            let Some((until, peer, host, vlan, frame)) = self.waiting.frames.pop_front() else {
+                break;
+            };
+            self.deliver_packet(now, peer, host, vlan, frame, until);
         }
     }
 }

@@ -35,6 +35,7 @@ impl<F: Frame> EdgeStage<F> {
         }
         self.retry_waiting(now);
         self.time_wait.expire(now, 64);
+        self.reassembly.expire(now);
         self.ask_hosts(now, source);
         self.judge_overload();
     }
@@ -45,7 +46,7 @@ impl<F: Frame> EdgeStage<F> {
             let next_hop = match self.interceptor.route(Side::Wan, 0, *endpoint, now) {
                 Route::Known(link) => Some(link.destination.0),
                 // The old one is kept while it is asked for anew.
-                Route::Pending => {
+                Route::Pending | Route::Busy => {
                     self.next_hop_missing = true;
                     continue;
                 }
@@ -80,7 +81,7 @@ impl<F: Frame> EdgeStage<F> {
                 flow.link = Some(link);
                 self.touch(place);
             }
-            Route::Pending => self.unresolved.push_back(place),
+            Route::Pending | Route::Busy => self.unresolved.push_back(place),
             Route::Unreachable => {
                 let code = icmp::Unreachable::Host.code(key.is_ipv4()).1;
                 let cause = ResetCause::Unreachable { code };

@@ -87,7 +87,8 @@ impl<F: Frame> EdgeStage<F> {
                 {
                     *until = now + LIST_WAIT_NS;
                 }
-                self.change_admission(peer, |admission| admission.up = true);
+                let stopping = self.stopping;
+                self.change_admission(peer, |admission| admission.up = !stopping);
             }
             SessionChange::Down => {
                 self.change_admission(peer, |admission| admission.up = false);
@@ -110,6 +111,15 @@ impl<F: Frame> EdgeStage<F> {
             let Some(flow) = self.table.get(place) else { continue };
             let facts = flow.facts;
             if facts.peer != peer || self.table.place_of(facts.peer, facts.id) != Some(place) {
+                continue;
+            }
+            if self.is_held(place) {
+                // Nothing was promised yet: the host's next SYN takes the new session, or the
+                // fallback.
+                if let Some(flow) = self.table.get_mut(place) {
+                    flow.connection.abandon();
+                }
+                self.forget(now, place, EdgeCounter::FlowsRefused);
                 continue;
             }
             // As the far side's host has it in its frames.

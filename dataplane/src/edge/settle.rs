@@ -3,12 +3,12 @@
 //! In: what happened on a connection, or what the far side did. Out: messages, credits, frames of
 //! the connection, places given back. Never: a place left behind; a flow leaves all tables at once.
 
-use super::EdgeCounter;
 use super::credit::bdp_bytes;
 use super::flow::{Carrier, Flow, Happened, Role};
 use super::stage::EdgeStage;
 use super::tcp::{Connection, Finished, Transmitted};
 use super::writer::FrameWriter;
+use super::{EdgeCounter, LanCounter};
 use crate::frame::{FlowKey, Frame, FrameSource, Side};
 use crate::interceptor::{Decision, Verdict};
 use crate::packet_driver::reset::ResetCause;
@@ -63,8 +63,15 @@ impl<F: Frame> EdgeStage<F> {
         if let Some(cause) = happened.ended {
             let Some(flow) = self.table.get(place) else { return };
             let message = flow.facts.signal(MessageKind::Reset, 0, cause.to_status());
+            let over = flow.connection.finished().is_some();
             self.send(message);
-            self.forget(now, place, EdgeCounter::FlowsReset);
+            if over {
+                self.forget(now, place, EdgeCounter::FlowsReset);
+            } else {
+                // The host is given up, and is sent a reset in case it only seems gone.
+                self.counters.increment(EdgeCounter::FlowsReset);
+                self.reset_host(now, place);
+            }
             return;
         }
         self.touch(place);
@@ -96,7 +103,7 @@ impl<F: Frame> EdgeStage<F> {
     }
 
     /// Follows the packet driver's progress on flows that have bytes queued.
-    pub(super) fn follow_backlog(&mut self, now: Time, most: usize) -> bool {
+    pub(super) fn follow_backlog(&mut self, most: usize) -> bool {
         for _ in 0..most.min(self.queued.len()) {
             let Some(place) = self.queued.pop_front() else { break };
             let drained = self.backlog.drained_bytes(place);
@@ -151,7 +158,12 @@ impl<F: Frame> EdgeStage<F> {
     /// known to the far side.
     pub(super) fn reset_host(&mut self, now: Time, place: u32) {
         let Some(flow) = self.table.get_mut(place) else { return };
-        flow.connection.reset(now);
+        if flow.link.is_some() {
+            flow.connection.reset(now);
+        } else {
+            // Nothing was sent to the host yet, and nothing can be.
+            flow.connection.abandon();
+        }
         self.credit.close(&mut flow.grant);
         let facts = flow.facts;
         self.upstream.push_back(Upstream::DiscardFlow { flow: facts.id, place });
@@ -191,10 +203,15 @@ impl<F: Frame> EdgeStage<F> {
                         link,
                         dscp: flow.dscp,
                         starved: false,
+                        ip_bytes: 0,
                     };
                     blocked = flow.connection.transmit(now, &mut writer) == Transmitted::Blocked;
-                    if writer.starved {
+                    let (starved, ip_bytes) = (writer.starved, writer.ip_bytes);
+                    if starved {
                         self.counters.increment(EdgeCounter::FramesExhausted);
+                    }
+                    if let Some(lan) = self.lan.get(usize::from(flow.facts.peer.0)) {
+                        lan.add(LanCounter::BytesFromPeer, ip_bytes);
                     }
                 }
             }

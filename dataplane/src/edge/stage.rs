@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::EdgeCounter;
 use super::config::EdgeConfig;
 use super::credit::CreditPool;
 use super::flow::Flow;
@@ -16,10 +15,15 @@ use super::sessions::Restarts;
 use super::table::EdgeTable;
 use super::tcp::{InitialNumberSource, TimeWaitTable};
 use super::timers::TimerWheel;
+use super::{EdgeCounter, LanCounter};
 use crate::counters::Counters;
 use crate::frame::{Frame, FrameSource, Side};
-use crate::interceptor::{Action, Interceptor, PeerStatus as Admission};
+use crate::interceptor::{
+    Action, Fallback, Interceptor, PeerStatus as Admission, Reassembly, ReassemblyCounter,
+    RuleTable,
+};
 use crate::link::Link;
+use crate::packet_driver::reset::ResetCause;
 use crate::packet_driver::{Backlog, BufferPool, FlowId, Inbound, PeerIndex, PeerStatus, Upstream};
 use crate::time::{MILLISECOND_NS, Time};
 
@@ -74,8 +78,15 @@ pub struct EdgeStage<F> {
     /// Room for a burst of each side and what is to be done with it, kept from turn to turn.
     pub(super) bursts: [Vec<F>; 2],
     pub(super) actions: Vec<Action>,
+    pub(super) reassembly: Reassembly<F>,
+    /// Packets put together, to be classified.
+    pub(super) reassembled: Vec<F>,
     pub(super) counters: Counters<EdgeCounter>,
+    /// What hosts exchange with each peer.
+    pub(super) lan: Vec<Counters<LanCounter>>,
     pub(super) housekeeping_at: Time,
+    /// No more flows are taken.
+    pub(super) stopping: bool,
     /// The way to a peer is being asked for.
     pub(super) next_hop_missing: bool,
 }
@@ -114,10 +125,14 @@ impl<F: Frame> EdgeStage<F> {
             frames: [VecDeque::new(), VecDeque::new()],
             bursts: [Vec::with_capacity(BURST), Vec::with_capacity(BURST)],
             actions: Vec::with_capacity(BURST),
+            reassembly: Reassembly::default(),
+            reassembled: Vec::with_capacity(BURST),
             admission,
             endpoints,
             counters: Counters::default(),
+            lan: peers.iter().map(|_| Counters::default()).collect(),
             housekeeping_at: Time::ZERO,
+            stopping: false,
             next_hop_missing: false,
             peers,
             backlog,
@@ -130,6 +145,74 @@ impl<F: Frame> EdgeStage<F> {
     #[must_use]
     pub fn counters(&self) -> Counters<EdgeCounter> {
         self.counters.clone()
+    }
+
+    /// The counters of putting fragments together, for readers.
+    #[must_use]
+    pub fn reassembly_counters(&self) -> Counters<ReassemblyCounter> {
+        self.reassembly.counters().clone()
+    }
+
+    /// What hosts exchange with each peer, in the order of the peers, for readers.
+    #[must_use]
+    pub fn lan_counters(&self) -> Vec<Counters<LanCounter>> {
+        self.lan.clone()
+    }
+
+    /// Counts IP bytes on the LAN for a flow of `peer`.
+    pub(super) fn count_lan(&self, peer: PeerIndex, counter: LanCounter, ip_bytes: u64) {
+        if let Some(lan) = self.lan.get(usize::from(peer.0)) {
+            lan.add(counter, ip_bytes);
+        }
+    }
+
+    /// New rules, networks and fallbacks; flows that are open keep their rule. `tcp` holds for
+    /// connections that begin from now on.
+    pub fn reconfigure(
+        &mut self,
+        rules: Arc<RuleTable>,
+        fallbacks: impl IntoIterator<Item = Fallback>,
+        fin_timeout_ns: u64,
+    ) {
+        for (admission, fallback) in self.admission.iter_mut().zip(fallbacks) {
+            admission.fallback = fallback;
+        }
+        self.interceptor.reconfigure(rules, self.admission.clone());
+        for tcp in [&mut self.config.tcp_v4, &mut self.config.tcp_v6] {
+            Arc::make_mut(tcp).fin_timeout_ns = fin_timeout_ns;
+        }
+    }
+
+    /// New flows are passed from now on, whatever the rules say.
+    pub fn stop_admitting(&mut self) {
+        for (peer, admission) in (0..).map(PeerIndex).zip(&mut self.admission) {
+            *admission = Admission { up: false, fallback: Fallback::Pass, ..*admission };
+            self.interceptor.set_peer(peer, *admission);
+        }
+        self.stopping = true;
+    }
+
+    /// Whether no flow is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Every flow ends with a reset on both sides.
+    pub fn reset_all(&mut self, now: Time) {
+        for place in 0..self.config.connections {
+            if self.table.get(place).is_some() {
+                self.abort(now, place, ResetCause::Stopping);
+            }
+        }
+    }
+
+    /// Whether no message and no frame waits here.
+    #[must_use]
+    pub fn has_said_all(&self) -> bool {
+        self.upstream.is_empty()
+            && self.ready.is_empty()
+            && self.frames.iter().all(VecDeque::is_empty)
     }
 
     /// One turn; says whether there was anything to do.
@@ -155,7 +238,7 @@ impl<F: Frame> EdgeStage<F> {
             });
             busy = true;
         }
-        self.follow_backlog(now, BURST);
+        self.follow_backlog(BURST);
         busy |= self.transmit(now, source, TRANSMIT_PER_TURN);
         self.hasten_housekeeping(now);
         busy | self.flush(messages, frames_out)

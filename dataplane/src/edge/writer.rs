@@ -11,21 +11,23 @@ use crate::frame::ip::protocol;
 use crate::frame::{FlowKey, Frame, FrameSource, IpHeader, LinkHeader, checksum};
 
 /// Writes the segments of one connection.
-pub struct FrameWriter<'a, S: FrameSource> {
+pub(super) struct FrameWriter<'a, S: FrameSource> {
     /// Where empty frames come from.
-    pub source: &'a mut S,
+    pub(super) source: &'a mut S,
     /// Finished frames.
-    pub frames: &'a mut VecDeque<S::Frame>,
+    pub(super) frames: &'a mut VecDeque<S::Frame>,
     /// Most finished frames that may wait.
-    pub frames_max: usize,
+    pub(super) frames_max: usize,
     /// The 5-tuple towards the host.
-    pub key: FlowKey,
+    pub(super) key: FlowKey,
     /// Addresses and tags of the link.
-    pub link: LinkHeader,
+    pub(super) link: LinkHeader,
     /// DSCP.
-    pub dscp: u8,
+    pub(super) dscp: u8,
     /// Set when there was no empty frame.
-    pub starved: bool,
+    pub(super) starved: bool,
+    /// Length of the IP packets written so far.
+    pub(super) ip_bytes: u64,
 }
 
 impl<S: FrameSource> Emit for FrameWriter<'_, S> {
@@ -37,16 +39,16 @@ impl<S: FrameSource> Emit for FrameWriter<'_, S> {
             self.starved = true;
             return false;
         };
-        if self.write(&mut frame, segment, payload).is_none() {
-            return false;
-        }
+        let Some(ip_len) = self.write(&mut frame, segment, payload) else { return false };
+        self.ip_bytes += ip_len;
         self.frames.push_back(frame);
         true
     }
 }
 
 impl<S: FrameSource> FrameWriter<'_, S> {
-    fn write(&self, frame: &mut S::Frame, segment: &Segment, payload: Payload<'_>) -> Option<()> {
+    /// Writes the frame; the length of its IP packet.
+    fn write(&self, frame: &mut S::Frame, segment: &Segment, payload: Payload<'_>) -> Option<u64> {
         let header_len = segment.header_len();
         let mut rest = frame.append(header_len + payload.len())?;
         segment.emit(self.key.source_port, self.key.destination_port, rest)?;
@@ -66,6 +68,8 @@ impl<S: FrameSource> FrameWriter<'_, S> {
             ttl: TTL_DEFAULT,
         };
         prepend_ip(frame, &header).ok()?;
-        prepend_link(frame, &self.link, header.ethertype()).ok()
+        let ip_len = frame.frame_len() as u64;
+        prepend_link(frame, &self.link, header.ethertype()).ok()?;
+        Some(ip_len)
     }
 }

@@ -102,6 +102,21 @@ pub fn is_error(parsed: &Parsed) -> bool {
         }
 }
 
+/// The MTU in a "fragmentation needed" (RFC 1191) or "packet too big" (RFC 4443, section 3.2);
+/// `None` for other messages, and for an MTU below what the family allows, which nobody needs.
+#[must_use]
+pub fn too_big_mtu(parsed: &Parsed, head: &[u8]) -> Option<u16> {
+    let word = parsed.l4(head).get(4..8)?.first_chunk::<4>()?;
+    let (mtu, least) = match parsed.network {
+        Network::Ipv4 if (parsed.icmp_type, parsed.icmp_code) == (UNREACHABLE_V4, 4) => {
+            (u32::from(u16::from_be_bytes([word[2], word[3]])), 576)
+        }
+        Network::Ipv6 if parsed.icmp_type == TOO_BIG_V6 => (u32::from_be_bytes(*word), 1280),
+        _ => return None,
+    };
+    u16::try_from(mtu).ok().filter(|mtu| *mtu >= least)
+}
+
 /// Whether a packet may be answered with an ICMP error (RFC 1122, 3.2.2; RFC 4443, 2.4): not an
 /// error itself, not a later fragment, not to or from a group.
 #[must_use]

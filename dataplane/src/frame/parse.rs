@@ -159,6 +159,12 @@ impl Parsed {
         head.get(self.l3_offset as usize..end).unwrap_or(&[])
     }
 
+    /// Length of the IP packet in bytes.
+    #[must_use]
+    pub fn ip_len(&self) -> u64 {
+        u64::from(self.ip_end.saturating_sub(self.l3_offset))
+    }
+
     /// The IP header and its extensions.
     #[must_use]
     pub fn ip_header<'a>(&self, head: &'a [u8]) -> &'a [u8] {
@@ -379,7 +385,7 @@ fn walk_extensions(
 /// ends beyond the largest packet.
 fn check_fragment(offset: u16, more: bool, len: usize) -> Result<(), Malformed> {
     let ends_beyond = usize::from(offset) + len > IP_PACKET_MAX;
-    if ends_beyond || (more && (len == 0 || len % 8 != 0)) {
+    if ends_beyond || (more && (len == 0 || !len.is_multiple_of(8))) {
         return Err(Malformed::FragmentRange);
     }
     Ok(())

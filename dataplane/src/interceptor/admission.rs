@@ -67,7 +67,8 @@ pub fn admit(
     let probe =
         Probe { key: &parsed.key, dscp: parsed.dscp(), ports_known: parsed.fragment.is_none() };
     let Some(found) = circumstances.rules.find(&probe) else {
-        return Ok(Decision::pass(PassReason::NoRule));
+        let slot = syn_sequence(parsed, head);
+        return Ok(Decision { slot, ..Decision::pass(PassReason::NoRule) });
     };
     let verdict = match found.rule.action {
         RuleAction::Pass => Verdict::Pass(PassReason::RulePass),

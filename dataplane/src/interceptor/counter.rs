@@ -12,6 +12,7 @@ crate::counters! {
         WanToLan: Out, "wan_to_lan", "frames", "Frames bridged from the WAN to the LAN side.";
         Edge: Out, "edge", "frames", "Frames of split flows, and ICMP errors about them, given to the edge.";
         NewFlow: Out, "new_flow", "frames", "First frames of flows to be split, given to the edge.";
+        Fragment: Out, "fragment", "frames", "Fragments of split flows, given to reassembly; the whole packet comes in again.";
         Datagram: Out, "datagram", "frames", "Frames given to packet mode.";
         ToMover: Out, "to_mover", "frames", "Frames to our UDP port, given to the data mover.";
         Answered: Out, "answered", "frames", "ARP, neighbour discovery and echo requests to our own addresses, answered.";
@@ -44,7 +45,6 @@ crate::counters! {
         Runt: Drop, "runt", "frames", "Dropped: shorter than an Ethernet header.";
         Looped: Drop, "looped", "frames", "Dropped: from one of our own stations, so the two sides are connected elsewhere.";
         SplitFlowOnWan: Drop, "split_flow_on_wan", "frames", "Dropped: from the WAN side, of a flow that is split here.";
-        SplitFlowFragment: Drop, "split_flow_fragment", "frames", "Dropped: a fragment of a split flow that could not be put together.";
         EarlyFragment: Drop, "early_fragment", "frames", "Dropped: a later fragment of TCP that came before the first.";
         HeldAfterRestart: Drop, "held_after_restart", "frames", "Dropped: TCP whose SYN was not seen, until the peer has listed the flows it held.";
         PeerDownDatagram: Drop, "peer_down_datagram", "frames", "Dropped: a datagram for a peer that is down and whose fallback is to refuse.";

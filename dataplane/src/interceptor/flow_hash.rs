@@ -82,10 +82,9 @@ impl FlowHasher {
 
     /// Which of `count` workers owns a flow, the same for both directions; 0 for a count of 0.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "smaller than count")]
     pub fn owner(&self, key: &FlowKey, count: usize) -> usize {
         // The middle bits: the table uses the lowest for its buckets, the highest for signatures.
-        ((self.hash(key) >> 16 & 0xffff_ffff) * count as u64 >> 32) as usize
+        ((((self.hash(key) >> 16) & 0xffff_ffff) * count as u64) >> 32) as usize
     }
 
     pub(crate) fn hash_words(&self, words: &[u64; 5]) -> u64 {
@@ -187,8 +186,8 @@ mod tests {
         let hasher = FlowHasher::new([7, 11]);
         let mut buckets = vec![0u32; BUCKETS];
         let mut owners = [0u32; 4];
-        for n in 0..FLOWS as u32 {
-            let source = std::net::Ipv4Addr::from(0x0a00_0000 | n >> 4);
+        for n in 0..u32::try_from(FLOWS).unwrap() {
+            let source = std::net::Ipv4Addr::from(0x0a00_0000 | (n >> 4));
             let key =
                 FlowKey::new(source.into(), [10, 9, 9, 9].into(), 1024 + (n & 15) as u16, 80, 6, 0);
             buckets[usize::try_from(hasher.hash(&key)).unwrap() & (BUCKETS - 1)] += 1;

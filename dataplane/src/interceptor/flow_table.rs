@@ -12,9 +12,11 @@
 //! average, so that one in twenty is full.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU64, fence};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
+use super::flow_entry::{Entry, KEY_WORDS, OCCUPIED, SWAPPED};
+pub use super::flow_entry::{FlowHandle, FlowView};
 use super::flow_hash::{CanonicalKey, FlowHasher};
 use super::verdict::{Decision, Verdict};
 use crate::frame::FlowKey;
@@ -29,22 +31,10 @@ pub const FLOWS_MAX: usize = 1 << 24;
 const PLACES: usize = 7;
 /// Entries per bucket when the table is full.
 const LOAD: usize = 4;
-const KEY_WORDS: usize = 5;
-
-const OCCUPIED: u64 = 1 << 63;
-const SWAPPED: u64 = 1 << 62;
 
 const _: () = assert!(size_of::<Bucket>() == 64, "one cache line per bucket");
-const _: () = assert!(size_of::<Entry>() == 128, "two cache lines per entry");
 const _: () = assert!(FLOWS_MAX < u32::MAX as usize, "entry numbers have 32 bits, 0 is none");
 const _: () = assert!(LOAD < PLACES, "a full table must not fill its buckets");
-
-/// Names an entry; of no effect once that flow is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FlowHandle {
-    index: u32,
-    generation: u32,
-}
 
 /// Which way a packet goes, seen from the flow's first packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,23 +100,6 @@ impl Timeouts {
     }
 }
 
-/// One flow, as a reader sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlowView {
-    /// The 5-tuple of its first packet.
-    pub key: FlowKey,
-    /// What was decided.
-    pub decision: Decision,
-    /// When the first packet came.
-    pub created: Time,
-    /// When the latest packet came.
-    pub last_seen: Time,
-    /// Frames as the first one, and against it.
-    pub frames: [u64; 2],
-    /// Bytes of these frames.
-    pub bytes: [u64; 2],
-}
-
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Bucket {
@@ -134,24 +107,6 @@ struct Bucket {
     places: [AtomicU64; PLACES],
     /// Entries of this bucket that are in their second one.
     overflowed: AtomicU64,
-}
-
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Entry {
-    /// Odd while the first line is being written.
-    version: AtomicU64,
-    /// [`CanonicalKey::words`].
-    key: [AtomicU64; KEY_WORDS],
-    /// [`Decision::to_word`], [`OCCUPIED`], and [`SWAPPED`] of the first packet.
-    decision: AtomicU64,
-    /// Slot in the lower half, generation in the upper.
-    slot: AtomicU64,
-
-    created: AtomicU64,
-    last_seen: AtomicU64,
-    frames: [AtomicU64; 2],
-    bytes: [AtomicU64; 2],
 }
 
 #[derive(Debug)]
@@ -390,6 +345,12 @@ impl FlowTable {
         self.entry(flow).map(Entry::view)
     }
 
+    /// Entries that are in their second bucket.
+    #[cfg(test)]
+    pub(super) fn overflowed(&self) -> u64 {
+        self.shared.buckets.iter().map(|bucket| bucket.overflowed.load(Relaxed)).sum()
+    }
+
     fn note_load(&mut self) {
         let (len, capacity) = (self.len(), self.capacity());
         let limit =
@@ -527,65 +488,6 @@ impl Bucket {
             place.store(new, Relaxed);
             true
         })
-    }
-}
-
-impl Entry {
-    /// Runs `change` between an odd and an even version, so that readers skip or retry (a
-    /// sequence lock after Boehm, "Can Seqlocks Get Along With Programming Language Memory
-    /// Models?", 2012: fences and relaxed accesses).
-    fn write(&self, change: impl FnOnce(&Entry)) {
-        let version = self.version.load(Relaxed);
-        self.version.store(version.wrapping_add(1), Relaxed);
-        fence(Release);
-        change(self);
-        self.version.store(version.wrapping_add(2), Release);
-    }
-
-    /// A whole view from another thread; `None` when the entry is free or kept changing.
-    fn read(&self) -> Option<FlowView> {
-        const TRIES: usize = 8;
-        for _ in 0..TRIES {
-            let before = self.version.load(Acquire);
-            if before % 2 == 0 {
-                let occupied = self.decision.load(Relaxed) & OCCUPIED != 0;
-                let view = self.view();
-                fence(Acquire);
-                if self.version.load(Relaxed) == before {
-                    return occupied.then_some(view);
-                }
-            }
-            std::hint::spin_loop();
-        }
-        None
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "the slot is the lower half")]
-    fn view(&self) -> FlowView {
-        let slot = self.slot.load(Relaxed) as u32;
-        FlowView {
-            key: self.first_key(),
-            decision: Decision::of_word(self.decision.load(Relaxed), slot),
-            created: Time::from_ns(self.created.load(Relaxed)),
-            last_seen: Time::from_ns(self.last_seen.load(Relaxed)),
-            frames: [self.frames[0].load(Relaxed), self.frames[1].load(Relaxed)],
-            bytes: [self.bytes[0].load(Relaxed), self.bytes[1].load(Relaxed)],
-        }
-    }
-
-    fn key_words(&self) -> [u64; KEY_WORDS] {
-        let [a, b, c, d, e] = &self.key;
-        [a.load(Relaxed), b.load(Relaxed), c.load(Relaxed), d.load(Relaxed), e.load(Relaxed)]
-    }
-
-    fn first_key(&self) -> FlowKey {
-        let swapped = self.decision.load(Relaxed) & SWAPPED != 0;
-        CanonicalKey { words: self.key_words(), swapped }.key()
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "the generation is the upper half")]
-    fn handle(&self, index: u32) -> FlowHandle {
-        FlowHandle { index, generation: (self.slot.load(Relaxed) >> 32) as u32 }
     }
 }
 

@@ -139,6 +139,32 @@ fn takes_its_capacity_whole() {
     }
 }
 
+/// Entries move between their buckets; none may get lost, nor leave a trace when it goes.
+#[test]
+fn nothing_is_lost_when_entries_move() {
+    for secret in 0..20 {
+        let mut table = FlowTable::new(4096, FlowHasher::new([secret, 2]));
+        for n in 0..4096 {
+            table.insert(&key(n), passed(), Time::ZERO).unwrap();
+        }
+        assert!(table.overflowed() > 0, "a full table uses second buckets");
+        for (removed, n) in (0..4096).map(|n| n * 1009 % 4096).enumerate() {
+            let found = table.lookup(&key(n)).unwrap();
+            assert!(table.remove(found.flow));
+            assert_eq!(table.lookup(&key(n)), None);
+            // A few at a time come and go, too.
+            if removed % 7 == 0 {
+                table.insert(&key(n + 10_000), passed(), Time::ZERO).unwrap();
+            }
+        }
+        for n in (0..4096).map(|n| n * 1009 % 4096).step_by(7) {
+            let found = table.lookup(&key(n + 10_000)).unwrap();
+            assert!(table.remove(found.flow));
+        }
+        assert_eq!((table.len(), table.overflowed()), (0, 0));
+    }
+}
+
 #[test]
 fn overload_has_hysteresis() {
     let mut table = table(160);
@@ -213,12 +239,12 @@ fn ageing_is_by_protocol_in_bounded_steps_and_spares_split_flows() {
 /// Each flow's slot, peer and times derive from its key; a reader must never see a mix.
 #[test]
 fn readers_see_whole_entries() {
-    const SEEN_ENOUGH: u64 = 20_000;
-    let mut table = table(4);
+    const SEEN_ENOUGH: u64 = 500_000;
+    let mut table = table(2);
     let reader = table.reader();
     let (seen, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let reading = scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 for view in reader.iter() {
                     let n = view.decision.slot;
@@ -229,14 +255,18 @@ fn readers_see_whole_entries() {
                 }
             }
         });
+        let mut flow = None;
         let mut n = 0;
-        while seen.load(Ordering::Relaxed) < SEEN_ENOUGH {
+        // Both entries change hands all the time, and one of them is taken at any time.
+        while seen.load(Ordering::Relaxed) < SEEN_ENOUGH && !reading.is_finished() {
             n = (n + 1) % 8;
             let decision = Decision { peer: PeerIndex(u16::try_from(n).unwrap()), ..taken(n) };
-            let flow = table.insert(&key(n), decision, Time::from_ns(u64::from(n))).unwrap();
-            let _ = reader.iter().count();
-            table.remove(flow);
+            let next = table.insert(&key(n), decision, Time::from_ns(u64::from(n))).unwrap();
+            if let Some(flow) = flow.replace(next) {
+                table.remove(flow);
+            }
         }
+        assert!(flow.is_some_and(|flow| table.remove(flow)));
         stop.store(true, Ordering::Relaxed);
     });
     assert!(table.is_empty());

@@ -6,26 +6,33 @@
 //! peer have to go on their link. Never: a change to a frame that goes on, a frame without a
 //! counter, the split connection itself.
 
+pub mod action;
 pub mod admission;
+mod bridge;
 pub mod classify;
-#[cfg(test)]
-mod classify_tests;
 pub mod counter;
+mod flow_entry;
 pub mod flow_hash;
 pub mod flow_table;
 #[cfg(test)]
 mod flow_table_tests;
+mod flows;
 mod fragments;
+mod lan;
 pub mod neighbours;
 pub mod own;
 pub mod prefix;
 pub mod reason;
+pub mod reassembly;
 pub mod route;
 pub mod table;
+#[cfg(test)]
+mod tests;
 pub mod verdict;
 
+pub use action::Action;
 pub use admission::{Fallback, PeerStatus};
-pub use classify::{Action, Config, Interceptor};
+pub use classify::{Config, Interceptor};
 pub use counter::InterceptorCounter;
 pub use flow_hash::FlowHasher;
 pub use flow_table::{
@@ -34,6 +41,7 @@ pub use flow_table::{
 pub use own::{Own, SideConfig};
 pub use prefix::{InterfaceAddress, ParsePrefixError, Prefix, PrefixSet};
 pub use reason::{DropReason, PassReason, RefuseReason};
+pub use reassembly::{Reassembly, ReassemblyCounter};
 pub use route::{Outcome, Route};
 pub use table::{DscpSet, Networks, PortRange, Rule, RuleAction, RuleId, RuleTable};
 pub use verdict::{Decision, Verdict};

@@ -127,10 +127,10 @@ impl Own {
         let sender = IpAddr::V4(packet.sender);
         let learned = Learned { address: sender, mac: packet.sender_mac };
         let learned = (is_host(sender) && learned.mac.is_station()).then_some(learned);
-        let verdict = if !self.has(packet.target.into()) {
+        let announced = packet.sender == packet.target;
+        let verdict = if announced || !self.has(packet.target.into()) {
             if link.destination == own_mac { OwnVerdict::Consumed } else { OwnVerdict::Others }
-        } else if packet.operation == ArpOperation::Reply || packet.sender == packet.target {
-            // An answer to our own request, or a claim to an own address.
+        } else if packet.operation == ArpOperation::Reply {
             OwnVerdict::Consumed
         } else if packet.reply(own_mac).write(frame, &link.answer(own_mac)).is_ok() {
             OwnVerdict::Answer
@@ -178,8 +178,7 @@ impl Own {
             NdpPacket::Advertisement { target, target_mac, .. } => {
                 let mac = target_mac.filter(|mac| mac.is_station() && is_host(target.into()));
                 let learned = mac.map(|mac| Learned { address: target.into(), mac });
-                let about_us = to_us || self.has(target.into());
-                (if about_us { OwnVerdict::Consumed } else { OwnVerdict::Others }, learned)
+                (if to_us { OwnVerdict::Consumed } else { OwnVerdict::Others }, learned)
             }
         }
     }
@@ -206,7 +205,7 @@ impl Own {
         {
             return OwnVerdict::ToMover;
         }
-        if !icmp::is_echo_request(parsed) || !is_routable_unicast(parsed.key.source()) {
+        if !icmp::is_echo_request(parsed) || !is_host(parsed.key.source()) {
             return OwnVerdict::Drop(DropReason::OwnUnknown);
         }
         match icmp::write_echo_reply(frame, parsed, self.side(side).mac) {

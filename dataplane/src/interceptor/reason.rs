@@ -29,16 +29,6 @@ macro_rules! reasons {
                     $($name::$variant => super::counter::InterceptorCounter::$variant),+
                 }
             }
-
-            /// The number that stands for it in a flow table's entry.
-            pub(crate) const fn code(self) -> u8 {
-                self as u8
-            }
-
-            /// The reason of a number.
-            pub(crate) fn of_code(code: u8) -> Option<Self> {
-                Self::ALL.get(usize::from(code)).copied()
-            }
         }
     };
 }
@@ -76,7 +66,6 @@ reasons! {
         Runt, "runt", "Shorter than an Ethernet header.";
         Looped, "looped", "From one of our own stations: a loop between the two sides.";
         SplitFlowOnWan, "split_flow_on_wan", "From the WAN side, of a flow that is split here: it would corrupt the stream.";
-        SplitFlowFragment, "split_flow_fragment", "A fragment of a split flow that could not be put together.";
         EarlyFragment, "early_fragment", "A later fragment of TCP that came before the first.";
         HeldAfterRestart, "held_after_restart", "TCP whose SYN was not seen, until the peer has listed the flows it held.";
         PeerDownDatagram, "peer_down_datagram", "A datagram for a peer that is down and whose fallback is to refuse.";
@@ -88,6 +77,25 @@ reasons! {
         NoHeadroom, "no_headroom", "An answer did not fit into the frame.";
     }
 }
+
+/// Reasons that a flow table's entry keeps, as numbers.
+macro_rules! kept_in_entries {
+    ($($name:ident),+) => {
+        $(impl $name {
+            /// The number that stands for it in a flow table's entry.
+            pub(crate) const fn code(self) -> u8 {
+                self as u8
+            }
+
+            /// The reason of a number.
+            pub(crate) fn of_code(code: u8) -> Option<Self> {
+                Self::ALL.get(usize::from(code)).copied()
+            }
+        })+
+    };
+}
+
+kept_in_entries!(PassReason, DropReason);
 
 #[cfg(test)]
 mod tests {

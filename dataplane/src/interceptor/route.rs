@@ -25,7 +25,9 @@ pub enum Route {
     Known(LinkHeader),
     /// That is being found out; ask again after the [`Outcome`] of one of its next hops.
     Pending,
-    /// There is no way, or the next hop does not answer.
+    /// Too much is being found out at the moment: ask again later, unasked.
+    Busy,
+    /// There is no way, or the next hop does not answer, or it is ourselves.
     Unreachable,
 }
 
@@ -46,6 +48,9 @@ impl Interceptor {
     /// The way to an address on a side: the station it was last seen at; else itself, asked for,
     /// if it is on the link; else the first gateway of its family that answers.
     pub fn route(&mut self, side: Side, vlan: u16, to: IpAddr, now: Time) -> Route {
+        if self.own.has(to) {
+            return Route::Unreachable;
+        }
         let own_mac = self.own.side(side).mac;
         if let Some(station) = self.neighbours_mut(side).station(to, vlan) {
             return Route::Known(link_to(station, own_mac));
@@ -58,21 +63,18 @@ impl Interceptor {
         };
         let on_link = config.is_on_link(to).then_some(to);
         let gateways = config.gateways.iter().copied().filter(|_| on_link.is_none());
-        let mut route = Route::Unreachable;
         for next_hop in on_link.into_iter().chain(gateways) {
             if next_hop.is_ipv4() != to.is_ipv4() || config.source_for(next_hop).is_none() {
                 continue;
             }
             match neighbours.resolve(next_hop, vlan, now) {
                 Lookup::Known(station) => return Route::Known(link_to(station, own_mac)),
-                Lookup::Pending | Lookup::Busy => {
-                    route = Route::Pending;
-                    break;
-                }
+                Lookup::Pending => return Route::Pending,
+                Lookup::Busy => return Route::Busy,
                 Lookup::Failed => {}
             }
         }
-        route
+        Route::Unreachable
     }
 
     /// Forgets where an address was seen, so that the next frame to it asks anew.

@@ -110,7 +110,9 @@ pub struct Probe<'a> {
     pub key: &'a FlowKey,
     /// Its code point.
     pub dscp: u8,
-    /// False for fragments: these are matched by address and protocol, whatever the ports.
+    /// False for fragments. They are matched by address and protocol: a rule that lists ports and
+    /// takes what matches takes all fragments, so that none leaks past it; one that passes or
+    /// drops takes none, because their ports may be others.
     pub ports_known: bool,
 }
 
@@ -120,10 +122,14 @@ impl Rule {
     pub fn matches(&self, probe: &Probe) -> bool {
         let key = probe.key;
         let ipv4 = key.is_ipv4();
+        let takes = matches!(self.action, RuleAction::Optimize | RuleAction::Tunnel);
         let in_ports = |ranges: &[PortRange], port: u16| {
             ranges.is_empty()
-                || !probe.ports_known
-                || (has_ports(key.protocol) && ranges.iter().any(|range| range.contains(port)))
+                || if probe.ports_known {
+                    has_ports(key.protocol) && ranges.iter().any(|range| range.contains(port))
+                } else {
+                    takes
+                }
         };
         self.protocol.is_none_or(|protocol| protocol == key.protocol)
             && (self.vlans.is_empty() || self.vlans.contains(&key.vlan))
@@ -303,16 +309,26 @@ mod tests {
 
     #[test]
     fn fragments_are_matched_by_address_and_protocol() {
-        let rule = Rule {
+        let rule = |action| Rule {
             destination_ports: vec![PortRange::one(53)],
             protocol: Some(UDP),
+            action,
             ..Rule::default()
         };
-        let fragment = key(UDP, "10.0.0.1", "10.0.0.2", (0, 0), 0);
-        assert!(!rule.matches(&probe(&fragment)));
-        assert!(rule.matches(&Probe { ports_known: false, ..probe(&fragment) }));
-        let tcp = key(TCP, "10.0.0.1", "10.0.0.2", (0, 0), 0);
-        assert!(!rule.matches(&Probe { ports_known: false, ..probe(&tcp) }));
+        let fragment = |protocol| key(protocol, "10.0.0.1", "10.0.0.2", (0, 0), 0);
+        let matches = |action, protocol, ports_known| {
+            rule(action).matches(&Probe { ports_known, ..probe(&fragment(protocol)) })
+        };
+        for action in [RuleAction::Optimize, RuleAction::Tunnel] {
+            assert!(!matches(action, UDP, true));
+            assert!(matches(action, UDP, false));
+            assert!(!matches(action, TCP, false));
+        }
+        for action in [RuleAction::Pass, RuleAction::Drop] {
+            assert!(!matches(action, UDP, false));
+            let all = Rule { action, ..Rule::default() };
+            assert!(all.matches(&Probe { ports_known: false, ..probe(&fragment(UDP)) }));
+        }
     }
 
     #[test]

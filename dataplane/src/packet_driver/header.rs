@@ -59,8 +59,8 @@ mod field {
 const _: () = {
     assert!(COMPACT_LEN == field::SEQUENCE + 8, "the compact form ends with the sequence number");
     assert!(FULL_V4_LEN == field::ADDRESSES + 2 * 4 && FULL_V6_LEN == field::ADDRESSES + 2 * 16);
-    assert!(COMPACT_LEN % LENGTH_UNIT == 0 && FULL_V4_LEN % LENGTH_UNIT == 0);
-    assert!(FULL_V6_LEN % LENGTH_UNIT == 0 && FULL_V6_LEN / LENGTH_UNIT < 16, "four bits");
+    assert!(COMPACT_LEN.is_multiple_of(LENGTH_UNIT) && FULL_V4_LEN.is_multiple_of(LENGTH_UNIT));
+    assert!(FULL_V6_LEN.is_multiple_of(LENGTH_UNIT) && FULL_V6_LEN / LENGTH_UNIT < 16, "four bits");
 };
 
 impl MessageKind {

@@ -20,7 +20,7 @@ pub use aggregate::{AggregateConfig, AggregateCounter, Aggregator, Backlog, Down
 pub use buffer::{BufferMut, BufferPool, BufferSlice, PoolClass};
 pub use disaggregate::{DisaggregateCounter, Disaggregator, Messages};
 pub use message::{FlowId, Message, MessageHeader, MessageKind, Outbound, OutboundBody};
-pub use peer_status::PeerStatus;
+pub use peer_status::{PeerAnswer, PeerStatus};
 pub use traffic::{Arrived, Inbound, SessionChange, Upstream};
 
 /// Which peer (far TPO), an index into the configuration's list of peers.

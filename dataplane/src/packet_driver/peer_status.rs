@@ -1,6 +1,6 @@
 //! What stages of different workers know of each other: single-writer atomics, no locks.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 /// State of one peer. Written by the transmit stage, but for the next hop, which the edge stage
 /// (the owner of the neighbour table) writes; read by all.
@@ -8,11 +8,24 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub struct PeerStatus {
     up: AtomicBool,
     opener: AtomicBool,
+    answer: AtomicU8,
     rtt_ns: AtomicU64,
     rate_bps: AtomicU64,
     queued_bytes: AtomicU64,
     buffers_taken: AtomicU64,
     next_hop: AtomicU64,
+}
+
+/// What a peer without a session answers to our greetings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PeerAnswer {
+    /// Nothing.
+    #[default]
+    Silence,
+    /// That no session is possible: another version, or a copy of us.
+    Incompatible,
+    /// That its configuration of the pair is another than ours.
+    Disagrees,
 }
 
 const NEXT_HOP_KNOWN: u64 = 1 << 63;
@@ -32,6 +45,20 @@ impl PeerStatus {
     /// Whether our flow ids carry the opener bit.
     pub fn is_opener(&self) -> bool {
         self.opener.load(Ordering::Relaxed)
+    }
+
+    /// What the peer answers while there is no session.
+    pub fn answer(&self) -> PeerAnswer {
+        match self.answer.load(Ordering::Relaxed) {
+            1 => PeerAnswer::Incompatible,
+            2 => PeerAnswer::Disagrees,
+            _ => PeerAnswer::Silence,
+        }
+    }
+
+    /// Publishes what the peer answers.
+    pub fn set_answer(&self, answer: PeerAnswer) {
+        self.answer.store(answer as u8, Ordering::Relaxed);
     }
 
     /// Smoothed round trip to the peer; 0 until measured.
@@ -85,6 +112,16 @@ impl PeerStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_survives() {
+        let status = PeerStatus::default();
+        assert_eq!(status.answer(), PeerAnswer::Silence);
+        for answer in [PeerAnswer::Disagrees, PeerAnswer::Incompatible, PeerAnswer::Silence] {
+            status.set_answer(answer);
+            assert_eq!(status.answer(), answer);
+        }
+    }
 
     #[test]
     fn a_next_hop_survives_and_can_be_withdrawn() {

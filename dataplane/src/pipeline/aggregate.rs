@@ -12,7 +12,7 @@ use crate::link::Link;
 use crate::packet_driver::PeerStatus;
 use crate::packet_driver::Upstream;
 use crate::packet_driver::aggregate::{Aggregator, Downstream};
-use crate::packet_driver::{OutboundBuffer, PeerIndex};
+use crate::packet_driver::{Outbound, OutboundBuffer, PeerIndex};
 use crate::time::{MILLISECOND_NS, Time};
 
 /// Messages taken in per turn, at most.
@@ -35,6 +35,10 @@ pub struct AggregateStage<F> {
     buffer_size_max: u64,
     backlog_ns: u64,
     rates_bps: Box<[u64]>,
+    were_up: Box<[bool]>,
+    /// A message for which there was no place: its bytes are acknowledged to a host, so it waits,
+    /// and all behind it.
+    held: Option<Outbound<F>>,
 }
 
 impl<F: Frame> AggregateStage<F> {
@@ -55,7 +59,16 @@ impl<F: Frame> AggregateStage<F> {
             buffer_size_max: buffer_size_max as u64,
             backlog_ns,
             rates_bps: vec![0; count].into_boxed_slice(),
+            were_up: vec![false; count].into_boxed_slice(),
+            held: None,
         }
+    }
+
+    /// The time that data may wait, in all and in a buffer that is not full, configured anew.
+    pub fn reconfigure(&mut self, backlog_ns: u64, flush_deadline_ns: u64) {
+        self.backlog_ns = backlog_ns;
+        self.rates_bps.fill(0);
+        self.aggregator.set_flush_deadline(flush_deadline_ns);
     }
 
     /// Takes messages in and fills at most one buffer; says whether there was anything to do.
@@ -66,22 +79,7 @@ impl<F: Frame> AggregateStage<F> {
         buffers: &mut Link<OutboundBuffer>,
     ) -> bool {
         self.follow_rates();
-        let mut busy = false;
-        for _ in 0..MESSAGES_PER_TURN {
-            if !self.aggregator.has_room() {
-                break;
-            }
-            let Some(item) = messages.pop() else { break };
-            busy = true;
-            match item {
-                Upstream::Message(message) => {
-                    // A refused message is counted by the aggregator; its frame is freed here.
-                    let _ = self.aggregator.push(now, message);
-                }
-                Upstream::DiscardFlow { place, flow } => self.aggregator.discard_flow(place, flow),
-                Upstream::DiscardPeer { peer } => self.aggregator.discard_peer(peer),
-            }
-        }
+        let mut busy = self.take_in(now, messages);
         if buffers.room() == 0 {
             return busy;
         }
@@ -99,6 +97,32 @@ impl<F: Frame> AggregateStage<F> {
         busy
     }
 
+    /// Takes messages in, in order, until there is no place for one.
+    fn take_in(&mut self, now: Time, messages: &mut Link<Upstream<F>>) -> bool {
+        let mut busy = false;
+        for _ in 0..MESSAGES_PER_TURN {
+            let item = self.held.take().map(Upstream::Message).or_else(|| messages.pop());
+            match item {
+                None => break,
+                Some(Upstream::Message(message)) => {
+                    if let Err(refused) = self.aggregator.push(now, message)
+                        && !self.aggregator.has_place(refused.header.kind)
+                    {
+                        self.held = Some(refused);
+                        break;
+                    }
+                    // Counted by the aggregator; its frame is freed here.
+                }
+                Some(Upstream::DiscardFlow { place, flow }) => {
+                    self.aggregator.discard_flow(place, flow);
+                }
+                Some(Upstream::DiscardPeer { peer }) => self.aggregator.discard_peer(peer),
+            }
+            busy = true;
+        }
+        busy
+    }
+
     /// When the next turn may have something to do, if nothing comes in until then.
     #[must_use]
     pub fn next_timeout(&self) -> Time {
@@ -108,12 +132,16 @@ impl<F: Frame> AggregateStage<F> {
 
     fn follow_rates(&mut self) {
         for (index, status) in self.peers.iter().enumerate() {
+            let is_up = status.is_up();
+            if std::mem::replace(&mut self.were_up[index], is_up) && !is_up {
+                // At once: the edge's word for it may wait behind a message without a place.
+                self.aggregator.discard_peer(peer_index(index));
+            }
             let rate_bps = status.rate_bps();
             if self.rates_bps[index] != rate_bps {
                 self.rates_bps[index] = rate_bps;
                 let limit_bytes = bdp_bytes(rate_bps, self.backlog_ns).max(BACKLOG_BYTES_MIN);
-                let peer = PeerIndex(u16::try_from(index).unwrap_or(u16::MAX));
-                self.aggregator.set_backlog_limit(peer, limit_bytes);
+                self.aggregator.set_backlog_limit(peer_index(index), limit_bytes);
             }
         }
     }
@@ -142,4 +170,8 @@ fn downstream(
     } else {
         Downstream::Busy
     }
+}
+
+fn peer_index(index: usize) -> PeerIndex {
+    PeerIndex(u16::try_from(index).unwrap_or(u16::MAX))
 }

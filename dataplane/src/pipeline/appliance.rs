@@ -18,11 +18,11 @@ use crate::compression::{CompressionCounter, Compressor, DecompressionCounter, D
 use crate::counters::Counters;
 use crate::data_mover::{DemuxCounter, Incarnation, MoverCounter, PeerConfig, Session, Sessions};
 use crate::edge::tcp::TcpConfig;
-use crate::edge::{EdgeConfig, EdgeCounter, EdgeStage};
+use crate::edge::{EdgeConfig, EdgeCounter, EdgeStage, LanCounter};
 use crate::frame::Frame;
 use crate::interceptor::{
     Config as InterceptorConfig, Fallback, FlowReader, Interceptor, InterceptorCounter, Own,
-    PeerStatus as Admission, RuleTable, Timeouts,
+    PeerStatus as Admission, ReassemblyCounter, RuleTable, Timeouts,
 };
 use crate::packet_driver::{
     AggregateConfig, AggregateCounter, Aggregator, BufferPool, DisaggregateCounter, Disaggregator,
@@ -51,6 +51,8 @@ pub struct PeerSettings {
     pub dead_after_ns: u64,
     /// Time without sending after which an answer is asked for, in nanoseconds.
     pub keepalive_ns: u64,
+    /// Digest of what both ends must agree on.
+    pub digest: u64,
 }
 
 /// Limits of an appliance.
@@ -121,8 +123,6 @@ pub struct ApplianceConfig {
     pub secret: [u64; 4],
     /// Larger for a later start.
     pub incarnation: u64,
-    /// Digest of what both ends must agree on.
-    pub digest: u64,
 }
 
 /// What the control thread reads while the workers run.
@@ -134,6 +134,10 @@ pub struct Handles {
     pub interceptor: Counters<InterceptorCounter>,
     /// Counters of the edge stage.
     pub edge: Counters<EdgeCounter>,
+    /// Counters of putting fragments of split flows together.
+    pub reassembly: Counters<ReassemblyCounter>,
+    /// What hosts exchange with each peer.
+    pub lan: Vec<Counters<LanCounter>>,
     /// Counters of aggregation.
     pub aggregate: Counters<AggregateCounter>,
     /// Counters of compression.
@@ -213,7 +217,7 @@ fn sessions(config: &ApplianceConfig, receive_pool: &BufferPool) -> Sessions {
         mover.keepalive_ns = peer.keepalive_ns;
         mover.buffer_len_max = u32::try_from(limits.buffer_size_max).unwrap_or(u32::MAX);
         mover.reassembly_bytes_max = u32::try_from(reassembly).unwrap_or(u32::MAX);
-        mover.digest = config.digest;
+        mover.digest = peer.digest;
         let seed = config.secret[2] ^ (u64::from(index) << 48);
         let incarnation = Incarnation(config.incarnation);
         (peer.endpoint, Session::new(mover, incarnation, receive_pool.clone(), seed))
@@ -292,6 +296,8 @@ impl<F: Frame> Appliance<F> {
             port: Counters::default(),
             interceptor: interceptor.counters().clone(),
             edge: Counters::default(),
+            reassembly: Counters::default(),
+            lan: Vec::new(),
             aggregate: aggregator.counters().clone(),
             compress: compressor.counters().clone(),
             transmit: Counters::default(),
@@ -319,6 +325,8 @@ impl<F: Frame> Appliance<F> {
         let transmit = TransmitStage::new(sessions, paths(config), Arc::clone(&peers));
         handles.port = port.counters();
         handles.edge = edge.counters();
+        handles.reassembly = edge.reassembly_counters();
+        handles.lan = edge.lan_counters();
         handles.transmit = transmit.counters();
         let mut stages = Stages {
             port: Some(port),

@@ -16,6 +16,38 @@ const BUFFERS: usize = 4;
 /// Complete buffers that wait for decompression, at most.
 const ARRIVED: usize = 64;
 
+/// One link of the pipeline, as a reader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkLayout {
+    /// The stage that puts in.
+    pub from: StageKind,
+    /// The stage that takes out.
+    pub to: StageKind,
+    /// Most items that wait.
+    pub capacity: usize,
+}
+
+const fn layout(from: StageKind, to: StageKind, capacity: usize) -> LinkLayout {
+    LinkLayout { from, to, capacity }
+}
+
+/// All links, in the order of [`Links::waiting`].
+pub const LAYOUT: [LinkLayout; 10] = {
+    use StageKind::{Aggregate, Compress, Decompress, Edge, Port, Transmit};
+    [
+        layout(Port, Edge, FRAMES),
+        layout(Port, Transmit, FRAMES),
+        layout(Edge, Aggregate, MESSAGES),
+        layout(Aggregate, Compress, BUFFERS),
+        layout(Compress, Transmit, BUFFERS),
+        layout(Transmit, Decompress, ARRIVED),
+        layout(Decompress, Edge, MESSAGES),
+        layout(Edge, Port, FRAMES),
+        layout(Edge, Port, FRAMES),
+        layout(Transmit, Port, FRAMES),
+    ]
+};
+
 /// One worker's ends of all links.
 #[derive(Debug)]
 pub struct Links<F> {
@@ -54,22 +86,38 @@ impl<F> Links<F> {
         }
     }
 
+    /// Items that wait in each link of [`LAYOUT`]; `None` where the receiving end is not here.
+    #[must_use]
+    pub fn waiting(&self) -> [Option<usize>; LAYOUT.len()] {
+        [
+            self.frames.received(),
+            self.datagrams_in.received(),
+            self.messages.received(),
+            self.buffers.received(),
+            self.packed.received(),
+            self.arrived.received(),
+            self.delivered.received(),
+            self.edge_frames[Side::Lan.index()].received(),
+            self.edge_frames[Side::Wan.index()].received(),
+            self.datagrams_out.received(),
+        ]
+    }
+
     /// The links of every worker of a placement, in the order of its workers.
     #[must_use]
     pub fn for_placement(placement: &Placement) -> Vec<Self> {
-        use StageKind::{Aggregate, Compress, Decompress, Edge, Port, Transmit};
         let mut all: Vec<Self> = placement.workers().iter().map(|_| Links::absent()).collect();
         let mut joint = Joint { placement, all: &mut all };
-        joint.link(Port, Edge, FRAMES, |links| &mut links.frames);
-        joint.link(Port, Transmit, FRAMES, |links| &mut links.datagrams_in);
-        joint.link(Edge, Aggregate, MESSAGES, |links| &mut links.messages);
-        joint.link(Aggregate, Compress, BUFFERS, |links| &mut links.buffers);
-        joint.link(Compress, Transmit, BUFFERS, |links| &mut links.packed);
-        joint.link(Transmit, Decompress, ARRIVED, |links| &mut links.arrived);
-        joint.link(Decompress, Edge, MESSAGES, |links| &mut links.delivered);
-        joint.link(Edge, Port, FRAMES, |links| &mut links.edge_frames[Side::Lan.index()]);
-        joint.link(Edge, Port, FRAMES, |links| &mut links.edge_frames[Side::Wan.index()]);
-        joint.link(Transmit, Port, FRAMES, |links| &mut links.datagrams_out);
+        joint.link(LAYOUT[0], |links| &mut links.frames);
+        joint.link(LAYOUT[1], |links| &mut links.datagrams_in);
+        joint.link(LAYOUT[2], |links| &mut links.messages);
+        joint.link(LAYOUT[3], |links| &mut links.buffers);
+        joint.link(LAYOUT[4], |links| &mut links.packed);
+        joint.link(LAYOUT[5], |links| &mut links.arrived);
+        joint.link(LAYOUT[6], |links| &mut links.delivered);
+        joint.link(LAYOUT[7], |links| &mut links.edge_frames[Side::Lan.index()]);
+        joint.link(LAYOUT[8], |links| &mut links.edge_frames[Side::Wan.index()]);
+        joint.link(LAYOUT[9], |links| &mut links.datagrams_out);
         all
     }
 }
@@ -80,15 +128,10 @@ struct Joint<'a, F> {
 }
 
 impl<F> Joint<'_, F> {
-    fn link<T>(
-        &mut self,
-        from: StageKind,
-        to: StageKind,
-        limit: usize,
-        end: impl Fn(&mut Links<F>) -> &mut Link<T>,
-    ) {
-        let (Some(from), Some(to)) = (self.placement.worker_of(from), self.placement.worker_of(to))
-        else {
+    fn link<T>(&mut self, layout: LinkLayout, end: impl Fn(&mut Links<F>) -> &mut Link<T>) {
+        let limit = layout.capacity;
+        let worker_of = |stage| self.placement.worker_of(stage);
+        let (Some(from), Some(to)) = (worker_of(layout.from), worker_of(layout.to)) else {
             return;
         };
         if from == to {
@@ -118,5 +161,22 @@ mod tests {
         assert!(matches!(each[2].frames, Link::Absent));
         assert!(matches!(each[0].datagrams_out, Link::Receiver(_)));
         assert!(matches!(each[4].datagrams_out, Link::Sender(_)));
+    }
+
+    #[test]
+    fn each_link_is_counted_by_its_receiver() {
+        for placement in [Placement::single(0), Placement::one_stage_per_core()] {
+            let workers = Links::<()>::for_placement(&placement);
+            for (link, layout) in LAYOUT.iter().enumerate() {
+                let counts: Vec<_> = workers.iter().map(|links| links.waiting()[link]).collect();
+                let receiver = placement.worker_of(layout.to).unwrap();
+                assert_eq!(counts[receiver], Some(0), "{layout:?}");
+                assert_eq!(counts.iter().flatten().count(), 1, "{layout:?}");
+            }
+        }
+        let mut one = Links::<()>::for_placement(&Placement::single(0)).remove(0);
+        one.datagrams_out.push(()).unwrap();
+        assert_eq!(one.waiting()[9], Some(1));
+        assert_eq!((LAYOUT[9].from, LAYOUT[9].to), (StageKind::Transmit, StageKind::Port));
     }
 }

@@ -22,5 +22,5 @@ pub mod port;
 pub mod transmit;
 pub mod worker;
 
-pub use links::Links;
+pub use links::{LAYOUT, LinkLayout, Links};
 pub use placement::{Placement, PlacementError, StageKind};

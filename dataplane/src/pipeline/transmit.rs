@@ -6,8 +6,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::appliance::PeerSettings;
 use crate::counters::Counters;
-use crate::data_mover::{CloseReason, Down, Sessions, Sink, Up};
+use crate::data_mover::{CloseReason, Down, Mismatch, Sessions, Sink, State, Up};
 use crate::frame::build::{TTL_DEFAULT, UdpChecksum, prepend_link, prepend_udp};
 use crate::frame::ip::protocol;
 use crate::frame::{
@@ -15,7 +16,8 @@ use crate::frame::{
 };
 use crate::link::Link;
 use crate::packet_driver::{
-    Arrived, BufferKind, BufferSlice, OutboundBuffer, PeerIndex, PeerStatus, SessionChange,
+    Arrived, BufferKind, BufferSlice, OutboundBuffer, PeerAnswer, PeerIndex, PeerStatus,
+    SessionChange,
 };
 use crate::time::Time;
 
@@ -110,6 +112,20 @@ impl<F: Frame> TransmitStage<F> {
     #[must_use]
     pub fn sessions(&self) -> &Sessions {
         &self.sessions
+    }
+
+    /// The peers' rates, timers and digests have been configured anew.
+    pub fn reconfigure(&mut self, peers: &[PeerSettings]) {
+        for ((_, session), peer) in self.sessions.iter_mut().zip(peers) {
+            session.reconfigure(peer.rate_bps, peer.dead_after_ns, peer.keepalive_ns);
+            session.set_digest(peer.digest);
+        }
+    }
+
+    /// Whether everything handed over has arrived.
+    #[must_use]
+    pub fn is_drained(&mut self) -> bool {
+        self.held.is_none() && self.sessions.iter_mut().all(|(_, session)| session.is_drained())
     }
 
     /// Ends all sessions; the peers are told by the next datagrams.
@@ -281,6 +297,11 @@ impl<F: Frame> TransmitStage<F> {
             let report = session.report();
             status.set_path(report.rtt_ns, report.rate_bps);
             status.set_queue(report.queued_bytes as u64, *taken);
+            status.set_answer(match report.state {
+                State::Mismatch(Mismatch::Digest { .. }) => PeerAnswer::Disagrees,
+                State::Mismatch(_) => PeerAnswer::Incompatible,
+                State::Connecting | State::Up(_) | State::Closed => PeerAnswer::Silence,
+            });
         }
     }
 

@@ -31,6 +31,30 @@ pub struct DescriptorLimits {
     pub align: u16,
 }
 
+/// How a device recovers from errors (`enum rte_eth_err_handle_mode`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorHandling {
+    /// It does not.
+    None,
+    /// It asks to be reset.
+    Passive,
+    /// It resets itself.
+    Proactive,
+    /// A way of a later DPDK.
+    Unknown,
+}
+
+impl ErrorHandling {
+    fn of(mode: u8) -> Self {
+        match mode {
+            0 => ErrorHandling::None,
+            1 => ErrorHandling::Passive,
+            2 => ErrorHandling::Proactive,
+            _ => ErrorHandling::Unknown,
+        }
+    }
+}
+
 /// What a device is and can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceInfo {
@@ -60,6 +84,8 @@ pub struct DeviceInfo {
     pub min_rx_bufsize: u32,
     /// Longest frame that can be received, bytes.
     pub max_rx_pktlen: u32,
+    /// Longest packet that it can put together from several, bytes.
+    pub max_lro_pkt_size: u32,
     /// Receive queues that there are.
     pub max_rx_queues: u16,
     /// Transmit queues that there are.
@@ -88,6 +114,8 @@ pub struct DeviceInfo {
     pub reta_size: u16,
     /// Bytes of the RSS key.
     pub hash_key_size: u8,
+    /// How it recovers from errors.
+    pub error_handling: ErrorHandling,
     /// Flow types that RSS can hash (`RTE_ETH_RSS_*` bits).
     pub rss_types: u64,
     /// Speeds (`RTE_ETH_LINK_SPEED_*` bits).
@@ -163,6 +191,7 @@ pub(super) fn device_info(port: PortId) -> Result<DeviceInfo, Errno> {
         max_mtu: raw.max_mtu,
         min_rx_bufsize: raw.min_rx_bufsize,
         max_rx_pktlen: raw.max_rx_pktlen,
+        max_lro_pkt_size: raw.max_lro_pkt_size,
         max_rx_queues: raw.max_rx_queues,
         max_tx_queues: raw.max_tx_queues,
         rx_queues: raw.rx_queues,
@@ -177,6 +206,7 @@ pub(super) fn device_info(port: PortId) -> Result<DeviceInfo, Errno> {
         max_vmdq_pools: raw.max_vmdq_pools,
         reta_size: raw.reta_size,
         hash_key_size: raw.hash_key_size,
+        error_handling: ErrorHandling::of(raw.error_handling),
         rss_types: raw.rss_types,
         speed_capa: raw.speed_capa,
         dev_capa: raw.dev_capa,

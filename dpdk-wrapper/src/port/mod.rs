@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use config::{ConfigureError, Granted, PortConfig, Queues};
 pub use hotplug::{AttachError, DetachError, attach};
-pub use info::{DescriptorLimits, DeviceInfo, LinkState, MacAddr};
+pub use info::{DescriptorLimits, DeviceInfo, ErrorHandling, LinkState, MacAddr};
 pub use queue::{PrepareError, RxQueue, TxQueue};
 pub use stats::{PortStats, Xstat};
 

@@ -1,4 +1,4 @@
-"""The lab carries frames unchanged between its hosts, and leaves nothing behind, whatever happens."""
+"""The lab carries frames unchanged between its hosts, and leaves nothing behind."""
 
 import os
 import signal
@@ -103,6 +103,24 @@ class DirectPath(unittest.TestCase):
             passed = self.lab.counters("hosta") - before
         self.assertGreaterEqual(passed.tx_ip_bytes, 100 * 1000)
         self.assertLess(passed.tx_ip_bytes, 101 * 1000)
+
+    def test_congestion_control_holds_for_either_end_in_both_families(self) -> None:
+        client_site, far = self.lab.site("a"), self.lab.site("b")
+        for node in (client_site.host, far.host):
+            self.lab.congestion_control(node, "bbr")
+            self.lab.congestion_control(node, "reno")  # once more, over an earlier choice
+        for family, address in ((socket.AF_INET, far.address_ipv4),
+                                (socket.AF_INET6, far.address_ipv6)):
+            with self.lab.open_socket("hostb", family, socket.SOCK_STREAM) as listener, \
+                    self.lab.open_socket("hosta", family, socket.SOCK_STREAM) as client:
+                listener.bind((address, 0))
+                listener.listen()
+                client.connect(listener.getsockname()[:2])
+                server, _ = listener.accept()
+                with server:
+                    for end in (client, server):
+                        name = end.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+                        self.assertEqual(name.rstrip(b"\0"), b"reno")
 
     def test_unknown_node_is_refused(self) -> None:
         with self.assertRaisesRegex(LabError, "no 'routera'"):

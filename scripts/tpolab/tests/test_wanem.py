@@ -83,8 +83,8 @@ class Emulator(unittest.TestCase):
                 self.ping()
 
     def test_faults_are_done_and_counted(self) -> None:
-        lab = self.up("--a-to-b", "loss=20%", "--a-to-b", "duplicate=20%", "--a-to-b", "corrupt=20%",
-                      "--seed", "7")
+        faults = ("loss=20%", "duplicate=20%", "corrupt=20%")
+        lab = self.up(*(word for fault in faults for word in ("--a-to-b", fault)), "--seed", "7")
         for node in ("hosta", "hostb"):
             # Nothing but the test's own packets may meet the faults.
             lab.sysctl(node, "net.ipv6.conf.all.disable_ipv6", "1")
@@ -129,8 +129,8 @@ class Emulator(unittest.TestCase):
 
     def test_wrong_commands_change_nothing_and_say_why(self) -> None:
         lab = self.up("--loss", "1%")
-        for command, reason in (("set both loss 300%", "share"), ("set both speed 1mbit", "known are"),
-                                ("jump", "commands are")):
+        for command, reason in (("set both loss 300%", "share"),
+                                ("set both speed 1mbit", "known are"), ("jump", "commands are")):
             with self.subTest(command=command), self.assertRaisesRegex(LabError, reason):
                 lab.wanem(command)
         self.assertEqual(lab.wanem("stats")["a_to_b"]["config"]["loss_probability"], 0.01)

@@ -140,6 +140,7 @@ fn completion_offers_what_fits_at_the_cursor() {
     assert_eq!(complete("show port ", 10), (10, vec!["info", "stats", "summary", "xstats"]));
     assert_eq!(complete("show port info ", 15), (15, vec!["all"]));
     assert_eq!(complete("set promisc 0 o", 15), (14, vec!["off", "on"]));
+    assert_eq!(complete("show flow de", 12), (10, vec!["destination"]));
     assert_eq!(complete("frob ", 5), (5, vec![]));
     assert_eq!(complete("show port info", 6), (5, vec!["peer", "pipeline", "port"]));
 }

@@ -3,11 +3,15 @@
 //! Numbers are masked, their widths are not; the rest is compared byte for byte.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::{Executor, Fake};
+use crate::config::{Config, Size};
+use crate::eal_args::eal_args;
+use crate::machine::Machine;
 
-/// Commands and whether the appliance must be forwarding before them.
+/// In this order: statistics of forwarding exist once it has started.
 const COMMANDS: [&str; 9] = [
     "show port info all",
     "show port stats all",
@@ -43,12 +47,15 @@ fn ports_and_forwarding_statistics_look_like_testpmds() {
 
 /// What dpdk-testpmd answers to the commands, each after its prompt.
 fn testpmd() -> String {
-    let prefix = format!("--file-prefix=tpo-test-{}", std::process::id());
+    // DPDK leaves its run-time folder behind: it gets one that can be removed.
+    let folder = std::env::temp_dir().join(format!("tpo-testpmd-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
     // Unbuffered: testpmd echoes commands beside its buffered output.
     let mut child = Command::new("stdbuf")
-        .args(["-o0", "dpdk-testpmd", "--no-huge", "--no-pci", "-m", "256", "--no-shconf", &prefix])
-        .args(["--vdev=net_null0", "--vdev=net_null1", "--lcores=0@0,1@0"])
+        .args(["-o0", "dpdk-testpmd"])
+        .args(eal_arguments())
         .args(["--", "-i", "--total-num-mbufs=4096"])
+        .env("RUNTIME_DIRECTORY", &folder)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -57,6 +64,7 @@ fn testpmd() -> String {
     let script = COMMANDS.join("\n") + "\nquit\n";
     child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
     let text = String::from_utf8(output.stdout).unwrap().replace('\r', "");
     assert!(
         text.contains("testpmd> quit"),
@@ -64,6 +72,17 @@ fn testpmd() -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     text
+}
+
+/// The EAL's arguments as tpo derives them, but for a second EAL thread, which testpmd needs: that
+/// testpmd starts shows that the EAL takes them.
+fn eal_arguments() -> Vec<String> {
+    let machine = Machine { cores: vec![0], memory: Size(8 << 30), hugepages_free: Size(0) };
+    let text = include_str!("../../config/tests/minimal.toml")
+        .replace("0000:03:00.0", "net_null0")
+        .replace("0000:03:00.1", "net_null1");
+    let config = Config::parse(Path::new("testpmd.toml"), &text, &machine).unwrap();
+    eal_args(&["--lcores=0@0,1@0".to_owned()], Some(&config), &machine)
 }
 
 fn section<'a>(output: &'a str, command: &str) -> &'a str {

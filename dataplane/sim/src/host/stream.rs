@@ -14,6 +14,8 @@ pub(super) struct Stream {
     /// `None` once the socket is gone.
     pub(super) handle: Option<SocketHandle>,
     pub(super) report: StreamReport,
+    /// The acknowledgement number that came last, and how often it came again.
+    last_ack: (Option<i32>, u32),
     script: StreamScript,
     sends: Content,
     receives: Content,
@@ -32,6 +34,7 @@ impl Stream {
         Stream {
             handle: Some(handle),
             report: StreamReport::new(local, remote, script.send_bytes),
+            last_ack: (None, 0),
             script,
             sends,
             receives,
@@ -66,11 +69,29 @@ impl Stream {
         if waits && self.report.end_of_stream_at.is_none() { self.read_at } else { Time::NEVER }
     }
 
+    /// Notes an acknowledgement number; how often it came before without a break.
+    pub(super) fn repeats_of_ack(&mut self, ack: i32) -> u32 {
+        self.last_ack = match self.last_ack {
+            (Some(last), repeats) if last == ack => (Some(ack), repeats.saturating_add(1)),
+            _ => (Some(ack), 0),
+        };
+        self.last_ack.1
+    }
+
+    /// The acknowledgement number that came last.
+    pub(super) fn last_ack(&self) -> i32 {
+        self.last_ack.0.unwrap_or(0)
+    }
+
     /// The peer's reset has just closed the socket.
     pub(super) fn was_reset(&mut self, now: Time) {
         if self.report.end == End::Open {
-            let refused = self.report.connected_at.is_none();
-            self.report.end = if refused { End::Refused } else { End::Reset };
+            let closed = self.report.send_closed && self.report.end_of_stream_at.is_some();
+            self.report.end = match self.report.connected_at {
+                None => End::Refused,
+                Some(_) if closed => End::ResetAfterClose,
+                Some(_) => End::Reset,
+            };
             self.report.ended_at = Some(now);
         }
     }

@@ -220,6 +220,7 @@ impl PairConfig {
             own: Own { lan: site.side(1), wan: site.side(2), port: PORT },
             rules: Arc::new(RuleTable::new(vec![to_peer], networks)),
             peers: vec![PeerSettings {
+                digest: self.digests[site.index()],
                 endpoint: peer.endpoint(self.wan_v6),
                 rate_bps: self.rate_bps,
                 fallback: self.fallback,
@@ -231,7 +232,6 @@ impl PairConfig {
             secret: std::array::from_fn(|_| random.next_u64()),
             // Two ends never have the same one.
             incarnation: 2 * incarnation + u64::from(site == Site::B),
-            digest: self.digests[site.index()],
         }
     }
 }

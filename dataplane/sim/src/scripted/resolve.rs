@@ -1,4 +1,4 @@
-//! Answers to those who ask for the MAC address of a scripted host.
+//! Who has which MAC address: the questions and answers of a scripted host.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -19,6 +19,32 @@ pub(super) fn answer(frame: &[u8], mac: [u8; 6], own: IpAddr) -> Option<Vec<u8>>
         (EthernetProtocol::Arp, IpAddr::V4(own)) => arp(ethernet.payload(), mac, own),
         (EthernetProtocol::Ipv6, IpAddr::V6(own)) => ndisc(&ethernet, mac, own),
         _ => None,
+    }
+}
+
+/// A question for the MAC address of `peer`, known as it is: those who hear it learn where `own`
+/// is.
+pub(super) fn question(mac: [u8; 6], peer_mac: [u8; 6], own: IpAddr, peer: IpAddr) -> Vec<u8> {
+    match (own, peer) {
+        (IpAddr::V6(own), IpAddr::V6(peer)) => {
+            let solicit = Icmpv6Repr::Ndisc(NdiscRepr::NeighborSolicit {
+                target_addr: peer,
+                lladdr: Some(RawHardwareAddress::from(EthernetAddress(mac))),
+            });
+            neighbour_message(mac, EthernetAddress(peer_mac), own, peer, &solicit)
+        }
+        (IpAddr::V4(own), IpAddr::V4(peer)) => arp_message(
+            mac,
+            EthernetAddress::BROADCAST,
+            &ArpRepr::EthernetIpv4 {
+                operation: ArpOperation::Request,
+                source_hardware_addr: EthernetAddress(mac),
+                source_protocol_addr: own,
+                target_hardware_addr: EthernetAddress([0; 6]),
+                target_protocol_addr: peer,
+            },
+        ),
+        _ => Vec::new(),
     }
 }
 
@@ -44,10 +70,13 @@ fn arp(payload: &[u8], mac: [u8; 6], own: Ipv4Addr) -> Option<Vec<u8>> {
         target_hardware_addr: source_hardware_addr,
         target_protocol_addr: source_protocol_addr,
     };
-    let (mut frame, at) =
-        ethernet(mac, source_hardware_addr, EthernetProtocol::Arp, reply.buffer_len());
-    reply.emit(&mut ArpPacket::new_unchecked(&mut frame[at..]));
-    Some(frame)
+    Some(arp_message(mac, source_hardware_addr, &reply))
+}
+
+fn arp_message(mac: [u8; 6], to: EthernetAddress, message: &ArpRepr) -> Vec<u8> {
+    let (mut frame, at) = ethernet(mac, to, EthernetProtocol::Arp, message.buffer_len());
+    message.emit(&mut ArpPacket::new_unchecked(&mut frame[at..]));
+    frame
 }
 
 fn ndisc(frame: &EthernetFrame<&[u8]>, mac: [u8; 6], own: Ipv6Addr) -> Option<Vec<u8>> {
@@ -69,24 +98,29 @@ fn ndisc(frame: &EthernetFrame<&[u8]>, mac: [u8; 6], own: Ipv6Addr) -> Option<Ve
         target_addr: own,
         lladdr: Some(RawHardwareAddress::from(EthernetAddress(mac))),
     });
+    Some(neighbour_message(mac, frame.src_addr(), own, ip.src_addr(), &advert))
+}
+
+fn neighbour_message(
+    mac: [u8; 6],
+    to: EthernetAddress,
+    own: Ipv6Addr,
+    peer: Ipv6Addr,
+    message: &Icmpv6Repr<'_>,
+) -> Vec<u8> {
     let header = Ipv6Repr {
         src_addr: own,
-        dst_addr: ip.src_addr(),
+        dst_addr: peer,
         next_header: IpProtocol::Icmpv6,
-        payload_len: advert.buffer_len(),
+        payload_len: message.buffer_len(),
         hop_limit: NDISC_HOP_LIMIT,
     };
-    let len = header.buffer_len() + advert.buffer_len();
-    let (mut reply, at) = ethernet(mac, frame.src_addr(), EthernetProtocol::Ipv6, len);
-    header.emit(&mut Ipv6Packet::new_unchecked(&mut reply[at..]));
-    let body = at + header.buffer_len();
-    advert.emit(
-        &own,
-        &ip.src_addr(),
-        &mut Icmpv6Packet::new_unchecked(&mut reply[body..]),
-        &checksum,
-    );
-    Some(reply)
+    let len = header.buffer_len() + message.buffer_len();
+    let (mut frame, at) = ethernet(mac, to, EthernetProtocol::Ipv6, len);
+    header.emit(&mut Ipv6Packet::new_unchecked(&mut frame[at..]));
+    let mut body = Icmpv6Packet::new_unchecked(&mut frame[at + header.buffer_len()..]);
+    message.emit(&own, &peer, &mut body, &ChecksumCapabilities::default());
+    frame
 }
 
 // A frame with its Ethernet header written, and where its payload begins.

@@ -9,12 +9,12 @@ use dataplane_sim::link::LinkConfig;
 use dataplane_sim::pair::{HostId, Pair, PairConfig, Site, Tpo};
 
 /// Port of servers.
-pub const PORT: u16 = 80;
+pub(crate) const PORT: u16 = 80;
 /// First port of clients.
-pub const CLIENT_PORT: u16 = 20_000;
+pub(crate) const CLIENT_PORT: u16 = 20_000;
 
 /// A LAN's cable: 1 Gb/s, 50 us.
-pub fn cable() -> LinkConfig {
+pub(crate) fn cable() -> LinkConfig {
     LinkConfig {
         rate_bps: 1_000_000_000,
         queue_bytes_max: 1_000_000,
@@ -24,7 +24,7 @@ pub fn cable() -> LinkConfig {
 }
 
 /// A pair with a host on each side.
-pub struct Run {
+pub(crate) struct Run {
     pub pair: Pair,
     pub a: HostId,
     pub b: HostId,
@@ -33,37 +33,37 @@ pub struct Run {
 }
 
 /// Reads everything and closes when the other end has.
-pub fn reader() -> StreamScript {
+pub(crate) fn reader() -> StreamScript {
     StreamScript::default()
 }
 
 /// Sends this much and closes when the other end has.
-pub fn both_ways(send_bytes: u64) -> StreamScript {
+pub(crate) fn both_ways(send_bytes: u64) -> StreamScript {
     StreamScript { send_bytes, close: Close::AfterSending, ..StreamScript::default() }
 }
 
 impl Run {
     /// The pair with one host on each side, and a session between the appliances.
-    pub fn new(config: PairConfig) -> Self {
+    pub(crate) fn new(config: PairConfig) -> Self {
         let mut run = Run::cold(config);
         assert!(run.wait_for_session(30 * SECOND_NS), "no session: {}", run.describe());
         run
     }
 
     /// The pair with one host on each side, before anything was sent.
-    pub fn cold(config: PairConfig) -> Self {
+    pub(crate) fn cold(config: PairConfig) -> Self {
         let mut pair = Pair::new(config);
         let [a, b] = Site::BOTH.map(|site| pair.add_host(site, site.host(10), &cable()));
         Run { pair, a, b, connections: 0 }
     }
 
     /// Until both appliances say that the peer is up.
-    pub fn wait_for_session(&mut self, ns: u64) -> bool {
+    pub(crate) fn wait_for_session(&mut self, ns: u64) -> bool {
         let until = self.pair.now() + ns;
         self.pair.run_until(until, |pair| Site::BOTH.iter().all(|site| is_up(pair.tpo(*site))))
     }
 
-    pub fn host_of(&self, site: Site) -> HostId {
+    pub(crate) fn host_of(&self, site: Site) -> HostId {
         match site {
             Site::A => self.a,
             Site::B => self.b,
@@ -71,13 +71,20 @@ impl Run {
     }
 
     /// A server on the host of this site.
-    pub fn serve(&mut self, site: Site, port: u16, script: StreamScript) {
+    pub(crate) fn serve(&mut self, site: Site, port: u16, script: StreamScript) {
         let host = self.host_of(site);
         self.pair.host(host).run(Application::Server { port, backlog: 64, script });
     }
 
     /// Clients on the host of this site, from now on, to the host of the other.
-    pub fn connect(&mut self, site: Site, port: u16, count: u16, v6: bool, script: StreamScript) {
+    pub(crate) fn connect(
+        &mut self,
+        site: Site,
+        port: u16,
+        count: u16,
+        v6: bool,
+        script: StreamScript,
+    ) {
         let (host, start) = (self.host_of(site), self.pair.now());
         let local_port = CLIENT_PORT + u16::try_from(self.connections).unwrap_or(0);
         self.pair.host(host).run(Application::Client {
@@ -91,7 +98,7 @@ impl Run {
     }
 
     /// Reports of the ends that opened connections, and of those that were connected to.
-    pub fn reports(&self) -> (Vec<StreamReport>, Vec<StreamReport>) {
+    pub(crate) fn reports(&self) -> (Vec<StreamReport>, Vec<StreamReport>) {
         let mut all: Vec<StreamReport> =
             Site::BOTH.into_iter().flat_map(|site| self.pair.streams(site)).collect();
         let servers = all.extract_if(.., |end| end.local.port() < CLIENT_PORT).collect();
@@ -100,7 +107,7 @@ impl Run {
 
     /// Runs until all connections have ended in order, which must happen in time, and checks
     /// everything at the end.
-    pub fn finish(&mut self, within_ns: u64) {
+    pub(crate) fn finish(&mut self, within_ns: u64) {
         self.run_to_end(within_ns, 2);
         let (clients, servers) = self.reports();
         let wrong = check::finished(&clients, &servers);
@@ -111,7 +118,7 @@ impl Run {
     }
 
     /// Runs until all connections have ended somehow, at `ends` hosts each.
-    pub fn run_to_end(&mut self, within_ns: u64, ends: usize) {
+    pub(crate) fn run_to_end(&mut self, within_ns: u64, ends: usize) {
         let until = self.pair.now() + within_ns;
         let done = self.pair.run_to_end(until, self.connections * ends);
         let (clients, servers) = self.reports();
@@ -142,14 +149,14 @@ impl Run {
     }
 
     /// What must hold at every moment.
-    pub fn check_safety(&self) {
+    pub(crate) fn check_safety(&self) {
         let (clients, servers) = self.reports();
         let wrong = check::safety(&clients, &servers);
         assert!(wrong.is_empty(), "{wrong:?}\n{}", self.describe());
     }
 
     /// Lets what is under way come to rest, and checks that nothing is left.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         self.pair.run_for(5 * SECOND_NS);
         for site in Site::BOTH {
             self.check_leftovers(site);
@@ -182,7 +189,7 @@ impl Run {
     }
 
     /// Everything there is to know about a run that failed.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let mut text = format!("{:?}\nat {:?}\n", self.pair.config(), self.pair.now());
         for site in Site::BOTH {
             if let Some(tpo) = self.pair.running(site) {
@@ -214,7 +221,7 @@ fn brief(clients: &[StreamReport], servers: &[StreamReport]) -> String {
 }
 
 /// Whether an appliance has a session.
-pub fn is_up(tpo: &Tpo) -> bool {
+pub(crate) fn is_up(tpo: &Tpo) -> bool {
     tpo.handles.peers.iter().all(dataplane::packet_driver::PeerStatus::is_up)
 }
 
@@ -243,6 +250,6 @@ fn unbalanced<C: Counter>(counters: &Counters<C>) -> Vec<String> {
 }
 
 /// Seconds, as a time.
-pub fn at_s(seconds: u64) -> Time {
+pub(crate) fn at_s(seconds: u64) -> Time {
     Time::from_ns(seconds * SECOND_NS)
 }

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use super::super::rng::Rng;
+use super::super::wire::{DataView, DatagramHeader, Subfields};
 use super::super::{Down, Incarnation, MoverCounter, PeerConfig, Session, Sink, State, Up};
 use crate::packet_driver::{
     BufferKind, BufferPool, BufferSlice, Class, OutboundBuffer, PeerIndex, PoolClass,
@@ -24,6 +25,8 @@ pub(super) struct Link {
     pub(super) duplicate: u64,
     pub(super) corrupt: u64,
     pub(super) cut: bool,
+    /// So many of the next datagrams that carry something of this kind are lost.
+    pub(super) strike: Option<(BufferKind, u32)>,
 }
 
 impl Link {
@@ -37,6 +40,7 @@ impl Link {
             duplicate: 0,
             corrupt: 0,
             cut: false,
+            strike: None,
         }
     }
 }
@@ -47,6 +51,8 @@ pub(super) struct Heard {
     /// Numbers of the buffers delivered, with how often.
     pub(super) buffers: BTreeMap<u64, u32>,
     pub(super) bytes: u64,
+    /// Control buffers among them.
+    pub(super) controls: u64,
     pub(super) wrong: u64,
     pub(super) ups: Vec<Up>,
     pub(super) downs: Vec<Down>,
@@ -56,7 +62,8 @@ pub(super) struct Heard {
 }
 
 impl Sink for Heard {
-    fn delivered(&mut self, buffer: BufferSlice, _kind: BufferKind) {
+    fn delivered(&mut self, buffer: BufferSlice, kind: BufferKind) {
+        self.controls += u64::from(kind == BufferKind::Control);
         self.bytes += buffer.len() as u64;
         match check(&buffer) {
             Some(number) => *self.buffers.entry(number).or_insert(0) += 1,
@@ -149,10 +156,14 @@ pub(super) struct World {
 
 /// A pool of a size fit for this rate.
 pub(super) fn pool(rate_bps: u64) -> BufferPool {
-    let share = if rate_bps > 50 * MBIT { 1 } else { 16 };
+    let large = match rate_bps / MBIT {
+        0..=50 => 64,
+        51..=500 => 1_024,
+        _ => 4_096,
+    };
     BufferPool::new(&[
-        PoolClass { size: 2_048, count: 8_192 / share, reserve: 256 / share },
-        PoolClass { size: 65_536, count: 1_024 / share, reserve: 0 },
+        PoolClass { size: 2_048, count: 8 * large, reserve: large / 4 },
+        PoolClass { size: 65_536, count: large, reserve: 0 },
     ])
 }
 
@@ -249,8 +260,22 @@ impl World {
         }
     }
 
+    pub(super) fn random(&mut self, below: u64) -> u64 {
+        self.rng.next_u64() % below
+    }
+
     fn chance(&mut self, share: u64) -> bool {
         share > 0 && self.rng.next_u64() % 1_000_000 < share
+    }
+
+    fn strikes(&mut self, from: usize, datagram: &[u8]) -> bool {
+        let Some((kind, left)) = &mut self.sides[from].link.strike else { return false };
+        let Ok((_, field, bytes)) = DatagramHeader::parse(datagram) else { return false };
+        let Some(Ok(first)) = Subfields::new(field).next() else { return false };
+        let Ok(data) = DataView::parse(first.body, bytes) else { return false };
+        let struck = *left > 0 && data.pieces().any(|(piece, _)| piece.kind == *kind);
+        *left -= u32::from(struck);
+        struck
     }
 
     fn carry(&mut self, from: usize, datagram: &[u8]) {
@@ -264,7 +289,7 @@ impl World {
         }
         side.busy_until = start + ip_bytes * 8 * SECOND_NS / link.rate_bps;
         let sent_at = side.busy_until;
-        if link.cut || self.chance(link.loss) {
+        if link.cut || self.strikes(from, datagram) || self.chance(link.loss) {
             return;
         }
         let copies = if self.chance(link.duplicate) { 2 } else { 1 };
@@ -291,8 +316,11 @@ impl World {
         for index in 0..2 {
             self.feed(index);
             let side = &mut self.sides[index];
-            side.session.on_timeout(self.now, &mut side.heard);
+            if side.session.next_timeout() <= self.now {
+                side.session.on_timeout(self.now, &mut side.heard);
+            }
             while let Some(len) = self.sides[index].session.transmit(self.now, &mut out) {
+                assert!(len <= self.config.datagram_len_max(), "seed {}", self.seed);
                 self.carry(index, &out[..len]);
                 self.feed(index);
             }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::MoverCounter as C;
-use super::super::wire::{DatagramHeader, DatagramKind};
+use super::super::wire::{Acknowledgement, Bitmap, DatagramHeader, DatagramKind, emit_data};
 use super::harness::{Heard, World};
 use crate::packet_driver::BufferKind;
 use crate::time::MILLISECOND_NS;
@@ -72,6 +72,36 @@ fn a_truncated_datagram_changes_nothing_but_its_counter() {
     }
     assert_eq!((side.session.report(), side.pool.in_use_bytes(), side.heard.bytes), before);
     assert_eq!(side.get(C::DropMalformed), count);
+}
+
+#[test]
+fn an_acknowledgement_of_what_was_never_sent_is_ignored() {
+    let (mut world, datagrams) = captured(5);
+    let session = DatagramHeader::parse(&datagrams[0]).unwrap().0.session;
+    let side = &mut world.sides[1];
+    let before = side.session.report();
+    for (physical, (received, lowest)) in [(1 << 30, 0), (3, 1 << 30)].into_iter().enumerate() {
+        let ack = Acknowledgement {
+            highest_sent: 1,
+            highest_received: received,
+            backlogged: true,
+            delivery_kbytes_per_s: 0,
+            room_bytes: 0,
+            delay_us: 0,
+            lowest_incomplete: lowest,
+            received: Bitmap { base: received, bytes: &[1] },
+            complete: Bitmap { base: lowest, bytes: &[] },
+        };
+        let mut bytes = [0; 128];
+        let data_len = emit_data(100_000 + physical as u64, &[], &mut bytes[8..]).unwrap();
+        let len = data_len + ack.emit(&mut bytes[8 + data_len..]).unwrap();
+        let field_len = u16::try_from(len).unwrap();
+        let kind = DatagramKind::Session;
+        DatagramHeader { kind, key_epoch: 0, field_len, session }.emit(&mut bytes).unwrap();
+        side.session.receive(world.now, &bytes[..8 + len], &mut side.heard);
+    }
+    assert_eq!(side.get(C::AcksInvalid), 2);
+    assert_eq!(side.session.report(), before);
 }
 
 #[test]

@@ -57,7 +57,10 @@ fn everything_arrives_after_five_seconds_of_nothing() {
     world.source_every(1, BufferKind::Control, (20, 200), 100, 10 * MILLISECOND_NS);
     world.run_ms(600);
     world.links(|link| link.cut = true);
+    let out = world.sides[0].get(C::DatagramsOut);
     world.run_ms(5_000);
+    let into_the_void = world.sides[0].get(C::DatagramsOut) - out;
+    assert!(into_the_void < 4_500, "two round trips and probes: {into_the_void}");
     world.links(|link| link.cut = false);
     let before = world.sides[1].heard.bytes;
     world.run_ms(1_000);
@@ -154,6 +157,36 @@ fn datagrams_of_a_former_session_change_nothing() {
 }
 
 #[test]
+fn an_old_hello_is_not_even_answered() {
+    let mut world = World::wan(0, 11);
+    let mut old = [0; 2_048];
+    let len = world.sides[0].session.transmit(world.now, &mut old).unwrap();
+    world.restart(0, 3);
+    world.run_ms(1_000);
+    let side = &mut world.sides[1];
+    let before = (side.get(C::HellosOut), side.session.state());
+    side.session.receive(world.now, &old[..len], &mut side.heard);
+    assert_eq!(side.get(C::DropStaleHello), 1);
+    world.run_ms(1_000);
+    let side = &world.sides[1];
+    assert_eq!((side.get(C::HellosOut), side.session.state()), before);
+    assert!(side.heard.downs.is_empty());
+}
+
+#[test]
+fn a_datagram_that_comes_twice_is_taken_once() {
+    let mut world = World::wan(0, 12);
+    world.links(|link| link.duplicate = 500_000);
+    world.source(0, BufferKind::Stream, (1_000, 9_000), 200);
+    assert!(world.run_until_done(5_000));
+    world.assert_all_delivered(0);
+    let [a, b] = &world.sides;
+    assert!(b.get(C::DropDuplicate) > 300, "{}", b.get(C::DropDuplicate));
+    assert_eq!((b.get(C::PiecesDuplicate), a.get(C::DatagramsLost)), (0, 0));
+    world.assert_clean();
+}
+
+#[test]
 fn a_close_is_told_and_leaves_nothing() {
     let mut world = World::wan(200_000, 9);
     world.source(0, BufferKind::Stream, (10_000, 65_536), u64::MAX);
@@ -203,6 +236,64 @@ fn nothing_is_lost_over_a_thousand_bad_links() {
         assert!(world.run_until_done(60_000), "seed {seed}");
         world.assert_all_delivered(0);
         world.assert_all_delivered(1);
+        world.assert_clean();
+    }
+}
+
+/// One trouble, drawn from the seed.
+fn trouble(world: &mut World, incarnation: &mut u64) {
+    let side = usize::try_from(world.random(2)).unwrap();
+    match world.random(8) {
+        0 | 1 => {
+            let cut = !world.sides[side].link.cut;
+            world.sides[side].link.cut = cut;
+        }
+        2 => world.sides[side].link.loss = world.random(500_000),
+        3 => world.sides[side].link.jitter_ns = world.random(200 * MILLISECOND_NS) + 1,
+        4 => {
+            *incarnation += 1;
+            world.restart(side, *incarnation);
+        }
+        5 => world.sides[side].link.delay_ns = world.random(200 * MILLISECOND_NS),
+        6 => world.sides[side].session.set_backlogged((*incarnation).is_multiple_of(2)),
+        _ => world.sides[side].link.duplicate = world.random(300_000),
+    }
+    let ms = world.random(4_000);
+    world.run_ms(ms);
+}
+
+#[test]
+fn any_series_of_troubles_ends_well() {
+    for seed in 5_000..5_100 {
+        let link = Link::new(5 * MBIT, 20 * MILLISECOND_NS, 10_000);
+        let config = PeerConfig { dead_after_ns: 3_000 * MILLISECOND_NS, ..config(5 * MBIT) };
+        let mut world = World::new(config, link, seed);
+        let mut incarnation = 2;
+        for side in 0..2 {
+            world.source_every(side, BufferKind::Stream, (8, 9_000), u64::MAX, 7 * MILLISECOND_NS);
+            world.source_every(side, BufferKind::Datagram, (8, 900), u64::MAX, 9 * MILLISECOND_NS);
+        }
+        for _ in 0..12 {
+            trouble(&mut world, &mut incarnation);
+        }
+        world.links(|own| *own = link);
+        world.links(|own| own.loss = 0);
+        for side in &mut world.sides {
+            side.sources.clear();
+            side.session.set_backlogged(false);
+        }
+        world.run_ms(8_000);
+        assert!(world.sides.iter().all(|side| side.is_up()), "seed {seed}");
+        let marks = [world.sides[0].offered, world.sides[1].offered];
+        world.source(0, BufferKind::Stream, (8, 9_000), 20);
+        world.source(1, BufferKind::Control, (8, 90), 20);
+        assert!(world.run_until_done(8_000), "seed {seed}");
+        for (side, mark) in marks.into_iter().enumerate() {
+            let heard = &world.sides[1 - side].heard;
+            assert_eq!(heard.wrong, 0, "seed {seed}");
+            assert!(heard.buffers.values().all(|count| *count == 1), "seed {seed}");
+            assert_eq!(heard.buffers.range(mark..).count(), 20, "seed {seed}");
+        }
         world.assert_clean();
     }
 }

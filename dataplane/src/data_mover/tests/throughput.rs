@@ -1,6 +1,6 @@
 //! What comes through, at what cost.
 
-use super::super::MoverCounter as C;
+use super::super::{MoverCounter as C, PeerConfig};
 use super::harness::{Link, MBIT, World, config};
 use crate::packet_driver::BufferKind;
 use crate::time::MILLISECOND_NS;
@@ -157,15 +157,69 @@ fn an_exhausted_pool_refuses_data_but_not_acknowledgements() {
     world.sides[1].heard.hold = true;
     world.source(0, BufferKind::Stream, BULK, 2_000);
     world.source(1, BufferKind::Control, (100, 100), 100);
+    world.source_every(0, BufferKind::Control, (100, 100), 400, 20 * MILLISECOND_NS);
     world.run_ms(5_000);
     let [a, b] = &world.sides;
     let held = b.heard.held.len();
-    assert!(held < 1_100, "the pool holds {held}");
-    assert_eq!(b.get(C::BuffersCompleted), 100, "acknowledgements went on");
     let refused = b.get(C::DropRefused);
-    assert!(a.get(C::DatagramsOut) < 70_000, "the sender waits: {refused}");
+    println!("refused {refused} of {}, held {held}", a.get(C::DatagramsOut));
+    assert!(held >= 1_024 && refused < 6_000, "the sender waits: {refused} refused");
+    let controls = b.heard.controls;
+    assert!(controls > 240, "{controls} control buffers came through");
     world.sides[1].heard.hold = false;
     world.sides[1].heard.held.clear();
     assert!(world.run_until_done(10_000));
     world.assert_all_delivered(0);
+}
+
+/// Milliseconds until a control buffer is delivered that is lost `times` times.
+fn control_after(world: &mut World, times: u32) -> u64 {
+    world.run_ms(1_000);
+    world.sides[0].link.strike = Some((BufferKind::Control, times));
+    world.source(0, BufferKind::Control, (99, 99), 1);
+    let mut ms = 0;
+    while ms < 2_000 {
+        world.run_ms(1);
+        ms += 1;
+        if world.sides[1].heard.controls > 0 {
+            break;
+        }
+    }
+    println!("lost {times} times: {ms} ms");
+    ms
+}
+
+#[test]
+fn what_is_lost_twice_is_there_within_three_round_trips() {
+    for (times, ms_max) in [(0, 42), (1, 150), (2, 260), (3, 370)] {
+        let mut world = World::wan(0, 15);
+        world.source(0, BufferKind::Stream, BULK, u64::MAX);
+        let ms = control_after(&mut world, times);
+        assert!(ms <= ms_max, "{times} times: {ms} ms");
+    }
+}
+
+#[test]
+fn a_lost_tail_is_asked_after() {
+    let mut world = World::wan(0, 16);
+    let ms = control_after(&mut world, 1);
+    // Two round trips and the longest delay of an acknowledgement, then the way there.
+    assert!(ms <= 2 * 80 + 25 + 40 + 5, "{ms} ms");
+    assert_eq!(world.sides[0].get(C::Probes), 1);
+}
+
+#[test]
+fn fills_a_long_fat_link() {
+    let config = PeerConfig {
+        reassembly_bytes_max: 200 * 1024 * 1024,
+        queued_bytes_max: 1024 * 1024,
+        ..config(1_000 * MBIT)
+    };
+    let link = Link::new(1_000 * MBIT, 100 * MILLISECOND_NS, 10_000);
+    let mut world = World::new(config, link, 17);
+    world.source(0, BufferKind::Stream, BULK, u64::MAX);
+    world.run_ms(1_000);
+    let eta = world.eta(10_000, 1_000);
+    println!("eta {eta} {:?}", world.sides[0].session.report());
+    assert!(eta >= 0.97, "{eta}");
 }

@@ -37,7 +37,7 @@ pub struct TcpConfig {
     pub rto_max_ns: u64,
     /// Retransmission timeout before the first sample (RFC 6298 2.1).
     pub rto_initial_ns: u64,
-    /// How long a host may sit on an acknowledgement of a lone segment.
+    /// How long a host may sit on an acknowledgement of less than two full segments.
     pub host_ack_delay_ns: u64,
     /// Lower bound of the tail loss probe's timeout.
     pub probe_timeout_min_ns: u64,

@@ -1,6 +1,7 @@
 //! Segments from the host: the checks of RFC 9293 3.10.7 with those of RFC 5961 and RFC 7323.
 
-use super::connection::{AckDebt, Connection, Disposition, Phase, Upward};
+use super::connection::{AckDebt, Connection, Phase};
+use super::interface::{Disposition, Upward};
 use super::receiver::{HostFin, Taken};
 use super::segment::{Flags, SACK_BLOCKS_MAX, Segment};
 use super::sender::{Acked, Acknowledgement};
@@ -378,9 +379,11 @@ impl<F: Frame> Connection<F> {
         if !self.send.board.is_empty() {
             self.detect_losses(now);
         }
-        if acked.advanced {
+        if acked.advanced || self.send.repair_at_once {
             self.timers.stop(Timer::Retransmit);
             self.timers.stop(Timer::TailProbe);
+        }
+        if acked.advanced {
             up.acknowledged(self.acknowledged_offset());
         }
         if acked.fin {

@@ -9,7 +9,9 @@
 //! |---|---|
 //! | `segment` | the header and its options, as bytes and as a struct |
 //! | `sequence` | 32-bit sequence numbers and 64-bit positions |
-//! | `connection` | the connection: constructors, the far side's calls, state |
+//! | `interface` | traits, states, dispositions, reports |
+//! | `connection` | the connection: constructors, state, its end |
+//! | `far_side`, `inspect` | what the far side does to it, what can be asked of it |
 //! | `incoming`, `outgoing`, `timeout` | segments from the host, segments to it, timers |
 //! | `receiver` | order, SACK blocks, the window we offer |
 //! | `sender`, `send_queue`, `scoreboard` | what the host has acknowledged, what waits, what is in flight |
@@ -20,7 +22,10 @@
 mod config;
 mod congestion;
 mod connection;
+mod far_side;
 mod incoming;
+mod inspect;
+mod interface;
 mod isn;
 mod outgoing;
 mod rack;
@@ -40,9 +45,9 @@ mod timer;
 mod tests;
 
 pub use config::{MSS_DEFAULT_V4, MSS_DEFAULT_V6, MSS_MIN, TcpConfig};
-pub use connection::{
-    Connection, Disposition, Emit, Finished, HostParameters, Report, State, Totals, Transmitted,
-    Upward,
+pub use connection::Connection;
+pub use interface::{
+    Disposition, Emit, Finished, HostParameters, Report, State, Totals, Transmitted, Upward,
 };
 pub use isn::{InitialNumberSource, InitialNumbers};
 pub use segment::{Flags, Options, SackBlock, SackBlocks, Segment, SegmentError, Timestamps};

@@ -1,6 +1,7 @@
 //! Segments to the host: what is due, in the order in which it matters.
 
-use super::connection::{AckDebt, Connection, Emit, Phase, Transmitted};
+use super::connection::{AckDebt, Connection, Phase};
+use super::interface::{Emit, Transmitted};
 use super::segment::{
     Flags, SACK_BLOCKS_MAX, SACK_BLOCKS_WITH_TIMESTAMPS, SackBlock, Segment, Timestamps,
 };
@@ -32,7 +33,11 @@ impl<F: Frame> Connection<F> {
         self.send_stray_reset(out)?;
         match self.phase {
             Phase::Held | Phase::Closed => Ok(()),
-            Phase::SynSent | Phase::SynReceived => self.send_syn(now, out),
+            Phase::SynSent => self.send_syn(now, out),
+            Phase::SynReceived => {
+                self.send_syn(now, out)?;
+                self.send_acks(now, out)
+            }
             Phase::Resetting => self.send_reset(now, out),
             Phase::TimeWait => self.send_acks(now, out),
             Phase::Synchronized => {
@@ -168,10 +173,12 @@ impl<F: Frame> Connection<F> {
             self.totals.retransmitted_segments =
                 self.totals.retransmitted_segments.saturating_add(1);
             let stamp_now = self.timestamp(now);
-            if let Recovery::Timeout { stamp: stamp @ None, .. } = &mut self.send.recovery {
-                if self.timestamps && self.send.rtt.backoff == 1 && head {
-                    *stamp = Some(stamp_now);
-                }
+            if let Recovery::Timeout { stamp: stamp @ None, .. } = &mut self.send.recovery
+                && self.timestamps
+                && self.send.rtt.backoff == 1
+                && head
+            {
+                *stamp = Some(stamp_now);
             }
         }
         Ok(true)
@@ -228,6 +235,7 @@ impl<F: Frame> Connection<F> {
         self.send.next = start + u64::from(len);
         self.send.highest = self.send.highest.max(self.send.next);
         self.send.sent_at = now;
+        self.timers.stop(Timer::TailProbe);
         self.arm_tail_probe(now);
         Ok(())
     }
@@ -286,7 +294,9 @@ impl<F: Frame> Connection<F> {
         if !self.due.tail_probe {
             return Ok(());
         }
-        let Some(last) = self.send.board.last() else {
+        // Beyond a window that shrank there is no use in asking.
+        let edge = self.send.window_edge;
+        let Some(last) = self.send.board.last().filter(|last| last.end() <= edge) else {
             self.due.tail_probe = false;
             return Ok(());
         };
@@ -324,8 +334,10 @@ impl<F: Frame> Connection<F> {
             self.send.board.resent(index, now);
         } else if self.send.board.is_empty() && self.send.has_unsent() {
             let start = self.send.next;
-            self.send_first_time(now, 1, out)?;
-            self.send.window_probe = Some(start);
+            let room = u32::try_from(self.send.window_edge.saturating_sub(start));
+            // RFC 9293 3.8.6.2.1 (4): a window that is only silly has waited long enough.
+            self.send_first_time(now, room.unwrap_or(u32::MAX).max(1), out)?;
+            self.send.window_probe = Some(start).filter(|&start| start >= self.send.window_edge);
         } else {
             self.due.window_probe = false;
             return Ok(());
@@ -389,19 +401,26 @@ impl<F: Frame> Connection<F> {
                 self.timers.set_if_idle(Timer::Persist, now + timeout_ns);
             } else {
                 self.timers.stop(Timer::Persist);
-                self.timers.set_if_idle(Timer::Release, now + self.config.idle_release_ns);
+                if self.has_spare_memory() {
+                    self.timers.set_if_idle(Timer::Release, now + self.config.idle_release_ns);
+                }
             }
         } else if send.window_probe.is_some() {
             self.timers.stop(Timer::Retransmit);
             self.timers.set_if_idle(Timer::Persist, now + timeout_ns);
         } else {
             self.timers.stop(Timer::Persist);
-            // A lone segment may wait for the host's delayed acknowledgement.
-            let lone = send.board.len() == 1 && send.rtt.backoff == 0;
-            let delay_ns = if lone { self.config.host_ack_delay_ns } else { 0 };
+            let delay_ns = if send.rtt.backoff == 0 { self.host_ack_delay_ns() } else { 0 };
             self.timers.set_if_idle(Timer::Retransmit, now + (timeout_ns + delay_ns));
             self.arm_tail_probe(now);
         }
+    }
+
+    /// How long the host may sit on its acknowledgement of what is in flight: it need not hurry for
+    /// less than two full segments (RFC 5681 4.2).
+    fn host_ack_delay_ns(&self) -> u64 {
+        let two = 2 * u64::from(self.send.segment);
+        if self.send.board.in_flight() < two { self.config.host_ack_delay_ns } else { 0 }
     }
 
     /// Whether the host's window lets something be sent that is there.
@@ -412,7 +431,7 @@ impl<F: Frame> Connection<F> {
         window > 0 && (window >= whole || window >= send.window_max / 2)
     }
 
-    /// RFC 8985 7.2.
+    /// RFC 8985 7.2: counted from the latest new segment or acknowledgement.
     fn arm_tail_probe(&mut self, now: Time) {
         let send = &self.send;
         let wanted = send.sack
@@ -428,10 +447,8 @@ impl<F: Frame> Connection<F> {
             0 => self.config.rto_initial_ns,
             smoothed_ns => (2 * smoothed_ns).max(self.config.probe_timeout_min_ns),
         };
-        if send.board.len() == 1 {
-            wait_ns += self.config.host_ack_delay_ns;
-        }
-        self.timers.set(Timer::TailProbe, now.max(send.sent_at) + wait_ns);
+        wait_ns += self.host_ack_delay_ns();
+        self.timers.set_if_idle(Timer::TailProbe, now + wait_ns);
     }
 }
 

@@ -233,6 +233,11 @@ impl<F> Receiver<F> {
         self.recent = [0; RECENT];
     }
 
+    /// Whether nothing is held and there is memory for it all the same.
+    pub(super) fn is_spare(&self) -> bool {
+        self.held.is_empty() && self.held.capacity() > 0
+    }
+
     /// Gives the memory of an empty queue back.
     pub(super) fn release(&mut self) {
         if self.held.is_empty() {

@@ -265,6 +265,11 @@ impl Scoreboard {
         *self = Scoreboard::default();
     }
 
+    /// Whether nothing is in flight and there is memory for it all the same.
+    pub(super) fn is_spare(&self) -> bool {
+        self.records.is_empty() && self.records.capacity() > 0
+    }
+
     /// Gives the memory back when nothing is in flight.
     pub(super) fn release(&mut self) {
         if self.records.is_empty() {

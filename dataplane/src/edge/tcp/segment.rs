@@ -285,6 +285,24 @@ impl Segment {
         Some(header_len)
     }
 
+    /// The RST that answers this segment where there is no connection (RFC 9293 3.10.7.1);
+    /// `None` for a RST.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Segment> {
+        if self.flags.has(Flags::RST) {
+            return None;
+        }
+        Some(if self.flags.has(Flags::ACK) {
+            Segment { seq: self.ack, flags: Flags::RST, ..Segment::default() }
+        } else {
+            Segment {
+                ack: self.seq.wrapping_add(self.sequence_len()),
+                flags: Flags::RST.with(Flags::ACK),
+                ..Segment::default()
+            }
+        })
+    }
+
     /// Length in sequence space: payload, SYN and FIN (RFC 9293 SEG.LEN).
     #[must_use]
     pub fn sequence_len(&self) -> u32 {

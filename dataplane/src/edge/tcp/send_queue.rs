@@ -88,7 +88,14 @@ impl SendQueue {
             bytes.advance(known);
             offset = self.contiguous_end;
         }
-        // Behind the contiguous part: fill each gap that the new bytes cover.
+        if offset >= self.end() && self.pieces.len() < pieces_max && !bytes.is_empty() {
+            self.bytes += bytes.len() as u64;
+            self.pinned += bytes.pinned_bytes() as u64;
+            self.pieces.push_back(Piece { offset, bytes });
+            self.extend_contiguous();
+            return Ok(());
+        }
+        // Among others: fill each gap that the new bytes cover.
         while !bytes.is_empty() {
             if self.pieces.len() >= pieces_max {
                 return Err(DeliverError::TooManyPieces);
@@ -156,11 +163,23 @@ impl SendQueue {
         self.contiguous_end = self.start;
     }
 
+    /// Whether it is empty and has memory all the same.
+    pub(super) fn is_spare(&self) -> bool {
+        self.pieces.is_empty() && self.pieces.capacity() > 0
+    }
+
     /// Gives the memory of an empty queue back.
     pub(super) fn release(&mut self) {
         if self.pieces.is_empty() {
             self.pieces = VecDeque::new();
         }
+    }
+
+    /// Pretends that so many bytes have gone through (for tests).
+    #[cfg(test)]
+    pub(super) fn skip(&mut self, bytes: u64) {
+        self.start += bytes;
+        self.contiguous_end += bytes;
     }
 
     /// `len` bytes from `offset` on, all within the contiguous part.

@@ -192,9 +192,21 @@ impl Sender {
         self.window_acknowledgement = ack;
         let edge = ack + window;
         let moved = edge != self.window_edge;
+        // A window that closed over what was in flight has opened: the host has dropped that.
+        let closed = self.window_edge <= self.unacknowledged;
+        if closed && edge > self.unacknowledged && self.window_probe.is_none() {
+            self.resend_in_flight();
+        }
         self.window_edge = edge;
         self.window_max = self.window_max.max(window);
         moved
+    }
+
+    fn resend_in_flight(&mut self) {
+        if self.board.judge(|_| Some(true)) > 0 {
+            self.repair_at_once = true;
+            self.rtt.backoff = 0;
+        }
     }
 
     /// Takes the probe of a closed window back once the window is open and the host has not kept

@@ -1,6 +1,7 @@
 //! What happens when a timer of a connection fires.
 
-use super::connection::{AckDebt, Connection, Phase, Upward};
+use super::connection::{AckDebt, Connection, Phase};
+use super::interface::Upward;
 use super::timer::{Timer, Timers};
 use crate::frame::Frame;
 use crate::packet_driver::reset::ResetCause;
@@ -34,7 +35,7 @@ impl<F: Frame> Connection<F> {
                     self.fin_acknowledged();
                 }
             }
-            Timer::Release => self.release(),
+            Timer::Release => self.release(now),
         }
     }
 
@@ -43,9 +44,11 @@ impl<F: Frame> Connection<F> {
             Phase::Resetting => self.reset_timeout(),
             Phase::SynSent | Phase::SynReceived => {
                 if self.attempts > self.config.syn_retries {
-                    let silent = self.phase == Phase::SynSent;
-                    let cause = if silent { ResetCause::Silence } else { ResetCause::HostGone };
-                    self.end(cause, up);
+                    if self.phase == Phase::SynSent {
+                        self.end(ResetCause::Silence, up);
+                    } else {
+                        self.give_up(now, up);
+                    }
                 } else {
                     self.send.rtt.backoff = self.send.rtt.backoff.saturating_add(1);
                     self.due.syn = true;
@@ -56,7 +59,7 @@ impl<F: Frame> Connection<F> {
                 let open = self.send.window_edge > self.send.unacknowledged;
                 let stuck_ns = if open { now.since_ns(self.send.progress_at) } else { 0 };
                 if self.is_silent(now) || stuck_ns >= self.config.user_timeout_ns {
-                    self.give_up(up);
+                    self.give_up(now, up);
                 } else {
                     self.totals.timeouts = self.totals.timeouts.saturating_add(1);
                     self.due.tail_probe = false;
@@ -74,8 +77,15 @@ impl<F: Frame> Connection<F> {
         now.since_ns(self.unanswered_since) >= self.config.user_timeout_ns
     }
 
-    fn give_up(&mut self, up: &mut impl Upward<F>) {
-        self.end(ResetCause::HostGone, up);
+    /// The host is gone; in case it only seems so, it sees a reset too.
+    fn give_up(&mut self, now: Time, up: &mut impl Upward<F>) {
+        let connecting = self.active && self.phase == Phase::SynReceived;
+        self.reset(now);
+        if connecting {
+            up.refused(ResetCause::HostGone);
+        } else {
+            up.reset(ResetCause::HostGone);
+        }
     }
 
     /// A closed window is no reason to give up while the host answers (RFC 9293 3.8.6.1).
@@ -84,7 +94,7 @@ impl<F: Frame> Connection<F> {
             return;
         }
         if self.is_silent(now) {
-            self.give_up(up);
+            self.give_up(now, up);
             return;
         }
         self.send.rtt.backoff = self.send.rtt.backoff.saturating_add(1);
@@ -104,7 +114,7 @@ impl<F: Frame> Connection<F> {
         // What is in flight asks by itself.
         if self.send.board.is_empty() {
             if self.attempts >= self.config.keepalive_probes {
-                self.give_up(up);
+                self.give_up(now, up);
                 return;
             }
             self.due.keepalive = true;
@@ -112,7 +122,19 @@ impl<F: Frame> Connection<F> {
         self.timers.set(Timer::Keepalive, now + self.config.keepalive_interval_ns);
     }
 
-    fn release(&mut self) {
+    /// Whether queues have memory that they have not needed for a while.
+    pub(super) fn has_spare_memory(&self) -> bool {
+        let spare = self.send.queue.is_spare() || self.send.board.is_spare();
+        spare || self.receive.is_spare()
+    }
+
+    fn release(&mut self, now: Time) {
+        let quiet_since = self.heard_at.max(self.send.sent_at);
+        if now < quiet_since + self.config.idle_release_ns {
+            // In use: what is allocated now would be allocated again.
+            self.timers.set(Timer::Release, quiet_since + self.config.idle_release_ns);
+            return;
+        }
         self.send.queue.release();
         self.send.board.release();
         self.receive.release();

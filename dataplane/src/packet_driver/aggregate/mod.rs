@@ -117,11 +117,19 @@ impl<F: Frame> Aggregator<F> {
         }
     }
 
-    /// Whether there is a place for a message with data. When there is none, what the edges hand
-    /// over has to wait where it is: its bytes are acknowledged.
+    /// How long a buffer that is not full may wait for more, in nanoseconds.
+    pub fn set_flush_deadline(&mut self, flush_deadline_ns: u64) {
+        self.config.flush_deadline_ns = flush_deadline_ns;
+    }
+
+    /// Whether there is a place for a message of this kind.
     #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.slab.free_count() > self.config.control_reserve
+    pub fn has_place(&self, kind: MessageKind) -> bool {
+        let reserve = match kind.buffer_kind() {
+            BufferKind::Control => 0,
+            BufferKind::Stream | BufferKind::Datagram => self.config.control_reserve,
+        };
+        self.slab.free_count() > reserve
     }
 
     /// Messages that wait.
@@ -193,7 +201,6 @@ impl<F: Frame> Aggregator<F> {
     ) -> Result<(), (AggregateCounter, Outbound<F>)> {
         let (wire_len, data_len) = (wire_len(&message), message.body.len() as u64);
         let (slot, peer_index) = (message.slot, usize::from(message.peer.0));
-        let has_room = self.has_room();
         let (Some(peer), Some(flow)) = (self.peers.get_mut(peer_index), self.flows.get_mut(slot))
         else {
             return Err((AggregateCounter::MessagesRefused, message));
@@ -205,7 +212,7 @@ impl<F: Frame> Aggregator<F> {
         // A slot that went to a flow of another peer has to empty first.
         let front = self.slab.front(&flow.queue);
         let moved = front.is_some_and(|front| front.peer != message.peer);
-        if moved || !has_room {
+        if moved || self.slab.free_count() <= self.config.control_reserve {
             return Err((AggregateCounter::MessagesFull, message));
         }
         let starts = front.is_none();

@@ -164,10 +164,10 @@ impl Schedule {
         } else {
             group.since = now;
         }
-        if group.deficit <= 0 {
-            if let Some(turn) = self.turn.get_mut(usize::from(index.class().0)) {
-                *turn = (*turn + 1) % GROUPS_PER_CLASS;
-            }
+        if group.deficit <= 0
+            && let Some(turn) = self.turn.get_mut(usize::from(index.class().0))
+        {
+            *turn = (*turn + 1) % GROUPS_PER_CLASS;
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use super::support::{
-    Event, Random, Recorder, TestConnection, Wire, config, numbers, pool, receive, slice_of,
+    Event, Random, Recorder, TestConnection, Wire, numbers, pool, receive, slice_of,
 };
 use crate::edge::tcp::{Connection, Finished, Flags, State, TcpConfig, TimeWait};
 use crate::frame::heap::HeapSource;
@@ -53,6 +53,8 @@ pub(super) struct End {
     /// Bytes the application leaves unread before it stops the window.
     pub(super) window: u64,
     pub(super) reading: bool,
+    /// Stream offset at which the test begins, both ways.
+    pub(super) base: u64,
     busy_until: Time,
 }
 
@@ -73,6 +75,7 @@ impl End {
             time_wait: None,
             window: 1 << 20,
             reading: true,
+            base: 0,
             busy_until: Time::ZERO,
         }
     }
@@ -100,17 +103,15 @@ pub(super) struct Channel {
     on_the_way: BinaryHeap<Reverse<Arrival>>,
     count: u64,
     pub(super) lost: u64,
+    /// When the latest byte was handed up, at either end.
+    pub(super) last_byte_at: Time,
     config: Arc<TcpConfig>,
     initial: [u32; 2],
 }
 
 impl Channel {
     /// An active end 0 and, once its SYN arrives, a passive end 1.
-    pub(super) fn new(seed: u64, faults: Faults, initial: [u32; 2]) -> Self {
-        Self::with_config(seed, faults, initial, config())
-    }
-
-    pub(super) fn with_config(
+    pub(super) fn new(
         seed: u64,
         faults: Faults,
         initial: [u32; 2],
@@ -127,6 +128,7 @@ impl Channel {
             on_the_way: BinaryHeap::new(),
             count: 0,
             lost: 0,
+            last_byte_at: Time::ZERO,
             config,
             initial,
         }
@@ -204,12 +206,14 @@ impl Channel {
         for event in end.recorder.take() {
             match event {
                 Event::Data(offset, bytes) => {
-                    assert_eq!(offset, end.received.len() as u64, "bytes in order, each once");
+                    let expected = end.base + end.received.len() as u64;
+                    assert_eq!(offset, expected, "bytes in order, each once");
+                    self.last_byte_at = self.now;
                     end.received.extend_from_slice(&bytes);
                 }
                 Event::Established(_) => end.established = true,
                 Event::Fin(offset) => {
-                    assert_eq!(offset, end.received.len() as u64, "no early end");
+                    assert_eq!(offset, end.base + end.received.len() as u64, "no early end");
                     end.fin_received = Some(offset);
                     fins[0] = true;
                 }
@@ -220,7 +224,7 @@ impl Channel {
         }
         let Some(connection) = &mut end.connection else { return };
         if end.reading {
-            connection.set_receive_limit(end.received.len() as u64 + end.window);
+            connection.set_receive_limit(end.base + end.received.len() as u64 + end.window);
         }
         // The far host takes the FIN at once: what this test bridges to is not the subject.
         if fins[0] {
@@ -229,12 +233,12 @@ impl Channel {
         while end.sent < end.to_send.len() && connection.unread_bytes() < 1 << 20 {
             let len = self.random.up_to(20_000).min(end.to_send.len() - end.sent);
             let slice = slice_of(&self.buffers, &end.to_send[end.sent..end.sent + len]);
-            connection.grant((end.sent + len) as u64);
-            connection.deliver(end.sent as u64, slice).expect("within the grant");
+            connection.grant(end.base + (end.sent + len) as u64);
+            connection.deliver(end.base + end.sent as u64, slice).expect("within the grant");
             end.sent += len;
         }
         if end.fin_after_send && !end.fin_given && end.sent == end.to_send.len() {
-            connection.deliver_fin(end.sent as u64).expect("the end");
+            connection.deliver_fin(end.base + end.sent as u64).expect("the end");
             end.fin_given = true;
         }
         let mut wire = Wire::default();

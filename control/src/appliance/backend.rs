@@ -1,0 +1,414 @@
+//! The commands, carried out on the appliance of a configuration.
+//!
+//! In: devices, a configuration. Out: what the commands show and do. Never: a wait for the
+//! dataplane, but for the ordered stop; a worker's counter written.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use dataplane::interceptor::RuleTable;
+use dataplane::packet_driver::PeerStatus;
+use dataplane::pipeline::LAYOUT;
+use dataplane::pipeline::appliance::Handles;
+use dataplane::pipeline::port::PortCounter;
+
+use super::devices::{DeviceError, Devices};
+use super::load::LoadMeter;
+use super::peers::{self, States, Traffic};
+use super::ports::refused;
+use super::running::{Running, StartError};
+use super::{counters, flows};
+use crate::args::Args;
+use crate::cli::{
+    Backend, CommandError, CoreView, DropView, FlowFilter, Flows, LinkView, PeerView, PipelineView,
+    PortAction, PortCounters, PortForwarding, PortInfo, Ports as Chosen, RuleView, StageView,
+    Statistics, Xstat,
+};
+use crate::config::{Change, Config};
+use crate::machine::Machine;
+use crate::run::Plan;
+use crate::stats;
+use crate::worker::CoreReport;
+
+/// Counters of the devices, by the names of their drops.
+const SIDES: [&str; 2] = ["lan_device", "wan_device"];
+
+/// Values that count as zero, because the statistics were cleared then.
+#[derive(Debug, Default)]
+struct Cleared {
+    drops: Vec<DropView>,
+    peers: Vec<Traffic>,
+    forwarding: Vec<PortForwarding>,
+    rules: Vec<u64>,
+}
+
+/// An appliance with a configuration.
+pub struct Optimizer {
+    devices: Devices,
+    args: Args,
+    machine: Machine,
+    path: PathBuf,
+    config: Config,
+    running: Option<Running>,
+    /// Of the last start; kept after the stop, until the next start.
+    handles: Option<Handles>,
+    rules: Option<Arc<RuleTable>>,
+    /// Hits of each rule in look-up tables before the present one.
+    earlier_hits: Vec<u64>,
+    cleared: Cleared,
+    states: States,
+    loads: LoadMeter,
+}
+
+impl Optimizer {
+    /// Opens the devices that a configuration names; nothing is forwarded yet.
+    ///
+    /// # Errors
+    /// A device that could not be had.
+    pub fn open(plan: &Plan, (path, config): (PathBuf, Config)) -> Result<Self, DeviceError> {
+        let devices = Devices::open(&plan.eal_args, &plan.args, &config)?;
+        Ok(Optimizer {
+            devices,
+            args: plan.args.clone(),
+            machine: plan.machine.clone(),
+            path,
+            earlier_hits: vec![0; config.rules.len()],
+            config,
+            running: None,
+            handles: None,
+            rules: None,
+            cleared: Cleared::default(),
+            states: States::default(),
+            loads: LoadMeter::default(),
+        })
+    }
+
+    /// Housekeeping, some times a second: how peers and cores have been is noted.
+    pub fn tick(&mut self) {
+        let now = Instant::now();
+        for index in 0..self.config.peers.len() {
+            let state = peers::state(self.status(index));
+            self.states.note(index, state, now);
+        }
+        let Some(running) = &self.running else { return };
+        let mut is_due = false;
+        for (core, report) in running.reports() {
+            is_due |= self.loads.note(core, report, now);
+        }
+        if is_due {
+            running.count_waiting();
+        }
+    }
+
+    /// The state of a peer, while the workers run.
+    fn status(&self, index: usize) -> Option<&PeerStatus> {
+        self.running.as_ref()?.handles.peers.get(index)
+    }
+
+    fn side(&self, port: u16) -> Option<usize> {
+        self.devices.numbers.iter().position(|number| *number == port)
+    }
+
+    /// All drops since the start.
+    fn all_drops(&self) -> Vec<DropView> {
+        let mut samples = Vec::new();
+        for (stage, number) in SIDES.into_iter().zip(self.devices.numbers) {
+            let counters = self.devices.ports.counted(number).unwrap_or_default();
+            samples.extend(counters::of_device(stage, &counters));
+        }
+        samples.extend(counters::of_stages(self.handles.as_ref()));
+        stats::drops(samples)
+    }
+
+    /// What was forwarded since the start.
+    fn all_forwarding(&self) -> Vec<PortForwarding> {
+        let one = |port| {
+            let device = self.devices.ports.counted(port).unwrap_or_default();
+            let (received, sent) = match self.side(port) {
+                Some(0) => (PortCounter::LanFramesIn, PortCounter::LanFramesOut),
+                _ => (PortCounter::WanFramesIn, PortCounter::WanFramesOut),
+            };
+            let count = |counter| self.handles.as_ref().map_or(0, |h| h.port.get(counter));
+            PortForwarding {
+                port,
+                rx_packets: count(received),
+                rx_dropped: device.rx_missed,
+                rx_errors: device.rx_errors,
+                rx_nombuf: device.rx_nombuf,
+                tx_packets: count(sent),
+                // What a device does not take at once is kept and offered again.
+                tx_dropped: 0,
+            }
+        };
+        self.devices.ports.numbers().into_iter().map(one).collect()
+    }
+
+    fn all_traffic(&self) -> Vec<Traffic> {
+        let peers = 0..self.config.peers.len();
+        let Some(handles) = &self.handles else {
+            return peers.map(|_| Traffic::default()).collect();
+        };
+        peers.map(|index| Traffic::of(handles, index)).collect()
+    }
+
+    /// Hits of each rule since the start.
+    fn all_hits(&self) -> Vec<u64> {
+        let mut hits = self.earlier_hits.clone();
+        if let Some(rules) = &self.rules {
+            for (total, (_, _, hits)) in hits.iter_mut().zip(rules.iter()) {
+                *total += hits;
+            }
+        }
+        hits
+    }
+
+    /// Rules that are in both configurations keep their hits.
+    fn carry_hits(&mut self, new: &Config) {
+        let carried = |counts: &[u64]| -> Vec<u64> {
+            let old = &self.config.rules;
+            let place = |rule| old.iter().position(|known| known == rule);
+            let count = |rule| place(rule).and_then(|index| counts.get(index)).copied();
+            new.rules.iter().map(|rule| count(rule).unwrap_or(0)).collect()
+        };
+        let (hits, cleared) = (carried(&self.all_hits()), carried(&self.cleared.rules));
+        self.earlier_hits = hits;
+        self.cleared.rules = cleared;
+    }
+
+    /// The cores in use, each with its stages.
+    fn placement(&self) -> Vec<(usize, Vec<String>)> {
+        let mut cores: Vec<(usize, Vec<String>)> = Vec::new();
+        for (stage, core) in self.config.cores.stages() {
+            match cores.iter_mut().find(|(known, _)| *known == core) {
+                Some((_, stages)) => stages.push(stage.to_owned()),
+                None => cores.push((core, vec![stage.to_owned()])),
+            }
+        }
+        cores
+    }
+
+    fn report(&self, core: usize) -> Option<&CoreReport> {
+        let mut reports = self.running.as_ref()?.reports();
+        reports.find(|(known, _)| *known == core).map(|(_, report)| report)
+    }
+}
+
+impl Backend for Optimizer {
+    fn is_forwarding(&self) -> bool {
+        self.running.is_some()
+    }
+
+    fn start(&mut self) -> Result<(), CommandError> {
+        if self.devices.ports.numbers().len() < self.devices.numbers.len() {
+            return Err(refused("a port is closed: stop tpo and start it again"));
+        }
+        // Before the new tables are reserved, the old ones are given back.
+        self.handles = None;
+        self.rules = None;
+        self.earlier_hits = vec![0; self.config.rules.len()];
+        self.loads = LoadMeter::default();
+        self.cleared = Cleared {
+            drops: self.all_drops(),
+            forwarding: self.all_forwarding(),
+            ..Cleared::default()
+        };
+        let running =
+            Running::start(&mut self.devices, &self.args, &self.config).map_err(refused)?;
+        self.handles = Some(running.handles.clone());
+        self.rules = Some(Arc::clone(&running.rules));
+        self.running = Some(running);
+        Ok(())
+    }
+
+    fn stop(&mut self) -> Result<(), CommandError> {
+        if let Some(running) = self.running.take() {
+            running.stop(&mut self.devices, self.config.limits.stop_timeout);
+        }
+        if self.devices.pair.is_none() {
+            return Err(refused(StartError::QueuesLost));
+        }
+        Ok(())
+    }
+
+    fn ports(&self) -> Vec<u16> {
+        self.devices.ports.numbers()
+    }
+
+    fn port_info(&self, port: u16) -> Result<PortInfo, CommandError> {
+        self.devices.ports.info(port)
+    }
+
+    fn port_counters(&self, port: u16) -> Result<PortCounters, CommandError> {
+        self.devices.ports.counters(port)
+    }
+
+    fn port_xstats(&self, port: u16) -> Result<Vec<Xstat>, CommandError> {
+        self.devices.ports.xstats(port)
+    }
+
+    fn port_action(&mut self, port: u16, action: PortAction) -> Result<(), CommandError> {
+        if action != PortAction::Start && self.is_forwarding() {
+            return Err(refused(format!("port {port} is forwarding: stop forwarding first")));
+        }
+        match action {
+            PortAction::Start => self.devices.ports.start(port),
+            PortAction::Stop => self.devices.ports.stop(port),
+            PortAction::Close => {
+                // A port closes when its queues are gone; without it the other one is of no use.
+                self.devices.pair = None;
+                self.devices.ports.close(port)
+            }
+        }
+    }
+
+    fn set_promiscuous(&mut self, port: u16, on: bool) -> Result<(), CommandError> {
+        self.devices.ports.set_promiscuous(port, on)
+    }
+
+    fn forwarding(&self) -> Vec<PortForwarding> {
+        let mut ports = self.all_forwarding();
+        for port in &mut ports {
+            if let Some(old) = self.cleared.forwarding.iter().find(|old| old.port == port.port) {
+                *port = since(port, old);
+            }
+        }
+        ports
+    }
+
+    fn config(&self) -> Option<&Config> {
+        Some(&self.config)
+    }
+
+    fn peers(&self) -> Vec<PeerView> {
+        let peers = &self.config.peers;
+        let flows = match &self.running {
+            Some(running) => flows::per_peer(&running.handles.flows, peers.len()),
+            None => vec![0; peers.len()],
+        };
+        let traffic = self.all_traffic();
+        let figures = traffic.iter().zip(flows);
+        let view = |((index, peer), (traffic, flows)): ((usize, _), (&Traffic, u64))| {
+            let cleared = self.cleared.peers.get(index).copied().unwrap_or_default();
+            let traffic = traffic.since(&cleared);
+            peers::view((index, peer), self.status(index), &self.states, &traffic, flows)
+        };
+        peers.iter().enumerate().zip(figures).map(view).collect()
+    }
+
+    fn flows(&self, filter: &FlowFilter) -> Flows {
+        match &self.running {
+            Some(running) => {
+                let now = running.clock.now();
+                flows::flows(&running.handles.flows, &self.config, filter, now)
+            }
+            None => Flows::default(),
+        }
+    }
+
+    fn rules(&self) -> Vec<RuleView> {
+        let hits = self.all_hits();
+        let cleared = self.cleared.rules.iter().copied().chain(std::iter::repeat(0));
+        let rules = self.config.rules.iter().zip(hits.iter().zip(cleared)).enumerate();
+        rules
+            .map(|(index, (rule, (hits, cleared)))| RuleView {
+                index,
+                name: rule.name.clone(),
+                rule: rule.summary(&self.config.peers),
+                flows: hits.saturating_sub(cleared),
+            })
+            .collect()
+    }
+
+    fn drops(&self) -> Vec<DropView> {
+        let mut drops = self.all_drops();
+        for (drop, cleared) in drops.iter_mut().zip(&self.cleared.drops) {
+            drop.count = drop.count.saturating_sub(cleared.count);
+        }
+        drops
+    }
+
+    fn cores(&self) -> Vec<CoreView> {
+        let now = Instant::now();
+        let view = |(core, stages)| {
+            let load = self.report(core).map(|report| self.loads.load(core, report, now));
+            let (turns_per_second, busy_percent) = load.unwrap_or_default();
+            CoreView { core, stages, turns_per_second, busy_percent }
+        };
+        self.placement().into_iter().map(view).collect()
+    }
+
+    fn pipeline(&self) -> PipelineView {
+        let stages = self.config.cores.stages();
+        let core_of = |name| stages.iter().find(|(stage, _)| *stage == name).map(|(_, core)| core);
+        let waiting = self.running.as_ref().map(Running::waiting).unwrap_or_default();
+        let link = |(layout, length): (&dataplane::pipeline::LinkLayout, u64)| {
+            let (from, to) = (layout.from.name(), layout.to.name());
+            LinkView {
+                from: from.to_owned(),
+                to: to.to_owned(),
+                kind: if core_of(from) == core_of(to) { "direct" } else { "ring" }.to_owned(),
+                length,
+                capacity: layout.capacity as u64,
+            }
+        };
+        PipelineView {
+            stages: stages
+                .iter()
+                .map(|(name, core)| StageView { name: (*name).to_owned(), core: *core })
+                .collect(),
+            links: LAYOUT.iter().zip(waiting).map(link).collect(),
+        }
+    }
+
+    fn clear(&mut self, statistics: Statistics) -> Result<(), CommandError> {
+        match statistics {
+            Statistics::Port(Chosen::One(port)) => self.devices.ports.clear(port)?,
+            Statistics::Port(Chosen::All) => {
+                for port in self.devices.ports.numbers() {
+                    self.devices.ports.clear(port)?;
+                }
+            }
+            Statistics::Forwarding => self.cleared.forwarding = self.all_forwarding(),
+            Statistics::Peer => self.cleared.peers = self.all_traffic(),
+            Statistics::Drops => self.cleared.drops = self.all_drops(),
+            Statistics::All => {
+                self.clear(Statistics::Port(Chosen::All))?;
+                self.cleared = Cleared {
+                    drops: self.all_drops(),
+                    peers: self.all_traffic(),
+                    forwarding: self.all_forwarding(),
+                    rules: self.all_hits(),
+                };
+            }
+        }
+        Ok(())
+    }
+
+    fn reload(&mut self, file: Option<&Path>) -> Result<Vec<Change>, CommandError> {
+        let path = file.unwrap_or(&self.path).to_path_buf();
+        let config = Config::load(&path, &self.machine)?;
+        let changes = Config::reload_diff(&self.config, &config)?;
+        self.carry_hits(&config);
+        self.rules = self.running.as_mut().map(|running| {
+            running.reconfigure(&config);
+            Arc::clone(&running.rules)
+        });
+        self.config = config;
+        self.path = path;
+        Ok(changes)
+    }
+}
+
+/// `now` less `earlier`.
+pub(super) fn since(now: &PortForwarding, earlier: &PortForwarding) -> PortForwarding {
+    PortForwarding {
+        port: now.port,
+        rx_packets: now.rx_packets.saturating_sub(earlier.rx_packets),
+        rx_dropped: now.rx_dropped.saturating_sub(earlier.rx_dropped),
+        rx_errors: now.rx_errors.saturating_sub(earlier.rx_errors),
+        rx_nombuf: now.rx_nombuf.saturating_sub(earlier.rx_nombuf),
+        tx_packets: now.tx_packets.saturating_sub(earlier.tx_packets),
+        tx_dropped: now.tx_dropped.saturating_sub(earlier.tx_dropped),
+    }
+}

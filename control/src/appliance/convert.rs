@@ -1,0 +1,177 @@
+//! From the configuration to what the dataplane is made from.
+//!
+//! In: a checked configuration, stations of the ports, secrets. Out: plain data of the dataplane.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dataplane::frame::MacAddr;
+use dataplane::interceptor::Fallback;
+use dataplane::interceptor::{
+    DscpSet, InterfaceAddress, Networks, Own, PortRange, Prefix, PrefixSet, Rule, RuleAction,
+    RuleTable, SideConfig,
+};
+use dataplane::packet_driver::{Class, PeerIndex};
+use dataplane::pipeline::appliance::{ApplianceConfig, Limits, PeerSettings};
+use dataplane::pipeline::{Placement, PlacementError, StageKind};
+
+use crate::config;
+
+/// What an appliance is made from besides its configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances {
+    /// Station of the LAN port.
+    pub lan_mac: MacAddr,
+    /// Station of the WAN port.
+    pub wan_mac: MacAddr,
+    /// Random.
+    pub secret: [u64; 4],
+    /// Larger for a later start.
+    pub incarnation: u64,
+    /// Frames per burst.
+    pub burst: usize,
+}
+
+/// What the dataplane is made from.
+///
+/// # Errors
+/// The placement of stages on cores.
+pub fn appliance(
+    config: &config::Config,
+    circumstances: &Circumstances,
+) -> Result<ApplianceConfig, PlacementError> {
+    Ok(ApplianceConfig {
+        placement: placement(&config.cores)?,
+        own: own(config, circumstances),
+        rules: Arc::new(rules(config)),
+        peers: peers(config),
+        limits: limits(&config.limits, circumstances.burst),
+        lan_mtu: config.lan.port.mtu,
+        secret: circumstances.secret,
+        incarnation: circumstances.incarnation,
+    })
+}
+
+fn placement(cores: &config::Cores) -> Result<Placement, PlacementError> {
+    Placement::new(&[
+        (StageKind::Port, cores.port),
+        (StageKind::Edge, cores.edge),
+        (StageKind::Aggregate, cores.aggregate),
+        (StageKind::Compress, cores.compress),
+        (StageKind::Transmit, cores.transmit),
+        (StageKind::Decompress, cores.decompress),
+    ])
+}
+
+fn own(config: &config::Config, circumstances: &Circumstances) -> Own {
+    let side = |port: &config::Port, mac| SideConfig {
+        mac,
+        addresses: port.addresses.iter().filter_map(interface).collect(),
+        gateways: port.gateways.clone(),
+    };
+    Own {
+        lan: side(&config.lan.port, circumstances.lan_mac),
+        wan: side(&config.wan.port, circumstances.wan_mac),
+        port: config.wan.udp_port,
+    }
+}
+
+fn interface(address: &config::InterfaceAddress) -> Option<InterfaceAddress> {
+    let prefix = prefix(address.address(), address.length())?;
+    Some(InterfaceAddress { address: address.address(), prefix })
+}
+
+fn prefix(address: IpAddr, length: u8) -> Option<Prefix> {
+    Prefix::of(address, length)
+}
+
+fn prefixes(list: &[config::Prefix]) -> PrefixSet {
+    PrefixSet::new(list.iter().filter_map(|p| prefix(p.address(), p.length())).collect())
+}
+
+/// The peers in the dataplane's terms.
+#[must_use]
+pub fn peers(config: &config::Config) -> Vec<PeerSettings> {
+    config.peers.iter().map(|each| peer(each, config.digest(each))).collect()
+}
+
+fn peer(peer: &config::Peer, digest: u64) -> PeerSettings {
+    PeerSettings {
+        digest,
+        endpoint: peer.endpoint,
+        rate_bps: peer.rate.0,
+        fallback: fallback(peer.fallback),
+        dead_after_ns: nanoseconds(peer.dead_after),
+        keepalive_ns: nanoseconds(peer.keepalive),
+    }
+}
+
+fn fallback(fallback: config::Fallback) -> Fallback {
+    match fallback {
+        config::Fallback::Pass => Fallback::Pass,
+        config::Fallback::Refuse => Fallback::Refuse,
+    }
+}
+
+/// The look-up table and the networks of a configuration.
+#[must_use]
+pub fn rules(config: &config::Config) -> RuleTable {
+    let networks = Networks {
+        local: prefixes(&config.lan.networks),
+        peers: config.peers.iter().map(|peer| prefixes(&peer.networks)).collect(),
+    };
+    RuleTable::new(config.rules.iter().map(rule).collect(), networks)
+}
+
+fn rule(rule: &config::Rule) -> Rule {
+    let ports = |list: &[config::PortRange]| {
+        list.iter().map(|range| PortRange { first: range.first, last: range.last }).collect()
+    };
+    Rule {
+        name: rule.name.clone().unwrap_or_default(),
+        protocol: match rule.protocol {
+            config::Protocol::Any => None,
+            config::Protocol::Number(number) => Some(number),
+        },
+        source: prefixes(&rule.source),
+        destination: prefixes(&rule.destination),
+        source_ports: ports(&rule.source_ports),
+        destination_ports: ports(&rule.destination_ports),
+        dscp: rule.dscp.iter().fold(DscpSet::default(), |set, dscp| set.with(*dscp)),
+        vlans: rule.vlan.clone(),
+        action: match rule.action {
+            config::Action::Optimize => RuleAction::Optimize,
+            config::Action::Tunnel => RuleAction::Tunnel,
+            config::Action::Pass => RuleAction::Pass,
+            config::Action::Drop => RuleAction::Drop,
+        },
+        peer: rule.peer.and_then(|index| u16::try_from(index).ok()).map(PeerIndex),
+        class: Class(rule.class),
+        compress: rule.compression == config::Compression::Lz4,
+    }
+}
+
+/// The limits in the dataplane's terms.
+#[must_use]
+pub fn limits(limits: &config::Limits, burst: usize) -> Limits {
+    let bytes = |size: config::Size| usize::try_from(size.0).unwrap_or(usize::MAX);
+    Limits {
+        flows: limits.flows as usize,
+        connections: limits.connections,
+        half_open: limits.half_open,
+        neighbours: limits.neighbours as usize,
+        frames: limits.frames as usize,
+        buffer_bytes: bytes(limits.buffer_memory),
+        buffer_size_max: bytes(limits.buffer_size_max),
+        flush_deadline_ns: nanoseconds(limits.flush_deadline),
+        segment_size_max: limits.segment_size_max,
+        backlog_ns: nanoseconds(limits.backlog),
+        fin_timeout_ns: nanoseconds(limits.fin_timeout),
+        burst,
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

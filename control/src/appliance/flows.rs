@@ -1,0 +1,100 @@
+//! Flows as `show flow` has them: read from the flow table while it is in use.
+
+use dataplane::interceptor::{Decision, FlowReader, FlowView as Entry, RuleId, Verdict};
+use dataplane::time::{SECOND_NS, Time};
+
+use crate::cli::{FlowFilter, FlowView, Flows};
+use crate::config::{Action, Config, Protocol};
+
+/// The flows that `filter` chooses.
+pub(super) fn flows(reader: &FlowReader, config: &Config, filter: &FlowFilter, now: Time) -> Flows {
+    let mut flows = Flows::default();
+    for entry in reader.iter() {
+        flows.total += 1;
+        if !matches(&entry, config, filter) {
+            continue;
+        }
+        flows.matched += 1;
+        if flows.flows.len() < filter.limit {
+            flows.flows.push(view(&entry, config, now));
+        }
+    }
+    flows
+}
+
+/// Live flows of each peer.
+pub(super) fn per_peer(reader: &FlowReader, peers: usize) -> Vec<u64> {
+    let mut counts = vec![0; peers];
+    for entry in reader.iter() {
+        if let Some(count) = peer(&entry.decision).and_then(|index| counts.get_mut(index)) {
+            *count += 1;
+        }
+    }
+    counts
+}
+
+/// Index of the peer that carries a flow.
+fn peer(decision: &Decision) -> Option<usize> {
+    match decision.verdict {
+        Verdict::Optimize | Verdict::Datagram => Some(usize::from(decision.peer.0)),
+        Verdict::Pass(_) | Verdict::Drop(_) => None,
+    }
+}
+
+fn peer_name<'a>(decision: &Decision, config: &'a Config) -> Option<&'a str> {
+    Some(&config.peers.get(peer(decision)?)?.name)
+}
+
+fn action(verdict: Verdict) -> Action {
+    match verdict {
+        Verdict::Pass(_) => Action::Pass,
+        Verdict::Optimize => Action::Optimize,
+        Verdict::Datagram => Action::Tunnel,
+        Verdict::Drop(_) => Action::Drop,
+    }
+}
+
+/// What is known of a flow without asking its edge.
+fn state(decision: &Decision) -> &'static str {
+    match decision.verdict {
+        Verdict::Optimize if decision.slot == Decision::NO_SLOT => "opening",
+        Verdict::Optimize => "split",
+        Verdict::Datagram => "packet-mode",
+        Verdict::Pass(reason) => reason.name(),
+        Verdict::Drop(reason) => reason.name(),
+    }
+}
+
+fn matches(entry: &Entry, config: &Config, filter: &FlowFilter) -> bool {
+    let key = &entry.key;
+    filter.source.is_none_or(|prefix| prefix.contains(key.source()))
+        && filter.destination.is_none_or(|prefix| prefix.contains(key.destination()))
+        && filter.port.is_none_or(|port| [key.source_port, key.destination_port].contains(&port))
+        && filter.protocol.is_none_or(|protocol| {
+            protocol == Protocol::Any || protocol == Protocol::Number(key.protocol)
+        })
+        && filter
+            .peer
+            .as_deref()
+            .is_none_or(|name| peer_name(&entry.decision, config) == Some(name))
+        && filter.verdict.is_none_or(|verdict| action(entry.decision.verdict) == verdict)
+}
+
+fn view(entry: &Entry, config: &Config, now: Time) -> FlowView {
+    let (key, decision) = (&entry.key, &entry.decision);
+    FlowView {
+        protocol: Protocol::Number(key.protocol).to_string(),
+        source: key.source(),
+        source_port: key.source_port,
+        destination: key.destination(),
+        destination_port: key.destination_port,
+        vlan: key.vlan,
+        verdict: action(decision.verdict).to_string(),
+        peer: peer_name(decision, config).map(str::to_owned),
+        rule: (decision.rule != RuleId::NONE).then_some(usize::from(decision.rule.0)),
+        state: state(decision).to_owned(),
+        packets: entry.frames.iter().sum(),
+        bytes: entry.bytes.iter().sum(),
+        idle_seconds: now.since_ns(entry.last_seen) / SECOND_NS,
+    }
+}

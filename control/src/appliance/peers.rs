@@ -1,0 +1,166 @@
+//! Peers as `show peer` has them.
+
+use std::time::Instant;
+
+use dataplane::data_mover::MoverCounter;
+use dataplane::edge::LanCounter;
+use dataplane::packet_driver::{PeerAnswer, PeerStatus};
+use dataplane::pipeline::appliance::Handles;
+
+use crate::cli::{Direction, PeerState, PeerView};
+use crate::config::Peer;
+
+/// What grows with a peer's traffic.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Traffic {
+    sent: u64,
+    lost: u64,
+    to_peer: Direction,
+    from_peer: Direction,
+}
+
+impl Traffic {
+    /// That of the peer at `index`, since the start.
+    pub(super) fn of(handles: &Handles, index: usize) -> Self {
+        let mover = |counter| handles.movers.get(index).map_or(0, |mover| mover.get(counter));
+        let lan = |counter| handles.lan.get(index).map_or(0, |lan| lan.get(counter));
+        Traffic {
+            sent: mover(MoverCounter::DatagramsOut).saturating_sub(mover(MoverCounter::AcksOut)),
+            lost: mover(MoverCounter::DatagramsLost),
+            to_peer: Direction {
+                lan_bytes: lan(LanCounter::BytesToPeer),
+                wan_bytes: mover(MoverCounter::BytesOut),
+            },
+            from_peer: Direction {
+                lan_bytes: lan(LanCounter::BytesFromPeer),
+                wan_bytes: mover(MoverCounter::BytesIn),
+            },
+        }
+    }
+
+    /// What came since `earlier`.
+    pub(super) fn since(&self, earlier: &Traffic) -> Self {
+        let direction = |now: Direction, earlier: Direction| Direction {
+            lan_bytes: now.lan_bytes.saturating_sub(earlier.lan_bytes),
+            wan_bytes: now.wan_bytes.saturating_sub(earlier.wan_bytes),
+        };
+        Traffic {
+            sent: self.sent.saturating_sub(earlier.sent),
+            lost: self.lost.saturating_sub(earlier.lost),
+            to_peer: direction(self.to_peer, earlier.to_peer),
+            from_peer: direction(self.from_peer, earlier.from_peer),
+        }
+    }
+}
+
+/// How a peer is; without a status, nothing runs.
+pub(super) fn state(status: Option<&PeerStatus>) -> PeerState {
+    match status {
+        Some(status) if status.is_up() => PeerState::Up,
+        Some(status) if status.answer() != PeerAnswer::Silence => PeerState::Connecting,
+        _ => PeerState::Down,
+    }
+}
+
+fn agrees(status: Option<&PeerStatus>) -> Option<bool> {
+    match status {
+        Some(status) if status.is_up() => Some(true),
+        Some(status) if status.answer() == PeerAnswer::Disagrees => Some(false),
+        _ => None,
+    }
+}
+
+/// Since when each peer is as it is.
+#[derive(Debug, Default)]
+pub(super) struct States(Vec<(PeerState, Instant)>);
+
+impl States {
+    /// Notes how the peer at `index` is. Call it for all of them, in order.
+    pub(super) fn note(&mut self, index: usize, state: PeerState, now: Instant) {
+        match self.0.get_mut(index) {
+            Some((known, since)) if *known != state => (*known, *since) = (state, now),
+            Some(_) => {}
+            None => self.0.push((state, now)),
+        }
+    }
+
+    /// For how many seconds it has been so.
+    fn seconds(&self, index: usize, state: PeerState) -> u64 {
+        let noted = self.0.get(index).filter(|(known, _)| *known == state);
+        noted.map_or(0, |(_, since)| since.elapsed().as_secs())
+    }
+}
+
+/// The peer at `index`.
+pub(super) fn view(
+    (index, peer): (usize, &Peer),
+    status: Option<&PeerStatus>,
+    states: &States,
+    traffic: &Traffic,
+    flows: u64,
+) -> PeerView {
+    let state = state(status);
+    let measured = |value: fn(&PeerStatus) -> u64| status.map(value).filter(|value| *value > 0);
+    PeerView {
+        name: peer.name.clone(),
+        endpoint: peer.endpoint,
+        state,
+        state_seconds: states.seconds(index, state),
+        configuration_agrees: agrees(status),
+        // Before a session it is a guess.
+        rtt_us: measured(PeerStatus::rtt_ns)
+            .filter(|_| state == PeerState::Up)
+            .map(|rtt_ns| rtt_ns / 1000),
+        rate_bps: measured(PeerStatus::rate_bps).unwrap_or(peer.rate.0),
+        flows,
+        datagrams_sent: traffic.sent,
+        datagrams_lost: traffic.lost,
+        to_peer: traffic.to_peer,
+        from_peer: traffic.from_peer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_state_is_as_old_as_its_last_change() {
+        let mut states = States::default();
+        let before = Instant::now().checked_sub(Duration::from_secs(90)).unwrap();
+        states.note(0, PeerState::Down, before);
+        states.note(0, PeerState::Down, Instant::now());
+        assert_eq!(states.seconds(0, PeerState::Down), 90);
+        assert_eq!(states.seconds(0, PeerState::Up), 0);
+        states.note(0, PeerState::Up, Instant::now());
+        assert_eq!(states.seconds(0, PeerState::Up), 0);
+        assert_eq!(states.seconds(7, PeerState::Up), 0);
+    }
+
+    #[test]
+    fn what_a_peer_answers_tells_how_it_is() {
+        let status = PeerStatus::default();
+        assert_eq!((state(None), agrees(None)), (PeerState::Down, None));
+        assert_eq!((state(Some(&status)), agrees(Some(&status))), (PeerState::Down, None));
+        status.set_answer(PeerAnswer::Disagrees);
+        let expected = (PeerState::Connecting, Some(false));
+        assert_eq!((state(Some(&status)), agrees(Some(&status))), expected);
+        status.set_up(true, false);
+        assert_eq!((state(Some(&status)), agrees(Some(&status))), (PeerState::Up, Some(true)));
+    }
+
+    #[test]
+    fn traffic_counts_from_what_was_cleared() {
+        let of = |n| Traffic {
+            sent: n,
+            lost: n / 2,
+            to_peer: Direction { lan_bytes: 2 * n, wan_bytes: n },
+            from_peer: Direction { lan_bytes: 3 * n, wan_bytes: n },
+        };
+        let since = of(10).since(&of(4));
+        assert_eq!((since.sent, since.lost, since.from_peer.lan_bytes), (6, 3, 18));
+        assert_eq!(of(4).since(&of(10)).to_peer, Direction::default());
+    }
+}

@@ -1,0 +1,251 @@
+//! A running appliance: worker threads, and the ordered stop.
+//!
+//! In: devices, a configuration. Out: threads that forward; handles to read them by. Never: a
+//! device stopped while a worker still has something to send, unless the time is up.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Read;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use dataplane::data_mover::CloseReason;
+use dataplane::frame::Side;
+use dataplane::interceptor::RuleTable;
+use dataplane::pipeline::LAYOUT;
+use dataplane::pipeline::appliance::{Appliance, Handles, PeerSettings};
+use dataplane::pipeline::port::PortIo;
+
+use super::convert::{self, Circumstances};
+use super::devices::Devices;
+use crate::args::Args;
+use crate::config::Config;
+use crate::io::{MbufFrame, MbufSource, PortPair};
+use crate::worker::{Clock, CoreReport, Order, Progress, Setup, WorkerThread};
+
+/// How long resets and closing words may take to leave after the drain.
+const FAREWELL: Duration = Duration::from_millis(300);
+
+/// Why forwarding could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The queues are with workers that did not give them back.
+    #[error("the ports' queues are lost: a worker ended abnormally; restart tpo")]
+    QueuesLost,
+    /// Stages on cores.
+    #[error(transparent)]
+    Placement(#[from] dataplane::pipeline::PlacementError),
+    /// A port.
+    #[error(transparent)]
+    Port(#[from] dpdk_wrapper::port::StartError),
+    /// Randomness or a thread.
+    #[error("the system refused randomness or a thread: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// The devices of a worker: both ports, or none.
+enum Io {
+    Ports(Box<PortPair>),
+    None,
+}
+
+impl PortIo for Io {
+    type Frame = MbufFrame;
+
+    fn receive(&mut self, side: Side, most: usize, into: &mut Vec<MbufFrame>) {
+        if let Io::Ports(pair) = self {
+            pair.receive(side, most, into);
+        }
+    }
+
+    fn transmit(&mut self, side: Side, frames: &mut VecDeque<MbufFrame>) {
+        if let Io::Ports(pair) = self {
+            pair.transmit(side, frames);
+        }
+    }
+}
+
+/// Worker threads at work.
+pub struct Running {
+    threads: Vec<WorkerThread<MbufFrame, Io>>,
+    /// What can be read of the stages.
+    pub handles: Handles,
+    /// The clock of all workers.
+    pub clock: Clock,
+    /// The look-up table, with its hits.
+    pub rules: Arc<RuleTable>,
+    /// Items in each link when the workers were last asked.
+    waiting: Arc<[AtomicU64; LAYOUT.len()]>,
+}
+
+impl Running {
+    /// Starts the ports and a thread per worker.
+    ///
+    /// # Errors
+    /// What refused; the devices are as before.
+    pub fn start(devices: &mut Devices, args: &Args, config: &Config) -> Result<Self, StartError> {
+        let circumstances = Circumstances {
+            lan_mac: devices.macs[0],
+            wan_mac: devices.macs[1],
+            secret: secret()?,
+            incarnation: incarnation(),
+            burst: usize::from(args.burst),
+        };
+        let plan = convert::appliance(config, &circumstances)?;
+        devices.ports.start_all()?;
+        let mut pair = Some(devices.pair.take().ok_or(StartError::QueuesLost)?);
+        let Appliance { workers, handles } = Appliance::new(&plan);
+        let clock = Clock::new(&devices.eal);
+        let mut threads = Vec::new();
+        for worker in workers {
+            let has_ports = worker.port.is_some();
+            let io = match pair.take_if(|_| has_ports) {
+                Some(pair) => Io::Ports(Box::new(pair)),
+                None => Io::None,
+            };
+            let source = MbufSource::new(devices.pool.clone());
+            let setup = Setup { worker, io, source, idle: args.idle, clock };
+            threads.push(WorkerThread::start(&devices.eal, setup)?);
+        }
+        Ok(Running { threads, handles, clock, rules: plan.rules, waiting: Arc::default() })
+    }
+
+    /// New rules, networks, peers' parameters and limits in time; open flows keep their rule.
+    pub fn reconfigure(&mut self, config: &Config) {
+        let rules = Arc::new(convert::rules(config));
+        self.rules = Arc::clone(&rules);
+        let peers: Arc<[PeerSettings]> = convert::peers(config).into();
+        let limits = convert::limits(&config.limits, 0);
+        for thread in &self.threads {
+            let (rules, peers) = (Arc::clone(&rules), Arc::clone(&peers));
+            thread.order(Box::new(move |_, worker| {
+                if let Some(edge) = &mut worker.edge {
+                    let fallbacks = peers.iter().map(|peer| peer.fallback);
+                    edge.reconfigure(Arc::clone(&rules), fallbacks, limits.fin_timeout_ns);
+                }
+                if let Some(aggregate) = &mut worker.aggregate {
+                    aggregate.reconfigure(limits.backlog_ns, limits.flush_deadline_ns);
+                }
+                if let Some(transmit) = &mut worker.transmit {
+                    transmit.reconfigure(&peers);
+                }
+                Progress::Done
+            }));
+        }
+    }
+
+    /// Runs `order` on every worker and waits until all have done it; false when `limit` came
+    /// before.
+    fn all(&self, limit: Duration, order: impl Fn() -> Order<MbufFrame>) -> bool {
+        let (done, waiting) = mpsc::channel();
+        for thread in &self.threads {
+            let (mut order, done) = (order(), done.clone());
+            thread.order(Box::new(move |now, worker| {
+                let progress = order(now, worker);
+                if progress == Progress::Done {
+                    let _ = done.send(());
+                }
+                progress
+            }));
+        }
+        let deadline = Instant::now() + limit;
+        self.threads.iter().all(|_| {
+            waiting.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok()
+        })
+    }
+
+    /// Stops in order: no new flows; what is there may end by itself until `limit`; what remains
+    /// is reset on both sides; peers are told; the devices are stopped and clean.
+    pub fn stop(self, devices: &mut Devices, limit: Duration) {
+        self.all(limit, || {
+            Box::new(|_, worker| match &mut worker.edge {
+                Some(edge) => {
+                    edge.stop_admitting();
+                    if edge.is_empty() { Progress::Done } else { Progress::Again }
+                }
+                None => Progress::Done,
+            })
+        });
+        self.all(FAREWELL, || {
+            let mut told = false;
+            Box::new(move |now, worker| match &mut worker.edge {
+                Some(edge) => {
+                    if !std::mem::replace(&mut told, true) {
+                        edge.reset_all(now);
+                    }
+                    if edge.has_said_all() { Progress::Done } else { Progress::Again }
+                }
+                None => Progress::Done,
+            })
+        });
+        self.all(FAREWELL, || {
+            let mut told = false;
+            Box::new(move |now, worker| match &mut worker.transmit {
+                Some(transmit) => {
+                    if !transmit.is_drained() {
+                        return Progress::Again;
+                    }
+                    if !std::mem::replace(&mut told, true) {
+                        transmit.close(now, CloseReason::Stopping);
+                    }
+                    if transmit.next_timeout() == dataplane::time::Time::NEVER {
+                        Progress::Done
+                    } else {
+                        Progress::Again
+                    }
+                }
+                None => Progress::Done,
+            })
+        });
+        for thread in self.threads {
+            if let Some(Io::Ports(pair)) = thread.stop() {
+                devices.pair = Some(*pair);
+            }
+        }
+        devices.ports.stop_all();
+    }
+
+    /// Asks the workers how many items wait in each link; the answer is in [`Self::waiting`] when
+    /// they get to it.
+    pub fn count_waiting(&self) {
+        for thread in &self.threads {
+            let waiting = Arc::clone(&self.waiting);
+            thread.order(Box::new(move |_, worker| {
+                for (count, length) in waiting.iter().zip(worker.links.waiting()) {
+                    if let Some(length) = length {
+                        count.store(length as u64, Ordering::Relaxed);
+                    }
+                }
+                Progress::Done
+            }));
+        }
+    }
+
+    /// Items in each link of [`LAYOUT`] when the workers were last asked.
+    #[must_use]
+    pub fn waiting(&self) -> [u64; LAYOUT.len()] {
+        std::array::from_fn(|link| self.waiting[link].load(Ordering::Relaxed))
+    }
+
+    /// Cores and how busy they are.
+    pub fn reports(&self) -> impl Iterator<Item = (usize, &CoreReport)> {
+        self.threads.iter().map(|thread| (thread.core(), thread.report().as_ref()))
+    }
+}
+
+fn secret() -> std::io::Result<[u64; 4]> {
+    let mut bytes = [0_u8; 32];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    let mut words = [0; 4];
+    for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+        *word = chunk.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    }
+    Ok(words)
+}
+
+/// Nanoseconds since 1970: larger for a later start, as long as the clock is not set back.
+fn incarnation() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}

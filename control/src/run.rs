@@ -1,0 +1,187 @@
+//! From the command line to a plan, and from an error to one sentence and an exit code.
+//!
+//! In: the arguments of the process. Out: a [`Plan`] with everything the appliance needs to start;
+//! or the end of the program, for `--check`, `--help` and errors. Never: DPDK.
+
+use std::error::Error as StdError;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::args::{Args, ArgsError, CommandLine};
+use crate::config::{Config, ConfigErrors, Limits};
+use crate::eal_args::eal_args;
+use crate::machine::Machine;
+
+/// Ports of an appliance in inline mode.
+const PORTS: u32 = 2;
+
+/// Everything the appliance needs to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Options of the command line.
+    pub args: Args,
+    /// The configuration and its file; `None`: forward between ports pairwise, as testpmd does.
+    pub config: Option<(PathBuf, Config)>,
+    /// What the machine has; found before DPDK narrows it.
+    pub machine: Machine,
+    /// Arguments that start the EAL, without the program's name.
+    pub eal_args: Vec<String>,
+}
+
+/// Why tpo ends without success. The sentence says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The command line.
+    #[error(transparent)]
+    Args(#[from] ArgsError),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// The queues need more frames than there are.
+    #[error(
+        "the queues of {PORTS} ports hold {needed} frames and the pool has {frames}: \
+         raise limits.frames, or lower --rxq, --txq, --rxd or --txd"
+    )]
+    Frames {
+        /// Frames that fill all queues, and a burst for each.
+        needed: u32,
+        /// Frames in the pool.
+        frames: u32,
+    },
+    /// The appliance did not start, or ended with an error.
+    #[error("{0}")]
+    Appliance(Box<dyn StdError>),
+}
+
+/// What a command line comes to.
+#[derive(Debug)]
+enum Prepared {
+    /// Something to say, and success.
+    Said(String),
+    /// An appliance to start.
+    Plan(Box<Plan>),
+}
+
+/// Runs `tpo`: prepares, starts `appliance`, and turns what comes of it into an exit code. An
+/// error is written to standard error.
+pub fn main(
+    argv: impl IntoIterator<Item = OsString>,
+    appliance: impl FnOnce(Plan) -> Result<(), Box<dyn StdError>>,
+) -> ExitCode {
+    let result = prepare(argv, Machine::detect()).and_then(|prepared| match prepared {
+        Prepared::Said(text) => {
+            // Nothing is left to be done if the terminal is gone.
+            let _ = io::stdout().write_all(text.as_bytes());
+            Ok(())
+        }
+        Prepared::Plan(plan) => appliance(*plan).map_err(RunError::Appliance),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The errors of a configuration each begin with their file and line.
+            let program = if matches!(error, RunError::Config(_)) { "" } else { "tpo: " };
+            let _ = writeln!(io::stderr(), "{program}{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn prepare(
+    argv: impl IntoIterator<Item = OsString>,
+    machine: Machine,
+) -> Result<Prepared, RunError> {
+    let CommandLine { eal, args } = match CommandLine::parse(argv) {
+        Err(ArgsError::Help(text)) => return Ok(Prepared::Said(text)),
+        other => other?,
+    };
+    let config = match &args.config {
+        Some(path) => Some((path.clone(), Config::load(path, &machine)?)),
+        None => None,
+    };
+    let limits = config.as_ref().map_or_else(Limits::default, |(_, config)| config.limits);
+    check_frames(&args, limits.frames)?;
+    if let Some((path, config)) = config.as_ref().filter(|_| args.check) {
+        let (peers, rules) = (config.peers.len(), config.rules.len());
+        let text = format!("{}: valid, {peers} peers, {rules} rules\n", path.display());
+        return Ok(Prepared::Said(text));
+    }
+    let eal_args = eal_args(&eal, config.as_ref().map(|(_, config)| config), &machine);
+    Ok(Prepared::Plan(Box::new(Plan { args, config, machine, eal_args })))
+}
+
+/// A pool that the queues can empty would leave nothing to receive into.
+fn check_frames(args: &Args, frames: u32) -> Result<(), RunError> {
+    let side = |queues: u16, descriptors: u16| {
+        let per_queue = u32::from(descriptors) + u32::from(args.burst);
+        u32::from(queues).saturating_mul(per_queue)
+    };
+    let port = side(args.rxq, args.rxd).saturating_add(side(args.txq, args.txd));
+    let needed = port.saturating_mul(PORTS);
+    if needed > frames { Err(RunError::Frames { needed, frames }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::config::Size;
+
+    fn prepared(line: &str) -> Result<Prepared, RunError> {
+        let machine = Machine { cores: vec![0, 1], memory: Size(8 << 30), hugepages_free: Size(0) };
+        prepare(line.split_whitespace().map(OsString::from), machine)
+    }
+
+    struct File(PathBuf);
+
+    impl File {
+        fn new(name: &str, text: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("tpo-{}-{name}.toml", std::process::id()));
+            fs::write(&path, text).unwrap();
+            File(path)
+        }
+    }
+
+    impl Drop for File {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+
+    const MINIMAL: &str = include_str!("config/tests/minimal.toml");
+
+    #[test]
+    fn a_configuration_becomes_a_plan() {
+        let file = File::new("plan", MINIMAL);
+        let line = format!("tpo --config {} --rxd 512", file.0.display());
+        let Ok(Prepared::Plan(plan)) = prepared(&line) else { panic!("a plan") };
+        assert_eq!(plan.args.rxd, 512);
+        assert_eq!(plan.config.unwrap().1.name, "small");
+        assert!(plan.eal_args.contains(&"--no-huge".to_owned()));
+        let Ok(Prepared::Plan(plan)) = prepared("tpo --vdev net_null0 -- -i") else { panic!() };
+        assert_eq!(plan.config, None);
+        assert_eq!(plan.eal_args[..2], ["--vdev", "net_null0"]);
+    }
+
+    #[test]
+    fn check_says_valid_or_every_error() {
+        let valid = File::new("valid", MINIMAL);
+        let line = format!("tpo --check --config {}", valid.0.display());
+        let Ok(Prepared::Said(text)) = prepared(&line) else { panic!("valid") };
+        assert!(text.ends_with(": valid, 1 peers, 1 rules\n"), "{text}");
+        let broken = File::new("broken", include_str!("config/tests/broken.toml"));
+        let error = prepared(&format!("tpo --check --config {}", broken.0.display())).unwrap_err();
+        assert!(error.to_string().lines().count() > 30, "{error}");
+        let error = prepared("tpo --check --config /nonexistent.toml").unwrap_err().to_string();
+        assert!(error.starts_with("/nonexistent.toml: cannot be read: "), "{error}");
+    }
+
+    #[test]
+    fn queues_that_hold_every_frame_are_refused() {
+        let error = prepared("tpo -- -i --rxq 8 --rxd 1024").unwrap_err();
+        assert!(error.to_string().contains("hold 19008 frames and the pool has 16384"), "{error}");
+    }
+}

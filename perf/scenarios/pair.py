@@ -1,0 +1,289 @@
+"""What a pair of appliances makes of a long, lossy link: the promises of the first release.
+
+Everything goes through two `tpo` and the emulator, from host A to host B, with `fixed` at the
+link's rate; where a direct path is the baseline, bridges stand in the appliances' places.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tpolab.errors import LabError
+from tpolab.lab import Lab, LabOptions
+
+from . import measure_flows, measure_latency
+from .measure_flows import Goodput
+from .measure_processes import Usage, resident_bytes_max
+from .report import Report, Result, at_least, at_most
+
+RATE = "200mbit"
+RATE_BPS = 200e6
+DELAY = "40ms"
+RTT_S = 0.080
+WAN = ["--rate", RATE, "--delay", DELAY, "--seed", "7"]
+PAYLOAD_SHARE = 1420 / 1500
+"""Of a full datagram's IP bytes, those that are not headers: the least that is promised."""
+
+LOSSES = (0.0, 0.005, 0.02)
+DEMO_LOSS = 0.005
+ETA_MIN = 0.95
+SPEEDUP_MIN = 0.95
+"""Of the random bytes' goodput times how much better the other ones compress."""
+FLOWS = 10
+JAIN_MIN = 0.95
+FAST_FLOWS = 9
+SLOW_READER_BPS = 400e3
+SLOW_READER_LEAD_S = 2.0
+BESIDE_SLOW_MIN = 0.97
+"""Of what nine flows get alone; the slow reader's own bytes are 0.2 % of the link."""
+SETUP_MS_MAX = 2.0
+PING_MS_MAX = 1.0
+EXCHANGE_MS_MAX = 15.0
+EXCHANGE_CONNECTIONS = 5
+EXCHANGE_PERCENTILE = 99
+IDLE_SHARE_MAX = 0.05
+IDLE_AFTER_S = 3.0
+SETTLE_S = 1.0
+"""Between two transfers: what a reset left on the way is gone."""
+
+MIB = 1 << 20
+BUFFER_MEMORY_MIB = 256
+FRAMES = 16384
+FRAME_BYTES = 2432
+"""A frame of the pool: 2 KiB of data, headroom and what DPDK keeps about it."""
+PROGRAM_MIB = 64
+"""What a tpo takes beside its buffers and frames: code, DPDK itself, tables."""
+MEMORY_MIB = BUFFER_MEMORY_MIB + FRAMES * FRAME_BYTES / MIB + PROGRAM_MIB
+LIMITS = {"buffer_memory": f"{BUFFER_MEMORY_MIB}MiB", "frames": FRAMES}
+
+RANDOM_BYTES = 64 * MIB
+COMPRESSIBLE_BYTES = 128 * MIB
+COMPRESSIBLE_FROM = (Path("/usr/lib"), Path("/usr/share"))
+
+ALLOCATION_TESTS = ("mover_alloc", "edge_tcp_alloc")
+"""Tests of dataplane that count allocations."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long everything is measured."""
+
+    runs: int
+    skip_s: float
+    seconds: float
+    samples: int
+    idle_s: float
+
+
+FULL = Effort(runs=3, skip_s=3.0, seconds=8.0, samples=100, idle_s=8.0)
+QUICK = Effort(runs=1, skip_s=3.0, seconds=5.0, samples=60, idle_s=5.0)
+
+
+def run(repository: Path, *, quick: bool = False) -> Report:
+    """Builds the programs, measures everything, reports."""
+    programs = _build(repository)
+    report = Report.begin("pair", repository)
+    report.environment |= {
+        "link": f"{RATE}, {DELAY} each way, loss after the queue, `fixed` at the same rate",
+        "driver": "net_af_xdp over veth", "limits": ", ".join(f"{k} {v}" for k, v in LIMITS.items()),
+        "effort": "quick" if quick else "full",
+    }
+    with tempfile.TemporaryDirectory(prefix="tpo-pair-") as scratch:
+        Measurement(report, programs, Path(scratch), QUICK if quick else FULL).run()
+    _count_allocations(report, repository)
+    return report
+
+
+class Measurement:
+    """One pass over everything that is promised."""
+
+    def __init__(self, report: Report, programs: Path, scratch: Path, effort: Effort) -> None:
+        self.report = report
+        self.programs = programs
+        self.effort = effort
+        self.random = _random_file(scratch / "random")
+        self.compressible = _compressible_file(scratch / "compressible")
+
+    def run(self) -> None:
+        """Measures what no load may disturb first."""
+        with self._lab("tpo") as lab:
+            self._latency(lab)
+            self._eta(lab)
+            self._compressible(lab)
+            self._ten_flows(lab)
+            self._exchanges(lab)
+            self._slow_reader(lab)
+            self._memory(lab)
+            self._idle(lab)
+
+    def _lab(self, appliances: str) -> Lab:
+        return Lab(LabOptions(appliances=appliances, wan_arguments=WAN, rate=RATE,
+                              extra={"limits": LIMITS}, programs=self.programs))
+
+    def _latency(self, lab: Lab) -> None:
+        """Through tpo and through bridges in turn, A B B A."""
+        _say("connection set-up and ping, through tpo and through bridges")
+        connects: dict[str, list[float]] = {"tpo": [], "bridge": []}
+        pings: dict[str, list[float]] = {"tpo": [], "bridge": []}
+        with self._lab("bridge") as direct:
+            for each in (lab, direct):
+                measure_latency.pings(each, 3)  # the neighbours know each other now
+            for name, each in (("tpo", lab), ("bridge", direct), ("bridge", direct), ("tpo", lab)):
+                pings[name] += measure_latency.pings(each, self.effort.samples)
+                connects[name] += measure_latency.connects(each, self.effort.samples // 4)
+        for name, times in pings.items():
+            if len(times) < 2 * self.effort.samples:
+                raise LabError(f"pings were lost without loss on the WAN ({name})")
+        rtt_ms = 1e3 * statistics.median(pings["bridge"])
+        self.report.add(at_most(
+            "connection set-up beyond one WAN round trip, median",
+            1e3 * statistics.median(connects["tpo"]) - rtt_ms, SETUP_MS_MAX, "ms",
+            baseline=1e3 * statistics.median(connects["bridge"]) - rtt_ms))
+        self.report.add(at_most("ping, added by tpo, median",
+                                1e3 * statistics.median(pings["tpo"]) - rtt_ms, PING_MS_MAX, "ms",
+                                baseline=rtt_ms))
+
+    def _eta(self, lab: Lab) -> None:
+        for loss in LOSSES:
+            runs = [self._goodput(lab, self.random, loss) for _ in range(self.effort.runs)]
+            possible_bps = RATE_BPS * (1 - loss) * PAYLOAD_SHARE
+            rates = [run.total_bps for run in runs]
+            goodput_bps = statistics.median(rates)
+            self.report.add(at_least(f"eta of one flow of random bytes, {loss:.1%} loss",
+                                     goodput_bps / possible_bps, ETA_MIN, "",
+                                     baseline=possible_bps / 1e6))
+            self.report.add(Result(f"its goodput, {loss:.1%} loss, median of {len(runs)}",
+                                   goodput_bps / 1e6, "Mb/s"))
+            self.report.add(Result(f"its goodput, {loss:.1%} loss, spread",
+                                   (max(rates) - min(rates)) / 1e6, "Mb/s"))
+            self._report_load(f"one flow, {loss:.1%} loss", runs)
+
+    def _compressible(self, lab: Lab) -> None:
+        random = self._goodput(lab, self.random, DEMO_LOSS)
+        packed = self._goodput(lab, self.compressible, DEMO_LOSS)
+        # Headers weigh on both alike: LAN by WAN bytes of one, compared with that of the other.
+        ratio = packed.lan_bytes / packed.wan_bytes * random.wan_bytes / random.lan_bytes
+        speedup = packed.total_bps / random.total_bps
+        self.report.add(Result("compression ratio of files of this machine", ratio, ""))
+        self.report.add(at_least("their speed-up over random bytes, by that ratio",
+                                 speedup / ratio, SPEEDUP_MIN, "", baseline=ratio))
+        self.report.add(Result("their goodput before compression", packed.total_bps / 1e6, "Mb/s",
+                               baseline=random.total_bps / 1e6))
+        self._report_load("compressible flow", [packed])
+
+    def _ten_flows(self, lab: Lab) -> None:
+        goodput = self._goodput(lab, self.random, DEMO_LOSS, flows=FLOWS)
+        self.report.add(at_least(f"{FLOWS} flows at once, Jain's index", goodput.jain, JAIN_MIN, ""))
+        self.report.add(Result(f"{FLOWS} flows at once, goodput of all",
+                               goodput.total_bps / 1e6, "Mb/s"))
+
+    def _exchanges(self, lab: Lab) -> None:
+        _say("exchanges of 200 bytes beside a bulk flow")
+        # Without loss: at 0.5 % one exchange of a hundred loses a packet, and takes two round
+        # trips whoever carries it.
+        self._lose(lab, 0.0)
+        count = self.effort.samples
+        with measure_flows.bulk(lab, self.random, lead_s=self.effort.skip_s):
+            times = measure_latency.exchanges(lab, EXCHANGE_CONNECTIONS, count)
+        p99_s = statistics.quantiles(times, n=100)[EXCHANGE_PERCENTILE - 1]
+        self.report.add(at_most(f"exchange beside a bulk flow beyond one RTT, p99 of {len(times)}",
+                                1e3 * (p99_s - RTT_S), EXCHANGE_MS_MAX, "ms",
+                                baseline=1e3 * RTT_S))
+        self.report.add(Result("exchange beside a bulk flow beyond one RTT, median",
+                               1e3 * (statistics.median(times) - RTT_S), "ms"))
+
+    def _slow_reader(self, lab: Lab) -> None:
+        """Nine flows alone and beside it, A B B A."""
+        alone = [self._goodput(lab, self.random, DEMO_LOSS, flows=FAST_FLOWS)]
+        beside = []
+        with measure_flows.slow_reader(lab, self.random, bytes_per_s=round(SLOW_READER_BPS / 8),
+                                       lead_s=SLOW_READER_LEAD_S):
+            for _ in range(2):
+                beside.append(self._goodput(lab, self.random, DEMO_LOSS, flows=FAST_FLOWS))
+        alone.append(self._goodput(lab, self.random, DEMO_LOSS, flows=FAST_FLOWS))
+        ours, theirs = (statistics.mean(run.total_bps for run in runs) for runs in (beside, alone))
+        self.report.add(at_least(f"{FAST_FLOWS} flows beside a slow reader, by what they get alone",
+                                 ours / theirs, BESIDE_SLOW_MIN, "", baseline=theirs / 1e6))
+
+    def _memory(self, lab: Lab) -> None:
+        for name in ("tpoa", "tpob"):
+            self.report.add(at_most(f"memory of {name} at its peak",
+                                    resident_bytes_max(lab.programs[name].pid) / MIB,
+                                    round(MEMORY_MIB), "MiB"))
+
+    def _idle(self, lab: Lab) -> None:
+        _say("idle")
+        time.sleep(IDLE_AFTER_S)
+        usage = Usage(lab)
+        usage.start()
+        time.sleep(self.effort.idle_s)
+        shares = usage.stop()
+        for name in ("tpoa", "tpob"):
+            self.report.add(at_most(f"{name} with nothing to do", 100 * shares[name],
+                                    100 * IDLE_SHARE_MAX, "% of a core"))
+
+    def _goodput(self, lab: Lab, content: Path, loss: float, *, flows: int = 1) -> Goodput:
+        self._lose(lab, loss)
+        time.sleep(SETTLE_S)
+        goodput = measure_flows.measure(lab, content, Usage(lab), flows=flows,
+                                        skip_s=self.effort.skip_s, seconds=self.effort.seconds)
+        cpu = ", ".join(f"{name} {share:.0%}" for name, share in goodput.cpu.items())
+        wan_bps = 8 * goodput.wan_bytes / goodput.seconds
+        _say(f"{flows} x {content.name}, {loss:.1%} loss: {goodput.total_bps / 1e6:.1f} Mb/s, "
+             f"{wan_bps / 1e6:.1f} Mb/s of IP on the WAN, {goodput.wan_dropped} dropped there; {cpu}")
+        return goodput
+
+    @staticmethod
+    def _lose(lab: Lab, loss: float) -> None:
+        lab.wanem(f"set both loss {100 * loss:g}%")
+
+    def _report_load(self, name: str, runs: list[Goodput]) -> None:
+        for program in ("tpoa", "tpob"):
+            share = statistics.median(run.cpu[program] for run in runs)
+            self.report.add(Result(f"{name}, cpu of {program}", 100 * share, "% of a core"))
+
+
+def _build(repository: Path) -> Path:
+    build = subprocess.run(["cargo", "build", "--release", "--package", "control",
+                            "--package", "perf", "--bins"], cwd=repository, check=False)
+    if build.returncode != 0:
+        raise LabError("tpo and wanem do not build")
+    return repository / "target" / "release"
+
+
+def _count_allocations(report: Report, repository: Path) -> None:
+    _say("allocations and copies, counted in tests")
+    for test in ALLOCATION_TESTS:
+        done = subprocess.run(["cargo", "test", "--quiet", "--package", "dataplane", "--test", test],
+                              cwd=repository, check=False, stdout=subprocess.DEVNULL)
+        report.add(at_most(f"failures of `cargo test -p dataplane --test {test}`",
+                           float(done.returncode != 0), 0, ""))
+
+
+def _random_file(path: Path) -> Path:
+    path.write_bytes(os.urandom(RANDOM_BYTES))
+    return path
+
+
+def _compressible_file(path: Path) -> Path:
+    """Programs and texts of this machine, one after the other, in the order of their names."""
+    with open(path, "wb") as out:
+        for directory in COMPRESSIBLE_FROM:
+            for source in sorted(directory.rglob("*")):
+                if out.tell() < COMPRESSIBLE_BYTES and source.is_file() and not source.is_symlink():
+                    out.write(source.read_bytes())
+        if out.tell() < COMPRESSIBLE_BYTES:
+            raise LabError(f"fewer than {COMPRESSIBLE_BYTES >> 20} MiB of files to send")
+        out.truncate(COMPRESSIBLE_BYTES)
+    return path
+
+
+def _say(what: str) -> None:
+    print(f"pair: {what}", file=sys.stderr, flush=True)

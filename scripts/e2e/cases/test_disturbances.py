@@ -1,0 +1,158 @@
+"""A link that fails, and an appliance that is killed, under traffic of every kind."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+
+from support.case import Case, needs_tpo
+from support.streams import MIB, eventually, receive_exactly
+from support.traffic import Traffic
+
+ENDLESS = 128 * MIB
+"""More than the link carries before it is cut."""
+RECOVERY_SECONDS_MAX = 5
+"""A restarted appliance carries new connections after at most this long."""
+
+
+class Disturbance(Case):
+    """What the cases here share."""
+
+    def exchange(self, seconds_max: float = 1, node: str = "hosta") -> bool:
+        """Whether a new connection can be made and carries data both ways, in that time."""
+        listener = self.listen("hostb" if node == "hosta" else "hosta")
+        listener.settimeout(seconds_max)
+        client = self.new_socket(node)
+        client.settimeout(seconds_max)
+        try:
+            client.connect(listener.getsockname())
+            server, _ = listener.accept()
+            with server:
+                server.settimeout(seconds_max)
+                client.sendall(b"ping")
+                server.sendall(receive_exactly(server, 4)[::-1])
+                return receive_exactly(client, 4) == b"gnip"
+        except OSError:
+            return False
+        finally:
+            client.close()
+            listener.close()
+
+
+class Link(Disturbance):
+    """The WAN is cut for less than the time after which a peer counts as dead."""
+
+    def test_dead_for_three_seconds(self) -> None:
+        traffic = Traffic.start(self, 64 * MIB)
+        self.lab.wanem("down")
+        time.sleep(3)  # the length of the failure is the case
+        self.assertFalse(any(flow.receiving.done() for flow in traffic.flows))
+        self.lab.wanem("up")
+        traffic.check_whole()
+        self.assertFalse(any(end.done() for end in traffic.idle), "the idle connection is gone")
+
+    def test_swallows_everything_for_three_seconds(self) -> None:
+        # Unlike a cut, nobody can see this one: the devices stay up.
+        traffic = Traffic.start(self, 64 * MIB)
+        self.lab.wanem("blackhole on")
+        time.sleep(3)
+        self.lab.wanem("blackhole off")
+        traffic.check_whole()
+
+    def test_connection_opened_while_the_link_is_dead(self) -> None:
+        listener = self.listen("hostb")
+        self.lab.wanem("down")
+        client = self.new_socket("hosta")
+        connecting = self.background(client.connect, listener.getsockname())
+        time.sleep(1.5)
+        self.assertFalse(connecting.done(), "accepted in the name of a host that cannot be asked")
+        self.lab.wanem("up")
+        server = self.accept(listener)
+        connecting.result()
+        server.sendall(b"late, but here")
+        self.assertEqual(receive_exactly(client, 14), b"late, but here")
+
+    def test_everything_the_link_can_do_to_packets(self) -> None:
+        hostile = {"loss": "2%", "duplicate": "2%", "corrupt": "1%", "reorder": "2%",
+                   "reorder-delay": "10ms", "jitter": "5ms", "jitter-reorder": "on"}
+        self.addCleanup(lambda: [self.lab.wanem(f"set both {key} {calm}") for key, calm in (
+            ("loss", self.loss), ("duplicate", "0"), ("corrupt", "0"), ("reorder", "0"),
+            ("jitter", "0ms"))])
+        for key, value in hostile.items():
+            self.lab.wanem(f"set both {key} {value}")
+        Traffic.start(self, 16 * MIB).check_whole()
+
+
+class LostPeer(Disturbance):
+    """The WAN is cut for longer than the peer may be silent (4 s here)."""
+
+    spec = "short-lived-peer"
+    loss = "0"
+
+    @needs_tpo
+    def test_dead_for_longer_than_the_peer_may_be_silent(self) -> None:
+        traffic = Traffic.start(self, ENDLESS)
+        self.lab.wanem("down")
+        traffic.check_cut()  # while it is still down: nobody is left hanging
+        self.lab.wanem("up")
+        eventually("new connections work", self.exchange, 20)
+
+
+class Killed(Disturbance):
+    """An appliance is killed in mid-transfer and started again."""
+
+    @needs_tpo
+    def test_killed_at_site_a(self) -> None:
+        self.kill_and_restart("a")
+
+    @needs_tpo
+    def test_killed_at_site_b(self) -> None:
+        self.kill_and_restart("b")
+
+    @needs_tpo
+    def test_killed_under_ipv6(self) -> None:
+        self.kill_and_restart("b", socket.AF_INET6)
+
+    def kill_and_restart(self, side: str, family: int = socket.AF_INET) -> None:
+        """Both hosts of every connection must see a reset, on both sides."""
+        traffic = Traffic.start(self, ENDLESS, family)
+        self.assertEqual(self.lab.programs[f"tpo{side}"].kill(), -signal.SIGKILL)
+        self.lab.start_tpo(side)
+        eventually("new connections work", self.exchange, RECOVERY_SECONDS_MAX)
+        self.assertTrue(self.exchange(20, "hostb"), "and from the other side")
+        traffic.check_cut()
+
+    @needs_tpo
+    def test_stopped_in_order(self) -> None:
+        # An ordered stop drains first, and what then remains is reset.
+        traffic = Traffic.start(self, ENDLESS)
+        program = self.lab.programs["tpob"]
+        program.send_signal(signal.SIGTERM)
+        self.assertEqual(program.wait(30), 0)
+        self.lab.start_tpo("b")
+        traffic.check_cut()
+        eventually("new connections work", self.exchange, RECOVERY_SECONDS_MAX)
+
+
+class LanLoss(Case):
+    """Both LANs lose one frame in a hundred, in both directions."""
+
+    spec = "lan-loss"
+    loss = "0"
+
+    def test_one_percent_on_both_sides(self) -> None:
+        Traffic.start(self, 16 * MIB).check_whole()
+
+    def test_one_percent_over_ipv6(self) -> None:
+        Traffic.start(self, 8 * MIB, socket.AF_INET6).check_whole()
+
+
+class Placement(Case):
+    """Stages spread over two cores, with rings between them."""
+
+    spec = "spread"
+
+    @needs_tpo
+    def test_stages_on_two_cores(self) -> None:
+        Traffic.start(self, 32 * MIB).check_whole()

@@ -1,0 +1,114 @@
+"""The labs of the suite: which kinds there are, and the one that is up.
+
+In:  the name of a spec.
+Out: a lab of that kind, shared by all cases that ask for it one after the other.
+Never: keeps two labs up at once (two cores are enough for one), nor one in which a case failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(REPOSITORY / "scripts"))
+
+from tpolab import config, namespaces  # noqa: E402,F401
+from tpolab.lab import Lab, LabOptions  # noqa: E402
+
+from .leftovers import appliances  # noqa: E402
+from .streams import eventually  # noqa: E402
+
+SEED = "7"
+
+
+WAN = ["--rate", "200mbit", "--delay", "20ms", "--seed", SEED]
+"""Options of the emulator: the suite's link, 200 Mb/s and 40 ms of RTT. Cases set the loss they want."""
+
+SHORT_LIVED = {"dead_after": "4s", "keepalive": "1s"}
+"""A peer that is given up soon, so that cases need not wait for long."""
+
+SPECS: dict[str, LabOptions] = {
+    "pair": LabOptions(wan_arguments=WAN),
+    "routed": LabOptions(wan_arguments=WAN, router="b"),
+    "lan-loss": LabOptions(wan_arguments=WAN, lan_loss_per_mille=10),
+    "short-lived-peer": LabOptions(wan_arguments=WAN, peer=SHORT_LIVED),
+    "fallback-pass": LabOptions(wan_arguments=WAN, appliances="none",
+                                peer={**SHORT_LIVED, "fallback": "pass"}),
+    "fallback-refuse": LabOptions(wan_arguments=WAN, appliances="none",
+                                  peer={**SHORT_LIVED, "fallback": "refuse"}),
+    "spread": LabOptions(wan_arguments=WAN, extra={"cores": {
+        "port": 0, "edge": 1, "aggregate": 0, "compress": 1, "transmit": 0, "decompress": 1}}),
+}
+"""Every kind of lab by its name. Those without appliances are for cases that start their own."""
+
+
+class Keeper:
+    """Keeps one lab up and makes it the one that is asked for."""
+
+    def __init__(self) -> None:
+        self.appliances = "tpo"
+        """What stands at the sites: "tpo", or "bridge" to try the cases without it."""
+        self.wan = "wanem"
+        self.driver = "af_packet"
+        """AF_XDP sockets on veth stop receiving under load in both directions (Linux 6.18)."""
+        self.programs: Path | None = None
+        self.lab: Lab | None = None
+        self._spec = ""
+        self._loss = ""
+
+    def options(self, spec: str) -> LabOptions:
+        """The options of a lab of this kind, to be changed freely."""
+        options = replace(copy.deepcopy(SPECS[spec]), wan=self.wan,
+                          driver=self.driver, programs=self.programs)
+        return options if options.appliances == "none" else replace(options, appliances=self.appliances)
+
+    def get(self, spec: str, loss: str, fresh: bool = False) -> Lab:
+        """The lab of this kind, built if it is not up, its WAN losing that much in both directions.
+
+        A `fresh` one is built for this case alone.
+        """
+        if fresh or self.lab is None or spec != self._spec:
+            self.drop()
+            lab = Lab(self.options(spec))
+            lab.up()
+            self.lab, self._spec, self._loss = lab, spec, ""
+            self._await_sessions(lab)
+        if self.wan == "wanem" and loss != self._loss:
+            self.lab.wanem(f"set both loss {loss}")
+            self._loss = loss
+        return self.lab
+
+    @staticmethod
+    def _await_sessions(lab: Lab) -> None:
+        """Waits until the appliances have found each other: before that, flows take the fallback."""
+        for side in appliances(lab):
+            eventually(f"tpo{side} has a session",
+                       lambda side=side: all(peer["state"] == "up" for peer
+                                             in lab.tpoctl(side, "show", "peer")["peers"]),
+                       10, 0.05)
+
+    def drop(self) -> None:
+        """Takes the lab away; an error if anything of it is left."""
+        if self.lab is None:
+            return
+        lab, self.lab = self.lab, None
+        lab.down()
+        left = lab.leftovers()
+        if left:
+            raise AssertionError(f"left of the lab: {', '.join(left)}")
+
+
+keeper = Keeper()
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A directory for a case's files."""
+    with tempfile.TemporaryDirectory(prefix="tpo-e2e-") as path:
+        yield Path(path)
