@@ -256,6 +256,7 @@ impl<F: Frame> Appliance<F> {
             AggregateConfig {
                 flows_max: edge_config.slots(),
                 messages_max: limits.frames / 2,
+                control_reserve: limits.frames / 16,
                 buffer_size_max: limits.buffer_size_max,
                 flush_deadline_ns: limits.flush_deadline_ns,
                 peers: config.peers.iter().map(|peer| Some(peer.endpoint.ip())).collect(),

@@ -7,6 +7,7 @@ Never: decides by wall time. Timeouts only bound how long a failure takes to sho
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import select
@@ -50,6 +51,13 @@ def needs_tpo(method: Callable[..., None]) -> Callable[..., None]:
 
     wrapped.both_families = getattr(method, "both_families", False)
     return wrapped
+
+
+def end_socket(made: socket.socket) -> None:
+    """Closes a socket, also under a thread that reads from it: a mere close would wait for that thread."""
+    with contextlib.suppress(OSError):
+        made.shutdown(socket.SHUT_RDWR)
+    made.close()
 
 
 class Case(unittest.TestCase):
@@ -102,7 +110,7 @@ class Case(unittest.TestCase):
                kind: int = socket.SOCK_STREAM, protocol: int = 0) -> socket.socket:
         """A socket of a host, closed with the case."""
         made = self.lab.open_socket(node, family, kind, protocol)
-        self.addCleanup(made.close)
+        self.addCleanup(end_socket, made)
         made.settimeout(SOCKET_SECONDS_MAX)
         return made
 
@@ -129,7 +137,7 @@ class Case(unittest.TestCase):
     def accept(self, listener: socket.socket) -> socket.socket:
         """The next connection, closed with the case."""
         made, _ = listener.accept()
-        self.addCleanup(made.close)
+        self.addCleanup(end_socket, made)
         made.settimeout(SOCKET_SECONDS_MAX)
         return made
 

@@ -3,8 +3,11 @@
 
 mod counted;
 mod ends;
+mod faults;
 mod outages;
 mod packets;
+mod repeatable;
+mod sharing;
 mod support;
 mod throughput;
 mod transfers;
