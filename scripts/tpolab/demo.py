@@ -145,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
                         help="of the random bytes and of the link's losses (default: %(default)s)")
     parser.add_argument("--report", type=Path, metavar="FILE",
                         help="write the figures there too, as JSON")
-    parser.add_argument("--driver", choices=DRIVERS, default="af_packet",
+    parser.add_argument("--driver", choices=DRIVERS, default="af_xdp",
                         help="how the programs get at the virtual cables (default: %(default)s)")
     parser.add_argument("--programs", type=Path, metavar="DIR",
                         help="install and build nothing, take tpo, tpoctl and wanem from there")
