@@ -3,6 +3,7 @@
 //!
 //! `TPO_SIM_SEEDS` says how many seeds are tried, `TPO_SIM_SEED` which is the first.
 
+use dataplane::interceptor::Fallback;
 use dataplane::time::{MILLISECOND_NS, SECOND_NS, Time};
 use dataplane_sim::check::End;
 use dataplane_sim::host::{Application, StreamScript};
@@ -119,7 +120,9 @@ fn start_connections(run: &mut Run, random: &mut Random) {
 
 fn one(seed: u64) {
     let mut random = Random::for_purpose(seed, 99);
-    let mut config = PairConfig { seed, ..PairConfig::default() };
+    // Connections that are passed would be the hosts' own affair.
+    let fallback = Fallback::Refuse;
+    let mut config = PairConfig { seed, fallback, ..PairConfig::default() };
     let rate_bps = 20_000_000 + random.up_to(80_000_000);
     config = config.with_wan(|wan| {
         wan.rate_bps = rate_bps;
