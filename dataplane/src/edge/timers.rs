@@ -91,10 +91,23 @@ impl TimerWheel {
     /// (about a second), else the end of the turn.
     #[must_use]
     pub fn next_timeout(&self) -> Time {
-        match self.next_occupied(self.tick) {
+        // What is left in the bucket of the present tick is mostly of later rounds.
+        let from = if self.has_due_now() { self.tick } else { self.tick + 1 };
+        match self.next_occupied(from) {
             Some(tick) => Time::from_ns(tick.saturating_mul(TICK_NS)),
             None => Time::NEVER,
         }
+    }
+
+    fn has_due_now(&self) -> bool {
+        let mut place = self.heads[bucket_of(self.tick)];
+        while let Some(entry) = self.entries.get(place as usize) {
+            if entry.due <= self.tick {
+                return true;
+            }
+            place = entry.next;
+        }
+        false
     }
 
     /// The first tick from `from` on, within one turn, whose bucket holds anything.
@@ -182,6 +195,11 @@ mod tests {
                     let next = wheel.next_timeout().as_ns();
                     prop_assert!(next < earliest + TICK_NS);
                 }
+            }
+            // A later round of the present bucket is no reason to be called at once.
+            let tick = now / TICK_NS;
+            if model.values().all(|due| *due > (tick + 1) * TICK_NS) {
+                prop_assert!(wheel.next_timeout().as_ns() > tick * TICK_NS);
             }
             for place in 0..PLACES {
                 wheel.set(place, Time::NEVER);

@@ -24,10 +24,7 @@ fn ip_bytes_of_hosts_are_those_of_the_lan_ports() {
         let port = |counter| handles.port.get(counter);
         let ip_bytes = |bytes, frames| port(bytes) - port(frames) * ETHERNET_LEN as u64;
         for (counter, on_port) in [
-            (
-                LanCounter::BytesToPeer,
-                ip_bytes(PortCounter::LanBytesIn, PortCounter::LanFramesIn),
-            ),
+            (LanCounter::BytesToPeer, ip_bytes(PortCounter::LanBytesIn, PortCounter::LanFramesIn)),
             (
                 LanCounter::BytesFromPeer,
                 ip_bytes(PortCounter::LanBytesOut, PortCounter::LanFramesOut),

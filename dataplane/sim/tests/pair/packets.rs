@@ -120,8 +120,8 @@ fn what_no_rule_takes_passes_bit_for_bit() {
     let mut random = Random::new(7);
     let mut frames = Vec::new();
     for n in 0..200_usize {
-        let len = 14 + random.up_to(1_486) as usize;
-        let mut frame: Vec<u8> = (0..len).map(|_| random.next_u64() as u8).collect();
+        let len = 14 + usize::try_from(random.up_to(1_486)).unwrap();
+        let mut frame: Vec<u8> = (0..len).map(|_| random.next_u64().to_be_bytes()[0]).collect();
         frame[..6].copy_from_slice(&Site::B.mac(0, 50));
         frame[6..12].copy_from_slice(&Site::A.mac(0, 50));
         // Tags, unknown types, lengths (802.3), IP of other networks.

@@ -139,7 +139,7 @@ impl Run {
     }
 
     /// A new connection works, and ends in order in time.
-    pub fn expect_service(&mut self, within_ns: u64) {
+    pub(crate) fn expect_service(&mut self, within_ns: u64) {
         let client = CLIENT_PORT + u16::try_from(self.connections).unwrap_or(0);
         self.serve(Site::B, PORT + 9, both_ways(10_000));
         self.connect(Site::A, PORT + 9, 1, false, both_ways(10_000));
@@ -155,7 +155,7 @@ impl Run {
     }
 
     /// The ends that did not end in order, and everything else.
-    pub fn unfinished(&self) -> String {
+    pub(crate) fn unfinished(&self) -> String {
         let (clients, servers) = self.reports();
         brief(&clients, &servers) + &self.describe()
     }
@@ -265,9 +265,4 @@ fn unbalanced<C: Counter>(counters: &Counters<C>) -> Vec<String> {
         .filter(|(_, came_in, went)| came_in != went)
         .map(|(unit, came_in, went)| format!("{} {unit}: {came_in} in, {went} out", C::STAGE))
         .collect()
-}
-
-/// Seconds, as a time.
-pub(crate) fn at_s(seconds: u64) -> Time {
-    Time::from_ns(seconds * SECOND_NS)
 }
