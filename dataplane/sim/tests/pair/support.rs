@@ -2,7 +2,7 @@
 
 use dataplane::counters::{Counter, Counters, Definition, Kind};
 use dataplane::edge::EdgeCounter;
-use dataplane::time::{MICROSECOND_NS, SECOND_NS, Time};
+use dataplane::time::{MICROSECOND_NS, SECOND_NS};
 use dataplane_sim::check::{self, End, StreamReport};
 use dataplane_sim::host::{Application, Close, StreamScript};
 use dataplane_sim::link::LinkConfig;
