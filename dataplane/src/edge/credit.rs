@@ -5,7 +5,7 @@
 //! taken, in order or not.
 //!
 //! A flow begins with a small share of the free memory (at most one bandwidth-delay product);
-//! whenever its host has taken a whole window within a few round trips the window doubles, up to
+//! whenever its host has taken a whole window about as fast as the path brings it, the window doubles, up to
 //! what repairing a lossy path in order needs. A slow reader never grows beyond its first share.
 //! However fast a host reads, its window stays within half of what the others leave, so that n
 //! busy flows come to rest at `1 / (n + 1)` of the memory each, and a new one always finds some.
@@ -17,8 +17,12 @@ pub const WINDOW_FLOOR: u64 = 16 * 1024;
 /// Window that a flow may start with on a path that was not measured yet, in bytes.
 const WINDOW_UNMEASURED: u64 = 256 * 1024;
 /// Bandwidth-delay products in the largest window: one under way, and what waits for repairs of
-/// repairs (three rounds hold one flow in order at full rate with several per cent of loss).
-const WINDOW_BDP_MAX: u64 = 5;
+/// repairs (three rounds hold one flow in order at full rate with several per cent of loss), all
+/// that several times over because the path carries compressed bytes and credits count plain ones.
+const WINDOW_BDP_MAX: u64 = 16;
+/// Round trips that a host may take for a window, beyond those that the window itself lasts at the
+/// path's rate, and still count as fast: the repair of a loss and the way of the credit.
+const FAST_ROUNDS: u64 = 3;
 /// Part of the free memory that one new flow may take, `1 / FIRST_SHARE`: hundreds of idle ones
 /// must not keep others out.
 const FIRST_SHARE: u64 = 64;
@@ -99,7 +103,8 @@ impl CreditPool {
         }
         if offset >= grant.round_end {
             let round_ns = now.since_ns(grant.round_started);
-            if round_ns <= 3 * rtt_ns {
+            let lasts_rounds = grant.window / bdp_bytes.max(1);
+            if round_ns <= rtt_ns.saturating_mul(FAST_ROUNDS + lasts_rounds) {
                 let most = (WINDOW_BDP_MAX * bdp_bytes).max(grant.window);
                 grant.window = (grant.window * 2).min(most);
             }
