@@ -30,10 +30,11 @@ from .topology import SIDES
 MEGABYTE = 1_000_000
 CONGESTIONS = ("cubic", "bbr")
 AVAILABLE = Path("/proc/sys/net/ipv4/tcp_available_congestion_control")
-TCP_BUFFERS = {"net.ipv4.tcp_rmem": "4096 131072 33554432", "net.ipv4.tcp_wmem": "4096 65536 33554432"}
+TCP_BUFFERS = {"net.ipv4.tcp_rmem": "4096 131072 33554432",
+               "net.ipv4.tcp_wmem": "4096 65536 33554432"}
 """Of all hosts, directly and through tpo: room for what is in flight on the longest links."""
 
-DIRECT_SECONDS = 20.0
+DIRECT_SECONDS = 30.0
 """How long direct transfers are meant to take."""
 DIRECT_SECONDS_MAX = 60.0
 DIRECT_BYTES_MIN = 64 << 10
@@ -43,6 +44,7 @@ FILES_SECONDS = 4.0
 LAB_SECONDS = 4.0
 """What making files and a lab takes, for the progress bar."""
 STOP_SECONDS_MAX = 5.0
+STOP_POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rtt", type=measure("time"), default="80ms",
                         help="round trip of the link (default: %(default)s)")
     parser.add_argument("--loss", type=measure("share"), default="0.5%",
-                        help="packets lost in each direction (default: %(default)s)".replace("%)", "%%)"))
+                        help="packets lost in each direction (default: %(default)s)")
     parser.add_argument("--size", type=int, default=110, metavar="MB",
                         help="of each set of files (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1,
@@ -187,17 +189,19 @@ def _run(command: list[str], complaint: str) -> None:
                                env={**os.environ, "PATH": f"{os.environ.get('PATH', '')}:{cargo}"},
                                start_new_session=True)
     try:
-        if process.wait() != 0:
-            raise LabError(complaint)
-    finally:
+        code = process.wait()
+    except BaseException:
         with signals.held(), contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
             deadline = time.monotonic() + STOP_SECONDS_MAX
             while time.monotonic() < deadline:
-                process.poll()
+                process.poll()  # or it would stay in its group as a zombie
                 os.killpg(process.pid, 0)
-                time.sleep(0.05)
+                time.sleep(STOP_POLL_SECONDS)
             os.killpg(process.pid, signal.SIGKILL)
+        raise
+    if code != 0:
+        raise LabError(complaint)
 
 
 @contextlib.contextmanager
