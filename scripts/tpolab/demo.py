@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The demonstration; its exit code."""
     options = _parser().parse_args(arguments)
     # Where it is started in the background, a shell may have had it ignore this.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signals.end)
     try:
         with signals.raised():
             return _demonstrate(options)
@@ -269,6 +269,7 @@ def _lab(plan: Plan, appliances: str, progress: Progress) -> Iterator[Lab]:
             serve(lab, next(iter(plan.sets.values())).parent)
             if appliances == "tpo":
                 await_session(lab)
+            signals.check()
             progress.end()
             try:
                 yield lab
@@ -304,6 +305,7 @@ def _move_one(lab: Lab, plan: Plan, file: Path, congestion: str | None, payload:
     size, began = file.stat().st_size, time.monotonic()
 
     def update(arrived: int) -> None:
+        signals.check()
         seconds = time.monotonic() - began
         progress.update(arrived / size, f"{arrived / 1e6:.1f} of {size / 1e6:.1f} MB, "
                                         f"{8e-6 * arrived / seconds:.1f} Mb/s")
@@ -312,6 +314,7 @@ def _move_one(lab: Lab, plan: Plan, file: Path, congestion: str | None, payload:
                    link_seconds(plan.link, size, congestion))
     transfer = fetch(lab, file, {"path": path, "congestion": congestion, "payload": payload},
                      seconds_max=DIRECT_SECONDS_MAX if congestion else None, progress=update)
+    signals.check()
     progress.end(demo_report.speed(transfer))
     return transfer
 
