@@ -30,10 +30,11 @@ from .topology import SIDES
 MEGABYTE = 1_000_000
 CONGESTIONS = ("cubic", "bbr")
 AVAILABLE = Path("/proc/sys/net/ipv4/tcp_available_congestion_control")
-TCP_BUFFERS = {"net.ipv4.tcp_rmem": "4096 131072 33554432", "net.ipv4.tcp_wmem": "4096 65536 33554432"}
+TCP_BUFFERS = {"net.ipv4.tcp_rmem": "4096 131072 33554432",
+               "net.ipv4.tcp_wmem": "4096 65536 33554432"}
 """Of all hosts, directly and through tpo: room for what is in flight on the longest links."""
 
-DIRECT_SECONDS = 20.0
+DIRECT_SECONDS = 30.0
 """How long direct transfers are meant to take."""
 DIRECT_SECONDS_MAX = 60.0
 DIRECT_BYTES_MIN = 64 << 10
@@ -43,6 +44,7 @@ FILES_SECONDS = 4.0
 LAB_SECONDS = 4.0
 """What making files and a lab takes, for the progress bar."""
 STOP_SECONDS_MAX = 5.0
+STOP_POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The demonstration; its exit code."""
     options = _parser().parse_args(arguments)
     # Where it is started in the background, a shell may have had it ignore this.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signals.end)
     try:
         with signals.raised():
             return _demonstrate(options)
@@ -138,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rtt", type=measure("time"), default="80ms",
                         help="round trip of the link (default: %(default)s)")
     parser.add_argument("--loss", type=measure("share"), default="0.5%",
-                        help="packets lost in each direction (default: %(default)s)".replace("%)", "%%)"))
+                        help="packets lost in each direction (default: %(default)s)")
     parser.add_argument("--size", type=int, default=110, metavar="MB",
                         help="of each set of files (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1,
@@ -187,17 +189,19 @@ def _run(command: list[str], complaint: str) -> None:
                                env={**os.environ, "PATH": f"{os.environ.get('PATH', '')}:{cargo}"},
                                start_new_session=True)
     try:
-        if process.wait() != 0:
-            raise LabError(complaint)
-    finally:
+        code = process.wait()
+    except BaseException:
         with signals.held(), contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
             deadline = time.monotonic() + STOP_SECONDS_MAX
             while time.monotonic() < deadline:
-                process.poll()
+                process.poll()  # or it would stay in its group as a zombie
                 os.killpg(process.pid, 0)
-                time.sleep(0.05)
+                time.sleep(STOP_POLL_SECONDS)
             os.killpg(process.pid, signal.SIGKILL)
+        raise
+    if code != 0:
+        raise LabError(complaint)
 
 
 @contextlib.contextmanager
@@ -265,6 +269,7 @@ def _lab(plan: Plan, appliances: str, progress: Progress) -> Iterator[Lab]:
             serve(lab, next(iter(plan.sets.values())).parent)
             if appliances == "tpo":
                 await_session(lab)
+            signals.check()
             progress.end()
             try:
                 yield lab
@@ -300,6 +305,7 @@ def _move_one(lab: Lab, plan: Plan, file: Path, congestion: str | None, payload:
     size, began = file.stat().st_size, time.monotonic()
 
     def update(arrived: int) -> None:
+        signals.check()
         seconds = time.monotonic() - began
         progress.update(arrived / size, f"{arrived / 1e6:.1f} of {size / 1e6:.1f} MB, "
                                         f"{8e-6 * arrived / seconds:.1f} Mb/s")
@@ -308,6 +314,7 @@ def _move_one(lab: Lab, plan: Plan, file: Path, congestion: str | None, payload:
                    link_seconds(plan.link, size, congestion))
     transfer = fetch(lab, file, {"path": path, "congestion": congestion, "payload": payload},
                      seconds_max=DIRECT_SECONDS_MAX if congestion else None, progress=update)
+    signals.check()
     progress.end(demo_report.speed(transfer))
     return transfer
 

@@ -10,16 +10,34 @@ from typing import Any, Iterator
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+_ending: list[int] = []
+"""Signals that are to end this process, as far as `end` handled them."""
+
 
 @contextlib.contextmanager
 def raised() -> Iterator[None]:
     """Within it, signals that end a process raise SystemExit instead, so that `finally` runs."""
 
-    def leave(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    with _handled(leave, (signal.SIGTERM, signal.SIGHUP)):
+    with _handled(end, (signal.SIGTERM, signal.SIGHUP)):
         yield
+
+
+def end(number: int, _: FrameType | None = None) -> None:
+    """A handler that has a signal end the process by way of an exception, and remembers it."""
+    _ending.append(number)
+    check()
+
+
+def check() -> None:
+    """Raises again what `end` raised and what was lost.
+
+    Python drops an exception that a handler raises while a destructor runs; who works for long
+    asks here now and then.
+    """
+    if signal.SIGINT in _ending:
+        raise KeyboardInterrupt
+    if _ending:
+        raise SystemExit(128 + _ending[0])
 
 
 @contextlib.contextmanager
