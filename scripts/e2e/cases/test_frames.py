@@ -89,6 +89,7 @@ class Malformed(Case):
     """Frames and datagrams that no honest host sends, in their thousands, beside an honest flow."""
 
     loss = "0"
+    may_pass = True
 
     def setUp(self) -> None:
         super().setUp()

@@ -1,0 +1,1 @@
+"""scripts/demo: what to send, how to send it, what came of it."""
