@@ -16,12 +16,11 @@ const VERSION_MIN: (u32, u32) = (22, 11);
 const LIBRARIES: [&str; 4] = ["rte_ethdev", "rte_mbuf", "rte_mempool", "rte_eal"];
 
 /// Functions that DPDK exports as they are; whatever is inline or a macro there is in the shim.
-const FUNCTIONS: [&str; 25] = [
+const FUNCTIONS: [&str; 24] = [
     "rte_eal_cleanup",
     "rte_thread_register",
     "rte_thread_unregister",
     "rte_get_tsc_hz",
-    "rte_pktmbuf_pool_create",
     "rte_mempool_free",
     "rte_mempool_avail_count",
     "rte_pktmbuf_free_bulk",

@@ -209,8 +209,11 @@ mod tests {
     fn without_a_configuration_devices_are_those_given() {
         assert_eq!(
             derived("--vdev net_null0 --no-pci", None, 0),
-            "--vdev net_null0 --no-pci --lcores 0@(0,1,4) --no-huge -m 138 --no-shconf \
-             --file-prefix tpo"
+            format!(
+                "--vdev net_null0 --no-pci --lcores 0@(0,1,4) --no-huge -m 138 --no-shconf \
+                 --file-prefix tpo-{}",
+                std::process::id()
+            )
         );
     }
 

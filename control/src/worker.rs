@@ -180,7 +180,7 @@ where
             add(&report.busy_ns, after.since_ns(now));
         }
         turns = turns.wrapping_add(1);
-        if !turn.busy || turns.is_multiple_of(ORDERS_EVERY) {
+        if !turn.busy || turns % ORDERS_EVERY == 0 {
             pending.extend(receiver.try_iter());
             pending.retain_mut(|order| order(after, &mut worker) == Progress::Again);
         }

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <rte_bus.h>
 #include <rte_cycles.h>
@@ -13,6 +14,8 @@
 #include <rte_devargs.h>
 #include <rte_errno.h>
 #include <rte_log.h>
+#include <rte_mbuf_pool_ops.h>
+#include <rte_memzone.h>
 #include <rte_version.h>
 
 /* Rust reads these fields by offset and width (shim.h); a DPDK that moves one shows up here. */
@@ -85,6 +88,61 @@ uint64_t shim_tsc(void)
 }
 
 /* ---- mempool and mbuf ---- */
+
+static void free_zone(struct rte_mempool_memhdr *chunk, void *zone)
+{
+	RTE_SET_USED(chunk);
+	rte_memzone_free(zone);
+}
+
+/* All objects of the pool back to back in one piece of memory. */
+static int populate_packed(struct rte_mempool *pool)
+{
+	size_t len = (size_t)pool->size * rte_mempool_calc_obj_size(pool->elt_size, pool->flags, NULL);
+	char name[RTE_MEMZONE_NAMESIZE];
+	const struct rte_memzone *zone;
+	int ret;
+
+	snprintf(name, sizeof(name), "PK_%s", pool->name);
+	zone = rte_memzone_reserve_aligned(name, len, pool->socket_id, 0, sysconf(_SC_PAGESIZE));
+	if (zone == NULL)
+		return -rte_errno;
+	ret = rte_mempool_populate_iova(pool, zone->addr, zone->iova, len, free_zone,
+					(void *)(uintptr_t)zone);
+	if (ret <= 0)
+		rte_memzone_free(zone);
+	return ret == (int)pool->size ? 0 : ret < 0 ? ret : -ENOMEM;
+}
+
+struct rte_mempool *shim_pktmbuf_pool_create(const char *name, uint32_t count, uint32_t cache,
+					     uint16_t data_room, int socket)
+{
+	struct rte_pktmbuf_pool_private private = { .mbuf_data_room_size = data_room };
+	struct rte_mempool *pool;
+	int ret;
+
+	if (rte_eal_iova_mode() != RTE_IOVA_VA)
+		return rte_pktmbuf_pool_create(name, count, cache, 0, data_room, socket);
+	/* DPDK keeps every object within a page, and without hugepages that leaves gaps. net_af_xdp
+	 * registers count times the size of an object with the kernel, which then refuses to send or
+	 * fill what lies behind. Where IOVA are virtual addresses, objects may cross pages. */
+	pool = rte_mempool_create_empty(name, count, sizeof(struct rte_mbuf) + data_room, cache,
+					sizeof(private), socket, RTE_MEMPOOL_F_NO_IOVA_CONTIG);
+	if (pool == NULL)
+		return NULL;
+	ret = rte_mempool_set_ops_byname(pool, rte_mbuf_best_mempool_ops(), NULL);
+	if (ret == 0) {
+		rte_pktmbuf_pool_init(pool, &private);
+		ret = populate_packed(pool);
+	}
+	if (ret != 0) {
+		rte_mempool_free(pool);
+		rte_errno = -ret;
+		return NULL;
+	}
+	rte_mempool_obj_iter(pool, rte_pktmbuf_init, NULL);
+	return pool;
+}
 
 struct rte_mbuf *shim_mbuf_alloc(struct rte_mempool *pool)
 {

@@ -109,6 +109,9 @@ uint64_t shim_tsc(void);
 
 /* ---- mempool and mbuf ---- */
 
+/* As rte_pktmbuf_pool_create, its objects back to back where the addressing allows it. */
+struct rte_mempool *shim_pktmbuf_pool_create(const char *name, uint32_t count, uint32_t cache,
+					     uint16_t data_room, int socket);
 struct rte_mbuf *shim_mbuf_alloc(struct rte_mempool *pool);
 int shim_mbuf_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, uint32_t count);
 void shim_mbuf_free(struct rte_mbuf *mbuf);

@@ -173,7 +173,7 @@ impl Mempool {
             .unwrap_or(ffi::SHIM_SOCKET_ID_ANY);
         // SAFETY: the EAL is up, the name is a C string.
         let pool = unsafe {
-            ffi::rte_pktmbuf_pool_create(c_name.as_ptr(), count, cache, 0, data_room, socket)
+            ffi::shim_pktmbuf_pool_create(c_name.as_ptr(), count, cache, data_room, socket)
         };
         match NonNull::new(pool) {
             Some(pool) => {

@@ -3,7 +3,6 @@
 //! In: devices, a configuration. Out: what the commands show and do. Never: a wait for the
 //! dataplane, but for the ordered stop; a worker's counter written.
 
-use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,7 +13,7 @@ use dataplane::pipeline::LAYOUT;
 use dataplane::pipeline::appliance::Handles;
 use dataplane::pipeline::port::PortCounter;
 
-use super::devices::Devices;
+use super::devices::{DeviceError, Devices};
 use super::load::LoadMeter;
 use super::peers::{self, States, Traffic};
 use super::ports::refused;
@@ -67,7 +66,7 @@ impl Optimizer {
     ///
     /// # Errors
     /// A device that could not be had.
-    pub fn open(plan: &Plan, (path, config): (PathBuf, Config)) -> Result<Self, Box<dyn Error>> {
+    pub fn open(plan: &Plan, (path, config): (PathBuf, Config)) -> Result<Self, DeviceError> {
         let devices = Devices::open(&plan.eal_args, &plan.args, &config)?;
         Ok(Optimizer {
             devices,

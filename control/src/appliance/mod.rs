@@ -7,6 +7,7 @@
 //! | `backend` | the commands on it |
 //! | `counters`, `flows`, `peers`, `load` | what they show |
 //! | `pairwise` | the commands without a configuration: forwarding between ports |
+//! | `precheck` | what devices need of the system |
 //! | `start_log`, `runtime_folder` | DPDK's words and its folder |
 
 pub mod backend;
@@ -18,6 +19,7 @@ mod load;
 pub mod pairwise;
 mod peers;
 pub mod ports;
+mod precheck;
 pub mod running;
 mod runtime_folder;
 mod start_log;
@@ -43,10 +45,14 @@ pub fn run(mut plan: Plan) -> Result<(), Box<dyn Error>> {
         // Before a device is touched that another tpo may be using.
         check_free(path)?;
     }
+    if let Some((_, config)) = &plan.config {
+        precheck::check(config, &precheck::System::detect())?;
+    }
     let _folder = RuntimeFolder::of(&plan.eal_args, std::env::args_os());
     let log = StartLog::hold(&plan.eal_args);
     if let Some(config) = plan.config.take() {
-        let mut executor = Executor::new(Optimizer::open(&plan, config)?);
+        let opened = Optimizer::open(&plan, config);
+        let mut executor = Executor::new(opened.map_err(|error| log.explain(&error))?);
         log.release();
         serve(&mut executor, &front_ends, |executor| executor.backend_mut().tick())?;
     } else {

@@ -107,7 +107,10 @@ pub(super) fn view(
         state,
         state_seconds: states.seconds(index, state),
         configuration_agrees: agrees(status),
-        rtt_us: measured(PeerStatus::rtt_ns).map(|rtt_ns| rtt_ns / 1000),
+        // Before a session it is a guess.
+        rtt_us: measured(PeerStatus::rtt_ns)
+            .filter(|_| state == PeerState::Up)
+            .map(|rtt_ns| rtt_ns / 1000),
         rate_bps: measured(PeerStatus::rate_bps).unwrap_or(peer.rate.0),
         flows,
         datagrams_sent: traffic.sent,

@@ -7,6 +7,12 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dpdk_wrapper::log::{self, LogLevel, LogTarget};
+use dpdk_wrapper::port::OpenError;
+
+use super::devices::DeviceError;
+
+/// What DPDK 22.11 warns of at every start, and means nothing.
+const USUAL: &str = "TELEMETRY: No legacy callbacks";
 
 /// Holds DPDK's log back.
 pub(super) struct StartLog(Option<Arc<Mutex<Vec<String>>>>);
@@ -26,11 +32,28 @@ impl StartLog {
         StartLog(Some(held))
     }
 
+    /// Why a device could not be had: DPDK goes on without one that it could not make, so that
+    /// only its log says why.
+    pub(super) fn explain(&self, error: &DeviceError) -> String {
+        let is_absent =
+            matches!(error, DeviceError::Open { source: OpenError::NoSuchDevice { .. }, .. });
+        let mut text = error.to_string();
+        if let Some(held) = self.0.as_ref().filter(|_| is_absent) {
+            let held = held.lock().unwrap_or_else(PoisonError::into_inner);
+            for line in held.iter().filter(|line| !line.starts_with(USUAL)) {
+                text.push_str("; ");
+                text.push_str(line);
+            }
+        }
+        text
+    }
+
     /// tpo has started.
     pub(super) fn release(self) {
         let Some(held) = self.0 else { return };
         log::set(LogTarget::Stderr, LogLevel::Warning);
-        for line in held.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+        for line in held.drain(..).filter(|line| !line.starts_with(USUAL)) {
             // Nobody is there to be told if standard error is gone.
             let _ = writeln!(io::stderr(), "{line}");
         }

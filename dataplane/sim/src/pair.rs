@@ -53,7 +53,7 @@ pub struct Pair {
     events: VecDeque<(u64, Event)>,
     random: Random,
     fingerprint: u64,
-    /// Frames that crossed the WAN port of either appliance, for looking at.
+    /// Room for frames on their way from hosts to an appliance.
     frames: Vec<Vec<u8>>,
 }
 
@@ -121,6 +121,13 @@ impl Pair {
     #[must_use]
     pub fn tpo(&self, site: Site) -> &Tpo {
         self.ends[site.index()].tpo.as_ref().expect("the appliance runs")
+    }
+
+    /// Watches a number while the workers of both appliances run.
+    pub fn watch(&mut self, number: fn() -> u64) {
+        for tpo in self.ends.iter_mut().filter_map(|end| end.tpo.as_mut()) {
+            tpo.watch(number);
+        }
     }
 
     /// The appliance of a site, unless it is killed.

@@ -20,7 +20,7 @@ use crate::time::Time;
 const LAG_BYTES: u64 = 64 * 1024;
 /// Resets that came before their open and are remembered, at most (buffers overtake each other
 /// by no more than a few round trips).
-const TOMBSTONES: usize = 1024;
+pub(super) const TOMBSTONES: usize = 1024;
 
 impl<F: Frame> EdgeStage<F> {
     /// Acts on one message.

@@ -15,7 +15,8 @@ use crate::frame::{ETHERNET_LEN, FlowKey, Frame, FrameSource, LinkHeader, Parsed
 use crate::interceptor::{Decision, Route, RuleId, Verdict};
 use crate::packet_driver::header::MESSAGE_DATA_MAX;
 use crate::packet_driver::{
-    Class, FlowId, Message, MessageHeader, MessageKind, Outbound, OutboundBody, PeerIndex, Upstream,
+    CLASS_COUNT, Class, FlowId, Message, MessageHeader, MessageKind, Outbound, OutboundBody,
+    PeerIndex, Upstream,
 };
 use crate::time::{SECOND_NS, Time};
 
@@ -25,8 +26,11 @@ const WAITING_MAX: usize = 256;
 const WAITING_NS: u64 = 3 * SECOND_NS;
 /// Bytes that one flow may have queued although its share is smaller: a burst of a few packets.
 const BURST_BYTES: u64 = 64 * 1024;
-/// Class of answers to packets of a peer.
-const DEFAULT_CLASS: u8 = 1;
+/// In the status of a message: the class of its flow is below, this bit says whether it may be
+/// compressed. Answers are treated alike.
+const STATUS_COMPRESS: u16 = 1 << 8;
+#[expect(clippy::cast_possible_truncation, reason = "a handful of classes")]
+const CLASS_MAX: u8 = (CLASS_COUNT - 1) as u8;
 
 /// Packets whose host's link address is being asked for.
 #[derive(Debug)]
@@ -78,7 +82,8 @@ impl<F: Frame> EdgeStage<F> {
                 flow: FlowId(0),
                 key: None,
                 sequence: self.datagrams,
-                status: 0,
+                status: u16::from(decision.class.0)
+                    | if decision.compress { STATUS_COMPRESS } else { 0 },
             },
             body: OutboundBody::Frame { frame, offset: parsed.l3_offset, len },
         }));
@@ -126,7 +131,7 @@ impl<F: Frame> EdgeStage<F> {
             return;
         }
         // Answers take the same way back, whatever the rules here say.
-        self.note_datagram_flow(&parsed.key, message.peer, now);
+        self.note_datagram_flow(&parsed.key, message, now);
         let (host, until) = (parsed.key.destination(), now + WAITING_NS);
         self.deliver_packet(now, message.peer, host, 0, frame, until);
     }
@@ -163,7 +168,9 @@ impl<F: Frame> EdgeStage<F> {
     }
 
     /// Remembers that a flow is carried in packet mode by `peer`, so that answers are too.
-    fn note_datagram_flow(&mut self, key: &FlowKey, peer: PeerIndex, now: Time) {
+    fn note_datagram_flow(&mut self, key: &FlowKey, message: &Message, now: Time) {
+        let (peer, status) = (message.peer, message.header.status);
+        let [_, class] = status.to_be_bytes();
         let known = self.interceptor.lookup(key).and_then(|f| self.interceptor.decision(f.flow));
         if known.is_some_and(|known| known.verdict == Verdict::Datagram && known.peer == peer) {
             return;
@@ -172,8 +179,8 @@ impl<F: Frame> EdgeStage<F> {
             verdict: Verdict::Datagram,
             rule: RuleId::NONE,
             peer,
-            class: Class(DEFAULT_CLASS),
-            compress: false,
+            class: Class(class.min(CLASS_MAX)),
+            compress: status & STATUS_COMPRESS != 0,
             slot: Decision::NO_SLOT,
         };
         // When the table is full, answers go by the rules instead.

@@ -113,6 +113,15 @@ impl<F: Frame> EdgeStage<F> {
             if facts.peer != peer || self.table.place_of(facts.peer, facts.id) != Some(place) {
                 continue;
             }
+            if self.is_held(place) {
+                // Nothing was promised yet: the host's next SYN takes the new session, or the
+                // fallback.
+                if let Some(flow) = self.table.get_mut(place) {
+                    flow.connection.abandon();
+                }
+                self.forget(now, place, EdgeCounter::FlowsRefused);
+                continue;
+            }
             // As the far side's host has it in its frames.
             let far = match facts.role {
                 Role::Opener => facts.key.reversed(),

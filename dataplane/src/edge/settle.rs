@@ -265,7 +265,10 @@ impl<F: Frame> EdgeStage<F> {
             return data;
         }
         match copy.append(data.len()) {
-            Some(into) => into.copy_from_slice(&data),
+            Some(into) => {
+                into.copy_from_slice(&data);
+                self.counters.add(EdgeCounter::BytesCopiedOut, data.len() as u64);
+            }
             None => return data,
         }
         copy.freeze()

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::config::EdgeConfig;
 use super::credit::CreditPool;
 use super::flow::Flow;
+use super::inbound::TOMBSTONES;
 use super::packet_mode::Waiting;
 use super::sessions::Restarts;
 use super::table::EdgeTable;
@@ -116,13 +117,13 @@ impl<F: Frame> EdgeStage<F> {
             next_flow: 0,
             datagrams: 0,
             half_open: 0,
-            tombstones: VecDeque::new(),
+            tombstones: VecDeque::with_capacity(TOMBSTONES),
             ready: VecDeque::with_capacity(connections),
             queued: VecDeque::with_capacity(connections),
-            unresolved: VecDeque::new(),
+            unresolved: VecDeque::with_capacity(connections),
             waiting: Waiting::default(),
             upstream: VecDeque::with_capacity(2 * UPSTREAM_BUSY),
-            frames: [VecDeque::new(), VecDeque::new()],
+            frames: [(); 2].map(|()| VecDeque::with_capacity(config.frames_max)),
             bursts: [Vec::with_capacity(BURST), Vec::with_capacity(BURST)],
             actions: Vec::with_capacity(BURST),
             reassembly: Reassembly::default(),

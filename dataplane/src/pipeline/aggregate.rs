@@ -19,8 +19,8 @@ use crate::time::{MILLISECOND_NS, Time};
 const MESSAGES_PER_TURN: usize = 256;
 /// Buffers between aggregation and the data mover, per peer, at most.
 const BUFFERS_AHEAD: u64 = 2;
-/// What the data mover may have queued and still be given more, in time at its rate: long enough
-/// to bridge a worker's sleep, short enough to be no delay to speak of.
+/// What may be on its way to the data mover or queued there and more still be given, in time at
+/// its rate: long enough to bridge a worker's sleep, short enough to be no delay to speak of.
 const MOVER_QUEUE_NS: u64 = 2 * MILLISECOND_NS;
 /// The least a backlog limit is set to, in bytes: two full buffers, so that slow links still
 /// compress well.
@@ -32,6 +32,7 @@ pub struct AggregateStage<F> {
     peers: Arc<[PeerStatus]>,
     /// Per peer: buffers handed on so far, and the limit last set.
     handed_on: Box<[u64]>,
+    buffer_size_max: u64,
     backlog_ns: u64,
     rates_bps: Box<[u64]>,
     were_up: Box<[bool]>,
@@ -41,14 +42,21 @@ pub struct AggregateStage<F> {
 }
 
 impl<F: Frame> AggregateStage<F> {
-    /// A stage around an aggregator; `backlog_ns` is how much may wait in it, in time.
+    /// A stage around an aggregator of buffers up to `buffer_size_max` bytes; `backlog_ns` is how
+    /// much may wait in it, in time.
     #[must_use]
-    pub fn new(aggregator: Aggregator<F>, peers: Arc<[PeerStatus]>, backlog_ns: u64) -> Self {
+    pub fn new(
+        aggregator: Aggregator<F>,
+        peers: Arc<[PeerStatus]>,
+        buffer_size_max: usize,
+        backlog_ns: u64,
+    ) -> Self {
         let count = peers.len();
         AggregateStage {
             aggregator,
             peers,
             handed_on: vec![0; count].into_boxed_slice(),
+            buffer_size_max: buffer_size_max as u64,
             backlog_ns,
             rates_bps: vec![0; count].into_boxed_slice(),
             were_up: vec![false; count].into_boxed_slice(),
@@ -75,8 +83,10 @@ impl<F: Frame> AggregateStage<F> {
         if buffers.room() == 0 {
             return busy;
         }
-        let (peers, handed_on) = (&self.peers, &self.handed_on);
-        let pulled = self.aggregator.pull(now, |peer| downstream(peers, handed_on, peer));
+        let pulled = {
+            let Self { aggregator, peers, handed_on, buffer_size_max, .. } = self;
+            aggregator.pull(now, |peer| downstream(peers, handed_on, *buffer_size_max, peer))
+        };
         if let Some(buffer) = pulled {
             if let Some(count) = self.handed_on.get_mut(usize::from(buffer.peer.0)) {
                 *count += 1;
@@ -116,7 +126,8 @@ impl<F: Frame> AggregateStage<F> {
     /// When the next turn may have something to do, if nothing comes in until then.
     #[must_use]
     pub fn next_timeout(&self) -> Time {
-        self.aggregator.next_timeout(|peer| downstream(&self.peers, &self.handed_on, peer))
+        let (peers, handed_on, len_max) = (&self.peers, &self.handed_on, self.buffer_size_max);
+        self.aggregator.next_timeout(|peer| downstream(peers, handed_on, len_max, peer))
     }
 
     fn follow_rates(&mut self) {
@@ -136,7 +147,12 @@ impl<F: Frame> AggregateStage<F> {
     }
 }
 
-fn downstream(peers: &[PeerStatus], handed_on: &[u64], peer: PeerIndex) -> Downstream {
+fn downstream(
+    peers: &[PeerStatus],
+    handed_on: &[u64],
+    buffer_size_max: u64,
+    peer: PeerIndex,
+) -> Downstream {
     let index = usize::from(peer.0);
     let (Some(status), Some(handed_on)) = (peers.get(index), handed_on.get(index)) else {
         return Downstream::Closed;
@@ -145,8 +161,8 @@ fn downstream(peers: &[PeerStatus], handed_on: &[u64], peer: PeerIndex) -> Downs
         return Downstream::Closed;
     }
     let ahead = handed_on.saturating_sub(status.buffers_taken());
-    let queued_bytes = status.queued_bytes();
-    if ahead == 0 && queued_bytes == 0 {
+    let queued_bytes = status.queued_bytes() + ahead * buffer_size_max;
+    if queued_bytes == 0 {
         Downstream::Idle
     } else if ahead >= BUFFERS_AHEAD || queued_bytes > bdp_bytes(status.rate_bps(), MOVER_QUEUE_NS)
     {

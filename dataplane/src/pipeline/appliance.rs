@@ -256,6 +256,7 @@ impl<F: Frame> Appliance<F> {
             AggregateConfig {
                 flows_max: edge_config.slots(),
                 messages_max: limits.frames / 2,
+                control_reserve: limits.frames / 16,
                 buffer_size_max: limits.buffer_size_max,
                 flush_deadline_ns: limits.flush_deadline_ns,
                 peers: config.peers.iter().map(|peer| Some(peer.endpoint.ip())).collect(),
@@ -330,7 +331,12 @@ impl<F: Frame> Appliance<F> {
         let mut stages = Stages {
             port: Some(port),
             edge: Some(edge),
-            aggregate: Some(AggregateStage::new(aggregator, peers, limits.backlog_ns)),
+            aggregate: Some(AggregateStage::new(
+                aggregator,
+                peers,
+                limits.buffer_size_max,
+                limits.backlog_ns,
+            )),
             compress: Some(CompressStage::new(compressor)),
             transmit: Some(transmit),
             decompress: Some(DecompressStage::new(decompressor, disaggregator)),

@@ -31,6 +31,19 @@ fn bulk_allocation_respects_the_room_of_the_burst() {
     assert!(burst.iter().all(|mbuf| mbuf.pkt_len() == 0 && mbuf.is_contiguous()));
 }
 
+/// net_af_xdp registers count x distance bytes from the first mbuf on: a gap anywhere would put the
+/// last ones outside.
+#[test]
+fn mbufs_lie_back_to_back() {
+    let pool = Mempool::new(eal(), &MempoolConfig::new("packed", 4095)).unwrap();
+    let held: Vec<_> = std::iter::from_fn(|| pool.alloc()).collect();
+    let mut places: Vec<_> = held.iter().map(|mbuf| mbuf.data().as_ptr().addr()).collect();
+    places.sort_unstable();
+    let distances: Vec<_> = places.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(distances.len(), 4094);
+    assert!(distances.iter().all(|distance| *distance == distances[0]), "there are gaps");
+}
+
 #[test]
 fn a_name_is_free_again_when_its_pool_is_gone() {
     let config = MempoolConfig::new("once", 255);

@@ -67,8 +67,7 @@ class Keeper:
         self.appliances = "tpo"
         """What stands at the sites: "tpo", or "bridge" to try the cases without it."""
         self.wan = "wanem"
-        self.driver = "af_packet"
-        """AF_XDP sockets on veth stop receiving under load in both directions (Linux 6.18)."""
+        self.driver = "af_xdp"
         self.programs: Path | None = None
         self.lab: Lab | None = None
         self._spec = ""

@@ -28,6 +28,8 @@ pub struct PortTally {
     pub frames_peak: usize,
     /// Turns of all workers.
     pub turns: u64,
+    /// By how much the watched number grew during turns.
+    pub watched: u64,
 }
 
 /// Both ports, as the workers see them.
@@ -59,6 +61,7 @@ pub struct Tpo {
     source: HeapSource,
     ports: Ports,
     next: Time,
+    watch: fn() -> u64,
     /// What happened at its ports.
     pub tally: PortTally,
 }
@@ -75,8 +78,14 @@ impl Tpo {
             source: HeapSource::new(config.limits.frames),
             ports: Ports { received: [queue(), queue()], sent: [queue(), queue()] },
             next: Time::ZERO,
+            watch: || 0,
             tally: PortTally::default(),
         }
+    }
+
+    /// Watches a number, such as that of allocations: how much it grows while workers run.
+    pub fn watch(&mut self, number: fn() -> u64) {
+        self.watch = number;
     }
 
     /// A frame arrives at a port.
@@ -107,7 +116,9 @@ impl Tpo {
             let mut busy = false;
             let mut next = Time::NEVER;
             for worker in &mut self.workers {
+                let before = (self.watch)();
                 let turn = worker.turn(now, &mut self.ports, &mut self.source);
+                self.tally.watched += (self.watch)().wrapping_sub(before);
                 busy |= turn.busy;
                 next = next.min(turn.next);
                 turns += 1;

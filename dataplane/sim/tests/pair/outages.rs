@@ -33,17 +33,6 @@ fn expect_resets(run: &mut Run, within_ns: u64) {
     }
 }
 
-/// A new connection works, and soon.
-fn expect_service(run: &mut Run, within_ns: u64) {
-    let before = run.connections;
-    run.serve(Site::B, PORT + 9, both_ways(10_000));
-    run.connect(Site::A, PORT + 9, 1, false, both_ways(10_000));
-    run.run_to_end(within_ns, 2);
-    let (clients, _) = run.reports();
-    assert_eq!(clients[before].end, End::Orderly, "{}", run.describe());
-    assert_eq!(clients[before].received_bytes, 10_000);
-}
-
 #[test]
 fn three_seconds_of_silence_are_survived() {
     for cut in [false, true] {
@@ -84,7 +73,7 @@ fn a_dead_wan_resets_both_hosts() {
         expect_resets(&mut run, dead_after_ns + 2 * SECOND_NS);
         run.pair.change_wan(|wan| wan.up = true);
         assert!(run.wait_for_session(5 * SECOND_NS), "{}", run.describe());
-        expect_service(&mut run, 5 * SECOND_NS);
+        run.expect_service(5 * SECOND_NS);
         run.settle();
     }
 }
@@ -101,7 +90,7 @@ fn restart(killed: Site, pause_ns: u64, v6: bool) {
     expect_resets(&mut run, 20 * SECOND_NS);
     let took_ns = run.pair.now().since_ns(started);
     assert!(took_ns < 5 * SECOND_NS, "{took_ns} ns until every host knew");
-    expect_service(&mut run, 5 * SECOND_NS);
+    run.expect_service(5 * SECOND_NS);
     run.settle();
 }
 

@@ -126,6 +126,28 @@ impl Run {
         self.check_safety();
     }
 
+    /// A new connection works, and ends in order in time.
+    pub fn expect_service(&mut self, within_ns: u64) {
+        let client = CLIENT_PORT + u16::try_from(self.connections).unwrap_or(0);
+        self.serve(Site::B, PORT + 9, both_ways(10_000));
+        self.connect(Site::A, PORT + 9, 1, false, both_ways(10_000));
+        let until = self.pair.now() + within_ns;
+        let done = self.pair.run_until(until, |pair| {
+            pair.streams(Site::A).iter().any(|end| {
+                end.local.port() == client
+                    && end.end == End::Orderly
+                    && end.received_bytes == 10_000
+            })
+        });
+        assert!(done, "no service: {}{}", self.unfinished(), self.describe());
+    }
+
+    /// The ends that did not end in order, and everything else.
+    pub fn unfinished(&self) -> String {
+        let (clients, servers) = self.reports();
+        brief(&clients, &servers) + &self.describe()
+    }
+
     /// What must hold at every moment.
     pub(crate) fn check_safety(&self) {
         let (clients, servers) = self.reports();

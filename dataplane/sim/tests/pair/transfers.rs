@@ -135,3 +135,14 @@ fn with_one_stage_per_core() {
     let config = PairConfig { placement: Placement::one_stage_per_core(), ..lost(0.01) };
     transfer_all_ways(&config, false);
 }
+
+#[test]
+fn with_little_memory() {
+    let mut config = lost(0.01);
+    config.limits.frames = 4096;
+    config.limits.buffer_bytes = 16 << 20;
+    let mut run = Run::new(config);
+    run.serve(Site::B, PORT, both_ways(200_000));
+    run.connect(Site::A, PORT, 30, false, both_ways(200_000));
+    run.finish(120 * SECOND_NS);
+}

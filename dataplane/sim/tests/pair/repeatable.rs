@@ -1,0 +1,52 @@
+//! The same options give the same run; where the stages run makes no difference to the hosts.
+
+use dataplane::pipeline::placement::Placement;
+use dataplane::time::{MILLISECOND_NS, SECOND_NS};
+use dataplane_sim::check::StreamReport;
+use dataplane_sim::link::Loss;
+use dataplane_sim::pair::{PairConfig, Site};
+
+use crate::support::{PORT, Run, both_ways};
+
+fn run(config: PairConfig) -> (u64, Vec<StreamReport>) {
+    let mut run = Run::new(config);
+    run.serve(Site::B, PORT, both_ways(300_000));
+    run.connect(Site::A, PORT, 3, false, both_ways(300_000));
+    run.finish(60 * SECOND_NS);
+    let (mut clients, servers) = run.reports();
+    clients.extend(servers);
+    (run.pair.fingerprint(), clients)
+}
+
+fn faulty(seed: u64) -> PairConfig {
+    let config = PairConfig { seed, ..PairConfig::default() };
+    config.with_wan(|wan| {
+        wan.loss = Loss::Independent { probability: 0.02 };
+        wan.jitter_ns = 5 * MILLISECOND_NS;
+        wan.jitter_reorders = true;
+        wan.duplicate_probability = 0.01;
+        wan.corrupt_probability = 0.01;
+    })
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let (first, _) = run(faulty(3));
+    assert_eq!(run(faulty(3)).0, first);
+    assert_ne!(run(faulty(4)).0, first);
+}
+
+#[test]
+fn every_placement_gives_the_same_streams() {
+    let streams = |placement| {
+        let (_, reports) = run(PairConfig { placement, ..faulty(5) });
+        let mut streams: Vec<_> = reports
+            .iter()
+            .map(|end| (end.local, end.remote, end.sent_bytes, end.received_bytes, end.end))
+            .collect();
+        streams.sort_by_key(|stream| (stream.0, stream.1));
+        streams
+    };
+    let single = streams(Placement::single(0));
+    assert_eq!(streams(Placement::one_stage_per_core()), single);
+}

@@ -1,1 +1,0 @@
-"""scripts/demo: what to send, how to send it, what came of it."""
