@@ -76,9 +76,10 @@ class Reload(Case):
         self.assertEqual(self.drops(), before, "frames were lost")
 
     def drops(self) -> dict[str, int]:
-        """What site a dropped of the hosts' frames, by reason."""
-        return {drop["name"]: drop["count"]
-                for drop in self.lab.tpoctl("a", "show", "drops")["drops"] if drop["count"]}
+        """What site a dropped of the frames that came, before anybody looked into their segments."""
+        return {f"{drop['stage']}.{drop['name']}": drop["count"]
+                for drop in self.lab.tpoctl("a", "show", "drops")["drops"]
+                if drop["stage"] in ("lan_device", "wan_device", "port", "interceptor")}
 
     @needs_tpo
     def test_reload_by_signal(self) -> None:
@@ -140,7 +141,7 @@ class Refusals(Case):
         """
         said = [line for line in done.stderr.splitlines() if line.strip()]
         self.assertEqual(done.returncode, 1, done.stderr)
-        self.assertEqual([line for line in said if line.startswith("tpo: ")], said[-1:], done.stderr)
+        self.assertFalse([line for line in said[:-1] if line.startswith("tpo: ")], done.stderr)
         for word in words:
             self.assertRegex(said[-1], word)
         self.assertNotIn("ready", done.stdout)

@@ -19,8 +19,8 @@ RECOVERY_SECONDS_MAX = 5
 class Disturbance(Case):
     """What the cases here share."""
 
-    def exchange(self, seconds_max: float = 1, node: str = "hosta") -> bool:
-        """Whether a new connection can be made and carries data both ways, in that time."""
+    def exchange(self, node: str = "hosta", seconds_max: float = 1) -> bool:
+        """Whether a host can make a new connection that carries data both ways, in that time."""
         listener = self.listen("hostb" if node == "hosta" else "hosta")
         listener.settimeout(seconds_max)
         client = self.new_socket(node)
@@ -50,7 +50,6 @@ class Link(Disturbance):
         self.assertFalse(any(flow.receiving.done() for flow in traffic.flows))
         self.lab.wanem("up")
         traffic.check_whole()
-        self.assertFalse(any(end.done() for end in traffic.idle), "the idle connection is gone")
 
     def test_swallows_everything_for_three_seconds(self) -> None:
         # Unlike a cut, nobody can see this one: the devices stay up.
@@ -89,6 +88,7 @@ class LostPeer(Disturbance):
 
     spec = "short-lived-peer"
     loss = "0"
+    may_pass = True
 
     @needs_tpo
     def test_dead_for_longer_than_the_peer_may_be_silent(self) -> None:
@@ -101,6 +101,8 @@ class LostPeer(Disturbance):
 
 class Killed(Disturbance):
     """An appliance is killed in mid-transfer and started again."""
+
+    may_pass = True  # what begins before both have found each other again
 
     @needs_tpo
     def test_killed_at_site_a(self) -> None:
@@ -119,8 +121,9 @@ class Killed(Disturbance):
         traffic = Traffic.start(self, ENDLESS, family)
         self.assertEqual(self.lab.programs[f"tpo{side}"].kill(), -signal.SIGKILL)
         self.lab.start_tpo(side)
-        eventually("new connections work", self.exchange, RECOVERY_SECONDS_MAX)
-        self.assertTrue(self.exchange(20, "hostb"), "and from the other side")
+        for node in ("hosta", "hostb"):
+            eventually(f"new connections of {node} work", lambda node=node: self.exchange(node),
+                       RECOVERY_SECONDS_MAX)
         traffic.check_cut()
 
     @needs_tpo

@@ -15,7 +15,7 @@ ISN = 0xFFFF_FF00
 """Near the top, so that the sequence space wraps early."""
 
 
-class Segments(Case):
+class Raw(Case):
     """A raw client at site a, the kernel's server at site b."""
 
     loss = "0"
@@ -41,6 +41,10 @@ class Segments(Case):
         self.assertEqual(answer.acknowledgement, ISN + 1)
         self.send(ACK, ISN + 1, answer.sequence + 1, window=window)
         return self.accept(self.listener), answer.sequence + 1
+
+
+class Segments(Raw):
+    """A connection that one end makes by hand."""
 
     @both_families
     def test_retransmitted_syn(self, family: int) -> None:
@@ -116,6 +120,12 @@ class Segments(Case):
                 got = got[:at] + segment.payload
         self.assertEqual(got, b"patience")
         self.send(RST, ISN + 1)
+
+
+class Strays(Raw):
+    """Segments of connections that tpo has not seen begin."""
+
+    may_pass = True
 
     def test_segments_of_an_unknown_connection_pass(self) -> None:
         # Its SYN was not seen, so it is none of tpo's: the server's own kernel answers with a reset.

@@ -53,13 +53,6 @@ def needs_tpo(method: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-def end_socket(made: socket.socket) -> None:
-    """Closes a socket, also under a thread that reads from it: a mere close would wait for that thread."""
-    with contextlib.suppress(OSError):
-        made.shutdown(socket.SHUT_RDWR)
-    made.close()
-
-
 class Case(unittest.TestCase):
     """Cases that share a lab."""
 
@@ -69,8 +62,8 @@ class Case(unittest.TestCase):
     """What the WAN loses in each direction."""
     fresh = False
     """Whether each case needs a lab that nothing has happened in."""
-    settles = True
-    """Whether all flows must be gone after each case. False for cases that make and remove their own labs."""
+    may_pass = False
+    """Whether TCP of this case may pass tpo without being split."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -82,15 +75,13 @@ class Case(unittest.TestCase):
 
     def setUp(self) -> None:
         self.lab = labs.keeper.get(self.spec, self.loss, self.fresh)
-        if self.settles:
-            # Registered first, so it runs last: the case's own sockets are closed by then.
-            before = leftovers.snapshot(self.lab)
-            self.addCleanup(self._check_leftovers, before)
+        # Registered first, so it runs last: the case's own sockets are closed by then.
+        self.addCleanup(self._check_leftovers, leftovers.snapshot(self.lab))
 
     def _check_leftovers(self, before: leftovers.Snapshot) -> None:
         # After a failure the lab is thrown away; what is left in it explains nothing new.
         if not _failed(self):
-            leftovers.check(self.lab, before)
+            leftovers.check(self.lab, before, self.may_pass)
 
     # Who is where.
 
@@ -110,7 +101,7 @@ class Case(unittest.TestCase):
                kind: int = socket.SOCK_STREAM, protocol: int = 0) -> socket.socket:
         """A socket of a host, closed with the case."""
         made = self.lab.open_socket(node, family, kind, protocol)
-        self.addCleanup(end_socket, made)
+        self.addCleanup(_close, made)
         made.settimeout(SOCKET_SECONDS_MAX)
         return made
 
@@ -137,7 +128,7 @@ class Case(unittest.TestCase):
     def accept(self, listener: socket.socket) -> socket.socket:
         """The next connection, closed with the case."""
         made, _ = listener.accept()
-        self.addCleanup(end_socket, made)
+        self.addCleanup(_close, made)
         made.settimeout(SOCKET_SECONDS_MAX)
         return made
 
@@ -215,6 +206,13 @@ def _for_family(method: Callable[..., None], family: int) -> Callable[[Case], No
 
     del test.both_families
     return test
+
+
+def _close(end: socket.socket) -> None:
+    """Closes a socket for good, even if a thread still waits in it."""
+    with contextlib.suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+    end.close()
 
 
 def _end(process: subprocess.Popen) -> None:

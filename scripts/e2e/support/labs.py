@@ -21,10 +21,10 @@ sys.path.insert(0, str(REPOSITORY / "scripts"))
 from tpolab import config, namespaces  # noqa: E402,F401
 from tpolab.lab import Lab, LabOptions  # noqa: E402
 
-from .leftovers import appliances  # noqa: E402
 from .streams import eventually  # noqa: E402
 
 SEED = "7"
+PEER_SECONDS_MAX = 20
 
 
 WAN = ["--rate", "200mbit", "--delay", "20ms", "--seed", SEED]
@@ -46,6 +46,18 @@ SPECS: dict[str, LabOptions] = {
         "port": 0, "edge": 1, "aggregate": 0, "compress": 1, "transmit": 0, "decompress": 1}}),
 }
 """Every kind of lab by its name. Those without appliances are for cases that start their own."""
+
+
+def wait_for_peers(lab: Lab) -> None:
+    """Returns when both appliances have a session with each other: until then flows may pass."""
+    for side in "ab":
+        eventually(f"the peer of tpo{side} is up", lambda side=side: peer_state(lab, side) == "up",
+                   PEER_SECONDS_MAX)
+
+
+def peer_state(lab: Lab, side: str) -> str:
+    """What an appliance says of its peer."""
+    return lab.tpoctl(side, "show", "peer")["peers"][0]["state"]
 
 
 class Keeper:
@@ -77,20 +89,12 @@ class Keeper:
             lab = Lab(self.options(spec))
             lab.up()
             self.lab, self._spec, self._loss = lab, spec, ""
-            self._await_sessions(lab)
+            if lab.options.appliances == "tpo":
+                wait_for_peers(lab)
         if self.wan == "wanem" and loss != self._loss:
             self.lab.wanem(f"set both loss {loss}")
             self._loss = loss
         return self.lab
-
-    @staticmethod
-    def _await_sessions(lab: Lab) -> None:
-        """Waits until the appliances have found each other: before that, flows take the fallback."""
-        for side in appliances(lab):
-            eventually(f"tpo{side} has a session",
-                       lambda side=side: all(peer["state"] == "up" for peer
-                                             in lab.tpoctl(side, "show", "peer")["peers"]),
-                       10, 0.05)
 
     def drop(self) -> None:
         """Takes the lab away; an error if anything of it is left."""
