@@ -10,8 +10,10 @@ use dataplane::pipeline::port::PortIo;
 use dpdk_wrapper::mbuf::ChecksumStatus as Device;
 use dpdk_wrapper::{Burst, Mbuf, Mempool, RxQueue, TxQueue};
 
-/// Frames per call of a driver.
+/// Frames per call that transmits.
 const BURST: usize = 64;
+/// Frames per call that receives.
+const GROUP: usize = 32;
 
 /// An mbuf as a frame.
 #[derive(Debug)]
@@ -106,7 +108,7 @@ pub struct QueuePair {
 #[derive(Debug)]
 pub struct PortPair {
     sides: [QueuePair; 2],
-    received: Burst<BURST>,
+    received: Burst<GROUP>,
     sending: Burst<BURST>,
 }
 
@@ -123,11 +125,13 @@ impl PortIo for PortPair {
 
     fn receive(&mut self, side: Side, most: usize, into: &mut Vec<MbufFrame>) {
         // Vectorised drivers receive whole groups only, so a small remainder is left for later.
-        if most < BURST.min(32) {
-            return;
+        for _ in 0..most / GROUP {
+            let count = self.sides[side.index()].rx.rx_burst(&mut self.received);
+            into.extend(self.received.drain().map(MbufFrame));
+            if count < GROUP {
+                break;
+            }
         }
-        self.sides[side.index()].rx.rx_burst(&mut self.received);
-        into.extend(self.received.drain().map(MbufFrame));
     }
 
     fn transmit(&mut self, side: Side, frames: &mut VecDeque<MbufFrame>) {

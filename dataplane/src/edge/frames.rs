@@ -80,7 +80,11 @@ impl<F: Frame> EdgeStage<F> {
                 if self.continues_time_wait(now, &frame, parsed, source) {
                     self.interceptor.abandon(*flow);
                 } else if !self.host_syn(now, &frame, parsed, *decision, *flow) {
-                    self.interceptor.abandon(*flow);
+                    // The verdict holds for the SYN's retransmissions too.
+                    let sequence = self.segment_of(&frame, parsed).map(|segment| segment.seq);
+                    if !self.interceptor.decline(*flow, sequence.unwrap_or_default()) {
+                        self.interceptor.abandon(*flow);
+                    }
                     self.fall_back(side, frame, parsed, decision.peer, source);
                 }
             }

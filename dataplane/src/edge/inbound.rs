@@ -6,7 +6,7 @@
 
 use super::EdgeCounter;
 use super::flow::{Flow, FlowFacts, Role};
-use super::stage::EdgeStage;
+use super::stage::{EdgeStage, UPSTREAM_BUSY};
 use super::tcp::Connection;
 use crate::frame::{FlowKey, Frame, FrameSource};
 use crate::interceptor::{Decision, RuleId, Verdict};
@@ -66,7 +66,8 @@ impl<F: Frame> EdgeStage<F> {
             return;
         }
         let len = data.len() as u64;
-        let lags = |flow: &Flow<F>| flow.connection.unread_bytes() >= LAG_BYTES;
+        let scarce = self.pool.in_use_bytes() > self.pool.capacity_bytes() / 2;
+        let lags = |flow: &Flow<F>| scarce || flow.connection.unread_bytes() >= LAG_BYTES;
         let data = if self.table.get(place).is_some_and(lags) { self.fit(data) } else { data };
         let Some(flow) = self.table.get_mut(place) else { return };
         let taken = match header.kind {
@@ -130,6 +131,11 @@ impl<F: Frame> EdgeStage<F> {
             self.counters.increment(EdgeCounter::ProtocolErrors);
             return;
         };
+        if self.upstream.len() >= 2 * UPSTREAM_BUSY {
+            // A peer that takes no answers gets none.
+            self.counters.increment(EdgeCounter::OpensOverload);
+            return;
+        }
         if self.table.place_of(peer, id).is_some() || self.unearth(peer, id) {
             self.counters.increment(EdgeCounter::OpensRepeated);
             return;

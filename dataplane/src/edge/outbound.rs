@@ -82,7 +82,10 @@ impl<F: Frame> EdgeStage<F> {
         decision: Decision,
         handle: FlowHandle,
     ) -> bool {
-        let Some(segment) = self.segment_of(frame, parsed) else { return true };
+        let Some(segment) = self.segment_of(frame, parsed) else {
+            self.interceptor.abandon(handle);
+            return true;
+        };
         if self.half_open >= self.config.half_open {
             return false;
         }

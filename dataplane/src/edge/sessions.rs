@@ -36,13 +36,37 @@ const ASKS: [Option<u32>; 6] = [Some(0), Some(1 << 31), None, Some(1 << 30), Som
 /// How far apart.
 const ASK_INTERVAL_NS: u64 = 200 * MILLISECOND_NS;
 
+/// How long a restarted peer is told of the flows it held.
+const LISTED_NS: u64 = 60 * SECOND_NS;
+
+/// A host of ours to be reset.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    /// When it is to be asked next.
+    at: Time,
+    /// How often it was.
+    count: u8,
+    /// The sequence number that it expects, once it has answered.
+    expects: Option<u32>,
+}
+
+/// A flow that ended because its peer was lost.
+#[derive(Clone, Copy, Debug)]
+struct Lost {
+    peer: PeerIndex,
+    key: FlowKey,
+    /// The peer has come back restarted: it is told of the flow until then, in every session that
+    /// begins, because a session may end before the list has arrived.
+    listed_until: Option<Time>,
+}
+
 /// Flows of before a restart, ours or a peer's.
 #[derive(Debug)]
 pub(super) struct Restarts {
     /// Flows that ended because their peer was lost: listed should it come back restarted.
-    lost: VecDeque<(PeerIndex, FlowKey)>,
+    lost: VecDeque<Lost>,
     /// Hosts of ours to be reset, by the 5-tuple of their frames: when to ask next, how often yet.
-    asked: HashMap<FlowKey, (Time, u8)>,
+    asked: HashMap<FlowKey, Asked>,
     most: usize,
     /// Per peer: until when its list may still come.
     list_until: Box<[Time]>,
@@ -63,7 +87,18 @@ impl Restarts {
         if self.lost.len() >= self.most {
             self.lost.pop_front();
         }
-        self.lost.push_back((peer, key));
+        self.lost.push_back(Lost { peer, key, listed_until: None });
+    }
+
+    /// A session began: flows that the peer has not forgotten are its own affair, those that it
+    /// has are listed for a while.
+    fn sort_lost(&mut self, now: Time, peer: PeerIndex, restarted: bool) {
+        self.lost.retain_mut(|lost| {
+            if lost.peer == peer && restarted && lost.listed_until.is_none() {
+                lost.listed_until = Some(now + LISTED_NS);
+            }
+            lost.listed_until.map_or(lost.peer != peer, |until| now < until)
+        });
     }
 
     /// Whether no host waits to be reset.
@@ -75,13 +110,12 @@ impl Restarts {
 impl<F: Frame> EdgeStage<F> {
     /// A session began or ended.
     pub(super) fn session_changed(&mut self, now: Time, peer: PeerIndex, change: SessionChange) {
+        // Flow ids belong to a session.
+        self.tombstones.retain(|(of, _)| *of != peer);
         match change {
             SessionChange::Up { restarted } => {
-                if !restarted {
-                    self.restarts.lost.retain(|(lost, _)| *lost != peer);
-                }
+                self.restarts.sort_lost(now, peer, restarted);
                 self.list_lost(peer);
-                self.restarts.lost.retain(|(lost, _)| *lost != peer);
                 if let Some(until) = self.restarts.list_until.get_mut(usize::from(peer.0))
                     && *until != Time::ZERO
                 {
@@ -137,8 +171,10 @@ impl<F: Frame> EdgeStage<F> {
     fn list_lost(&mut self, peer: PeerIndex) {
         let mut count = 0;
         for index in 0..self.restarts.lost.len() {
-            let Some((lost, key)) = self.restarts.lost.get(index).copied() else { break };
-            if lost == peer {
+            let Some(Lost { peer: of, key, .. }) = self.restarts.lost.get(index).copied() else {
+                break;
+            };
+            if of == peer {
                 count += 1;
                 self.send(held_message(peer, MessageKind::Held, Some(key), 0));
             }
@@ -162,7 +198,7 @@ impl<F: Frame> EdgeStage<F> {
             return;
         }
         if self.restarts.asked.len() < self.restarts.most {
-            self.restarts.asked.insert(key, (now, 0));
+            self.restarts.asked.insert(key, Asked { at: now, count: 0, expects: None });
             self.ask_hosts(now, source);
         }
     }
@@ -187,17 +223,23 @@ impl<F: Frame> EdgeStage<F> {
             }
         }
         let mut due: Vec<(FlowKey, Segment)> = Vec::new();
-        self.restarts.asked.retain(|key, (at, count)| {
-            if *at > now {
+        self.restarts.asked.retain(|key, asked| {
+            if asked.at > now {
                 return true;
             }
-            let Some(ask) = ASKS.get(usize::from(*count)) else { return false };
-            *count += 1;
-            *at = now + ASK_INTERVAL_NS;
-            due.push((*key, asking(*ask)));
+            let Some(ask) = ASKS.get(usize::from(asked.count)) else { return false };
+            asked.count += 1;
+            asked.at = now + ASK_INTERVAL_NS;
+            // Once it has answered, the reset is repeated: one may be lost.
+            due.push((*key, asked.expects.map_or_else(|| asking(*ask), exact_reset)));
             true
         });
         for (key, syn) in due {
+            if self.place_of_key(&key).is_some() {
+                // The host has begun anew.
+                self.restarts.asked.remove(&key);
+                continue;
+            }
             self.segment_to(now, &key.reversed(), &syn, source);
         }
     }
@@ -214,13 +256,16 @@ impl<F: Frame> EdgeStage<F> {
         }
         let Some(segment) = self.segment_of(frame, parsed) else { return true };
         self.count_segment(EdgeCounter::SegmentsTaken);
-        if segment.flags.has(Flags::ACK) {
-            let rst = Segment { seq: segment.ack, flags: Flags::RST, ..Segment::default() };
-            self.answer_segment(frame, parsed, &rst, source);
+        if segment.flags.has(Flags::RST) {
+            // It knows of no connection, or no longer.
             self.restarts.asked.remove(&parsed.key);
-            self.counters.increment(EdgeCounter::RestartResets);
-        } else if segment.flags.has(Flags::RST) {
-            self.restarts.asked.remove(&parsed.key);
+        } else if segment.flags.has(Flags::ACK) {
+            if let Some(asked) = self.restarts.asked.get_mut(&parsed.key)
+                && asked.expects.replace(segment.ack).is_none()
+            {
+                self.counters.increment(EdgeCounter::RestartResets);
+            }
+            self.answer_segment(frame, parsed, &exact_reset(segment.ack), source);
         }
         true
     }
@@ -263,6 +308,11 @@ impl<F: Frame> EdgeStage<F> {
 fn asking(ack: Option<u32>) -> Segment {
     let flags = if ack.is_some() { Flags::SYN.with(Flags::ACK) } else { Flags::SYN };
     Segment { flags, ack: ack.unwrap_or(0), window: 1, ..Segment::default() }
+}
+
+/// A reset that a host accepts: at the sequence number it expects (RFC 5961, section 3).
+fn exact_reset(seq: u32) -> Segment {
+    Segment { seq, flags: Flags::RST, ..Segment::default() }
 }
 
 fn held_message<F>(

@@ -202,7 +202,9 @@ impl<F: Frame> EdgeStage<F> {
     /// Every flow ends with a reset on both sides.
     pub fn reset_all(&mut self, now: Time) {
         for place in 0..self.config.connections {
-            if self.table.get(place).is_some() {
+            let Some(facts) = self.table.get(place).map(|flow| flow.facts) else { continue };
+            // Those that the far side no longer knows are being reset already.
+            if self.table.place_of(facts.peer, facts.id) == Some(place) {
                 self.abort(now, place, ResetCause::Stopping);
             }
         }

@@ -14,7 +14,7 @@ const MESSAGES: usize = 1024;
 /// comes behind it.
 const BUFFERS: usize = 4;
 /// Complete buffers that wait for decompression, at most.
-const ARRIVED: usize = 64;
+const ARRIVED: usize = 256;
 
 /// One link of the pipeline, as a reader sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

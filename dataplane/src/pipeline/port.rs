@@ -15,6 +15,8 @@ use crate::link::Link;
 
 /// Most frames per burst.
 pub const BURST_MAX: usize = 64;
+/// Fewest: what vectorised drivers receive at a time.
+pub const BURST_MIN: usize = 32;
 
 /// The devices, as the port stage needs them.
 pub trait PortIo {
@@ -60,7 +62,7 @@ impl<F: Frame> PortStage<F> {
     /// A stage that takes UDP to `own_port` of one of `own_addresses` for our own.
     #[must_use]
     pub fn new(own_addresses: Vec<IpAddr>, own_port: u16, burst: usize) -> Self {
-        let burst = burst.clamp(1, BURST_MAX);
+        let burst = burst.clamp(BURST_MIN, BURST_MAX);
         PortStage {
             own_addresses,
             own_port,
@@ -103,11 +105,11 @@ impl<F: Frame> PortStage<F> {
         io: &mut P,
         to_edge: &mut Link<(Side, F)>,
     ) -> bool {
-        let most = self.burst.min(to_edge.room());
-        if most == 0 {
+        // All of a burst or nothing, so that there is a place for every frame.
+        if to_edge.room() < self.burst {
             return true;
         }
-        io.receive(Side::Lan, most, &mut self.received);
+        io.receive(Side::Lan, self.burst, &mut self.received);
         let busy = !self.received.is_empty();
         for frame in self.received.drain(..) {
             self.counters.increment(PortCounter::LanFramesIn);
@@ -127,12 +129,11 @@ impl<F: Frame> PortStage<F> {
         to_edge: &mut Link<(Side, F)>,
         to_transmit: &mut Link<F>,
     ) -> bool {
-        let most = self.burst.min(to_transmit.room());
-        if most == 0 {
+        if to_transmit.room() < self.burst {
             return true;
         }
         let mut received = std::mem::take(&mut self.received);
-        io.receive(Side::Wan, most, &mut received);
+        io.receive(Side::Wan, self.burst, &mut received);
         let busy = !received.is_empty();
         for frame in received.drain(..) {
             self.counters.increment(PortCounter::WanFramesIn);

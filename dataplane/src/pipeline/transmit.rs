@@ -214,7 +214,7 @@ impl<F: Frame> TransmitStage<F> {
         let mut busy = false;
         for (peer, session) in self.sessions.iter_mut() {
             let Some(status) = self.peers.get(usize::from(peer.0)) else { continue };
-            if session.next_timeout() <= now && arrived.room() >= ARRIVED_PER_DATAGRAM {
+            if session.next_timeout() <= now && arrived.room() > 0 {
                 session.on_timeout(now, &mut ToLink { peer, arrived, status });
                 busy = true;
             }
