@@ -102,6 +102,9 @@ class Keeper:
             return
         lab, self.lab = self.lab, None
         lab.down()
+        bad = {name: program.exit_code for name, program in lab.programs.items() if program.exit_code}
+        if bad:
+            raise AssertionError(f"did not stop in order: {bad}")
         left = lab.leftovers()
         if left:
             raise AssertionError(f"left of the lab: {', '.join(left)}")

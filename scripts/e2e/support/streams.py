@@ -168,3 +168,16 @@ def eventually(what: str, probe: Callable[[], object], timeout_s: float, pause_s
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not within {timeout_s} s; the last answer was {answer!r}")
         time.sleep(pause_s)
+
+
+class Nothing:
+    """True when there is nothing in a collection; otherwise it shows what there is."""
+
+    def __init__(self, found: list | dict) -> None:
+        self._found = found
+
+    def __bool__(self) -> bool:
+        return not self._found
+
+    def __repr__(self) -> str:
+        return repr(self._found)
