@@ -43,10 +43,11 @@ SPECS: dict[str, LabOptions] = {
                                 peer={**SHORT_LIVED, "fallback": "pass"}),
     "fallback-refuse": LabOptions(wan_arguments=WAN, appliances="none",
                                   peer={**SHORT_LIVED, "fallback": "refuse"}),
+    "alone": LabOptions(appliances="none", wan="none"),
     "spread": LabOptions(wan_arguments=WAN, extra={"cores": {
         "port": 0, "edge": 1, "aggregate": 0, "compress": 1, "transmit": 0, "decompress": 1}}),
 }
-"""Every kind of lab by its name. Those without appliances are for cases that start their own."""
+"""Every kind of lab by its name. Where something is "none", the cases bring their own."""
 
 
 def wait_for_peers(lab: Lab) -> None:
@@ -76,9 +77,10 @@ class Keeper:
 
     def options(self, spec: str) -> LabOptions:
         """The options of a lab of this kind, to be changed freely."""
-        options = replace(copy.deepcopy(SPECS[spec]), wan=self.wan,
-                          driver=self.driver, programs=self.programs)
-        return options if options.appliances == "none" else replace(options, appliances=self.appliances)
+        options = replace(copy.deepcopy(SPECS[spec]), driver=self.driver, programs=self.programs)
+        if options.appliances != "none":
+            options = replace(options, appliances=self.appliances)
+        return options if options.wan == "none" else replace(options, wan=self.wan)
 
     def get(self, spec: str, loss: str, fresh: bool = False) -> Lab:
         """The lab of this kind, built if it is not up, its WAN losing that much in both directions.
@@ -92,7 +94,7 @@ class Keeper:
             self.lab, self._spec, self._loss = lab, spec, ""
             if lab.options.appliances == "tpo":
                 wait_for_peers(lab)
-        if self.wan == "wanem" and loss != self._loss:
+        if self.lab.options.wan == "wanem" and loss != self._loss:
             self.lab.wanem(f"set both loss {loss}")
             self._loss = loss
         return self.lab
