@@ -10,7 +10,7 @@ from support.streams import (EOF, MIB, Nothing, content, digest, eventually, rec
 
 
 class Counters(Case):
-    """Compared with the kernel's counters at the other ends of the cables, and with the emulator's."""
+    """Compared with the kernel's counters at the other ends of the cables and the emulator's."""
 
     loss = "0"
 
@@ -18,7 +18,8 @@ class Counters(Case):
         """Frames that an appliance counted at its ports."""
         counted = self.lab.tpoctl(side, "show", "port", "stats", "all")["ports"]
         return {f"{name}.{key}": port[key] + (port["rx_missed"] if key == "rx_packets" else 0)
-                for name, port in zip(("lan", "wan"), counted) for key in ("rx_packets", "tx_packets")}
+                for name, port in zip(("lan", "wan"), counted)
+                for key in ("rx_packets", "tx_packets")}
 
     def cables(self, side: str) -> dict[str, int]:
         """The same frames, counted by whoever is at the other end."""
@@ -41,7 +42,8 @@ class Counters(Case):
             self.background(send_all, sender, data, True)
             received = receive_all(receiver)
             self.assertEqual((received.sha256, received.end), (digest(data), EOF))
-        talker, listener = (self.new_socket(node, kind=socket.SOCK_DGRAM) for node in ("hosta", "hostb"))
+        talker, listener = (self.new_socket(node, kind=socket.SOCK_DGRAM)
+                            for node in ("hosta", "hostb"))
         listener.bind((self.address("hostb"), 0))
         talker.connect(listener.getsockname())
         for number in range(100):
@@ -72,7 +74,8 @@ class Counters(Case):
         peer_before, link_before = sent()
         self.move(16 * MIB)
         peer_after, link_after = sent()
-        # Questions for neighbours are on the link and not for the peer; a keepalive may come between.
+        # Questions for neighbours are on the link and not for the peer, and a keepalive may come
+        # between the two readings.
         self.assertAlmostEqual(peer_after - peer_before, link_after - link_before, delta=2000)
 
     @needs_tpo

@@ -1,4 +1,4 @@
-"""UDP, DNS, ping and traceroute: whole datagrams, each at most once, with the hosts' own addresses."""
+"""UDP, DNS, ping and traceroute: whole datagrams, at most once, from the hosts' own addresses."""
 
 from __future__ import annotations
 

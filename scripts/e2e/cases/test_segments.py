@@ -145,7 +145,7 @@ class Strays(Raw):
     may_pass = True
 
     def test_segments_of_an_unknown_connection_pass(self) -> None:
-        # Its SYN was not seen, so it is none of tpo's: the server's own kernel answers with a reset.
+        # Its SYN was not seen, so it is none of tpo's: the server's own kernel answers.
         self.raw_client(socket.AF_INET, 65)
         self.send(ACK, 77, 88, payload=b"who are you?")
         reset = self.raw.segment_with(RST)

@@ -35,7 +35,7 @@ class Strangers(Case):
         self.there = self.lab.site("a").wan_interfaces[0].address
 
     def next_datagram(self, seconds_max: float = 10) -> tuple[bytes, bytes]:
-        """The MAC of tpo and the payload of the next datagram it sends its peer; answers its ARP."""
+        """The MAC of tpo and the next datagram to its peer, as payload; answers its ARP."""
         deadline = time.monotonic() + seconds_max
         while True:
             left = max(0, deadline - time.monotonic())
@@ -45,7 +45,7 @@ class Strangers(Case):
             if frame[12:14] == b"\x08\x06" and frame[38:42] == frames.packed(self.here):
                 answer = frames.arp(2, MAC, self.here, frame[22:28], socket.inet_ntoa(frame[28:32]))
                 self.wire.send(frames.ethernet(frame[22:28], MAC, frames.ETHERTYPE_ARP, answer))
-            elif frame[12:14] == b"\x08\x00" and frame[23] == frames.PROTOCOL_UDP and frame[:6] == MAC:
+            elif frame[:6] == MAC and frame[12:14] == b"\x08\x00" and frame[23] == 17:
                 length = int.from_bytes(frame[38:40], "big")
                 return frame[6:12], frame[42:34 + length]
 

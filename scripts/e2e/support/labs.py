@@ -29,7 +29,7 @@ PEER_SECONDS_MAX = 20
 
 
 WAN = ["--rate", "200mbit", "--delay", "20ms", "--seed", SEED]
-"""Options of the emulator: the suite's link, 200 Mb/s and 40 ms of RTT. Cases set the loss they want."""
+"""The suite's link, 200 Mb/s and 40 ms of RTT. Cases set the loss they want."""
 
 SHORT_LIVED = {"dead_after": "4s", "keepalive": "1s"}
 """A peer that is given up soon, so that cases need not wait for long."""

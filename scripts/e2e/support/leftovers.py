@@ -1,7 +1,8 @@
 """What a case must not leave behind in the appliances.
 
 In:  a lab, and the snapshot taken before the case.
-Out: an error that names what is still there: flows, a tpo that ended or was replaced, lines of alarm in its log.
+Out: an error that names what is still there: flows, a tpo that ended or was replaced, lines of
+     alarm in its log.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ def split(lab: Any, side: str) -> list[dict[str, Any]]:
 def passed(lab: Any, side: str) -> set[tuple]:
     """The TCP flows that an appliance lets pass although a rule takes them.
 
-    Not those it knows from the middle only: the beginning of such a one was seen by the other appliance, or it is the
-    last word of a host whose connection was reset.
+    Not those it knows from the middle only: the beginning of such a one was seen by the other
+    appliance, or it is the last word of a host whose connection was reset.
     """
     return {tuple(flow[key] for key in ("source", "source_port", "destination", "destination_port",
                                         "state"))
@@ -65,7 +66,8 @@ def passed(lab: Any, side: str) -> set[tuple]:
 def check(lab: Any, before: Snapshot, may_pass: bool) -> None:
     """Waits until no connection is left; an AssertionError that says what is.
 
-    Unless they `may_pass`, no TCP flow may have passed in place of being split: a case would say nothing of tpo.
+    Unless they `may_pass`, no TCP flow may have passed in place of being split: a case would say
+    nothing of tpo.
     """
     for side in appliances(lab):
         eventually(f"no connection in tpo{side}", lambda side=side: Nothing(split(lab, side)),
