@@ -76,7 +76,7 @@ class Reload(Case):
         self.assertEqual(self.drops(), before, "frames were lost")
 
     def drops(self) -> dict[str, int]:
-        """What site a dropped of the frames that came, before anybody looked into their segments."""
+        """What site a dropped of the frames that came, before anybody looked into them."""
         return {f"{drop['stage']}.{drop['name']}": drop["count"]
                 for drop in self.lab.tpoctl("a", "show", "drops")["drops"]
                 if drop["stage"] in ("lan_device", "wan_device", "port", "interceptor")}
@@ -178,7 +178,8 @@ class Refusals(Case):
 
     @needs_tpo
     def test_good_configuration_is_checked_without_starting(self) -> None:
-        done = self.start(str(self.lab.binary("tpo")), "--check", "--config", self.config("good.toml"))
+        done = self.start(str(self.lab.binary("tpo")), "--check", "--config",
+                          self.config("good.toml"))
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertNotIn("ready", done.stdout)
 

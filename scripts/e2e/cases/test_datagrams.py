@@ -1,4 +1,4 @@
-"""UDP, DNS, ping and traceroute: whole datagrams, each at most once, with the hosts' own addresses."""
+"""UDP, DNS, ping and traceroute: whole datagrams, at most once, from the hosts' own addresses."""
 
 from __future__ import annotations
 
@@ -50,6 +50,10 @@ class Datagrams(Case):
         for size in (4, 5, 17, 18, 19, 512, 1232, 1399, 1452):
             self.udp_echo(size, 3, family)
 
+    @both_families
+    def test_udp_in_fragments(self, family: int) -> None:
+        self.udp_echo(4000, 20, family)
+
     def test_udp_port_nobody_listens_on(self) -> None:
         closed = self.new_socket("hostb", kind=socket.SOCK_DGRAM)
         closed.bind((self.address("hostb"), 0))
@@ -81,7 +85,7 @@ class Datagrams(Case):
 
     @both_families
     def test_ping(self, family: int) -> None:
-        for size in (16, 56, 1400):
+        for size in (16, 56, 1400, 3000):
             done = self.lab.run("hosta", "ping", "-n", "-i", "0.02", "-c", "30", "-s", str(size),
                                 "-W", "5", self.address("hostb", family))
             self.assertIn("30 received", done.stdout)

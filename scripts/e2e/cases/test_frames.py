@@ -19,7 +19,7 @@ CAPTURE_SECONDS_MAX = 20
 
 
 def shuffled_frames(source: RawHost, destination: bytes, seed: int) -> list[bytes]:
-    """Frames of many kinds that no rule takes, each with a number in it, so that no two are alike."""
+    """Frames of many kinds that no rule takes, each with a number, so that no two are alike."""
     pick = random.Random(seed)
     here, there = source.ipv4, "10.77.2.250" if ".77.1." in source.ipv4 else "10.77.1.250"
     here6, there6 = source.ipv6, "fd77::2:250" if ".77.1." in source.ipv4 else "fd77::1:250"
@@ -110,7 +110,7 @@ class Malformed(Case):
             server.close()
 
     def flood(self, attacks: list[bytes], raw: RawHost) -> None:
-        """Sends frames in bursts that the LAN can hold, a ping between them to know that they were read."""
+        """Sends frames in bursts that the LAN can hold, a byte of the honest flow after each."""
         for start in range(0, len(attacks), 100):
             for frame in attacks[start:start + 100]:
                 raw.send(frame)
@@ -172,8 +172,8 @@ class Malformed(Case):
             mac = raw.resolve(there)
             absurd = [bytes([kind, length]) + bytes(38) for kind in (2, 3, 4, 5, 8, 19, 29, 30, 254)
                       for length in (0, 1, 2, 3, 9, 10, 11, 18, 40, 41, 255)]
-            absurd += [bytes([2, 4, 0, 0]), bytes([2, 4, 0, 1]), bytes([3, 3, 255, 1]), b"\x01" * 40,
-                       bytes([5, 10]) + b"\xff" * 8 + bytes([1, 1])]
+            absurd += [bytes([2, 4, 0, 0]), bytes([2, 4, 0, 1]), bytes([3, 3, 255, 1]),
+                       b"\x01" * 40, bytes([5, 10]) + b"\xff" * 8 + bytes([1, 1])]
             absurd += [pick.randbytes(40) for _ in range(200)]
             begun = []
             for options in absurd:

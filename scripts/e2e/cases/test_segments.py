@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 
 from support import frames
 from support.case import Case, both_families
@@ -10,6 +11,7 @@ from support.frames import ACK, FIN, RST, SYN
 from support.rawhost import RawHost
 from support.streams import EOF, end_of, receive_exactly, silent_for
 
+TCP_MD5SIG = 14
 MSS = bytes.fromhex("020405b4")
 ISN = 0xFFFF_FF00
 """Near the top, so that the sequence space wraps early."""
@@ -79,6 +81,21 @@ class Segments(Raw):
         fin = self.raw.segment_with(FIN)
         self.send(ACK, ISN + 2 + len(data), fin.sequence + 1)
 
+    def test_segment_in_fragments(self) -> None:
+        self.raw_client(socket.AF_INET, 66)
+        server, acknowledgement = self.open()
+        data = bytes(range(256)) * 4
+        there, port = self.listener.getsockname()
+        segment = frames.tcp(self.raw.ipv4, there, 5066, port, sequence=ISN + 1,
+                             acknowledgement=acknowledgement, payload=data)
+        mac = self.raw.resolve(there)
+        cut = 512  # a multiple of 8, as offsets are counted in units of 8 bytes
+        for more, at, part in ((0x2000, 0, segment[:cut]), (0, cut, segment[cut:])):
+            self.raw.send_ip(mac, frames.ipv4(self.raw.ipv4, there, frames.PROTOCOL_TCP, part,
+                                              identification=4711, fragment=more | at // 8))
+        self.assertEqual(receive_exactly(server, len(data)), data)
+        self.send(RST, ISN + 1 + len(data))
+
     def test_reset_outside_the_window_is_ignored(self) -> None:
         self.raw_client(socket.AF_INET, 62)
         server, acknowledgement = self.open()
@@ -128,8 +145,26 @@ class Strays(Raw):
     may_pass = True
 
     def test_segments_of_an_unknown_connection_pass(self) -> None:
-        # Its SYN was not seen, so it is none of tpo's: the server's own kernel answers with a reset.
+        # Its SYN was not seen, so it is none of tpo's: the server's own kernel answers.
         self.raw_client(socket.AF_INET, 65)
         self.send(ACK, 77, 88, payload=b"who are you?")
         reset = self.raw.segment_with(RST)
         self.assertEqual(reset.sequence, 88)
+
+    def test_signed_connection_passes_untouched(self) -> None:
+        # RFC 2385: a signature covers addresses and ports, so nobody in between can split it.
+        listener = self.listen("hostb")
+        listener.setsockopt(socket.IPPROTO_TCP, TCP_MD5SIG, signature(self.address("hosta")))
+        client = self.new_socket("hosta")
+        client.setsockopt(socket.IPPROTO_TCP, TCP_MD5SIG, signature(self.address("hostb")))
+        client.connect(listener.getsockname())
+        server = self.accept(listener)
+        client.sendall(b"signed")
+        self.assertEqual(receive_exactly(server, 6), b"signed")
+
+
+def signature(peer: str) -> bytes:
+    """struct tcp_md5sig for a peer's address, with a key that both ends share."""
+    address = struct.pack("=H2x4s", socket.AF_INET, socket.inet_aton(peer)).ljust(128, b"\0")
+    key = b"known to both"
+    return address + struct.pack("=BBHi80s", 0, 0, len(key), 0, key)

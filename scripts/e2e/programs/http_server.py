@@ -1,8 +1,10 @@
-"""An HTTP server with keep-alive: GET serves the files of a directory, PUT answers with the SHA-256 of what it got.
+"""An HTTP server with keep-alive: GET serves the files of a directory, PUT answers with the
+SHA-256 of what it got.
 
-Usage: http_server.py DIRECTORY [CONGESTION_CONTROL]
+Usage: http_server.py DIRECTORY
 
-Prints the port it listens on, on one line, once it does. Listens on every address of both families.
+Prints the port it listens on, on one line, once it does. Listens on every address of both
+families.
 """
 
 from __future__ import annotations
@@ -50,8 +52,6 @@ class Server(http.server.ThreadingHTTPServer):
 
     def server_bind(self) -> None:
         self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        if len(sys.argv) > 2:
-            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, sys.argv[2].encode())
         super().server_bind()
 
     def handle_error(self, request: object, client_address: object) -> None:

@@ -1,1 +1,2 @@
-"""What the end-to-end cases are written with: namespaces, frames, programs, streams and the shared lab."""
+"""What the end-to-end cases are written with: namespaces, frames, programs, streams and the shared
+lab."""

@@ -1,4 +1,5 @@
-"""The base of every case: the lab it runs in, the ends it moves data between, and what must not be left after it.
+"""The base of every case: the lab it runs in, the ends it moves data between, and what must not be
+left after it.
 
 In:  a spec (which lab) and the lab that the runner keeps for it.
 Out: sockets, background calls and programs that are ended with the case, whatever happened in it.
@@ -35,7 +36,7 @@ FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 
 
 def both_families(method: Callable[..., None]) -> Callable[..., None]:
-    """Marks a test method that takes a `family`: it becomes one test over IPv4 and one over IPv6."""
+    """Marks a test method that takes a `family`: it becomes a test over IPv4 and one over IPv6."""
     method.both_families = True
     return method
 
@@ -165,13 +166,13 @@ class Case(unittest.TestCase):
         return process
 
     def server(self, node: str, script: str, *arguments: str) -> tuple[subprocess.Popen, int]:
-        """Starts one of our server scripts on a host; the process, and the port it says it listens on."""
+        """Starts one of our server scripts on a host; the process, and the port it names."""
         process = self.program(node, sys.executable, str(PROGRAMS / script), *arguments,
                                stdout=subprocess.PIPE)
         return process, int(self.line_of(process))
 
     def line_of(self, process: subprocess.Popen, seconds_max: float = 20) -> str:
-        """The next line that a program prints on its standard output, a pipe that nobody else reads."""
+        """The next line that a program prints into its pipe, which nobody else reads."""
         line = bytearray()
         deadline = time.monotonic() + seconds_max
         while not line.endswith(b"\n"):
@@ -185,7 +186,7 @@ class Case(unittest.TestCase):
         return line.decode().rstrip("\n")
 
     def curl(self, node: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
-        """Runs curl on a host to its end, by default failing on HTTP errors and on any exit code but 0."""
+        """Runs curl on a host to its end; unless told not to, the case fails when curl does."""
         command = ("curl", "--silent", "--show-error", "--fail", *arguments)
         done = self.lab.run(node, *command, check=False, timeout=PROGRAM_SECONDS_MAX)
         if check:

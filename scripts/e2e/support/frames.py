@@ -1,8 +1,8 @@
 """Ethernet frames built and read by hand, for what no socket will send.
 
 In:  addresses as text, header fields as numbers, payload as bytes.
-Out: frames as bytes with correct lengths and checksums (a case that wants them wrong breaks them afterwards), and the
-     fields of TCP segments read back from frames.
+Out: frames as bytes with correct lengths and checksums (a case that wants them wrong breaks them
+     afterwards), and the fields of TCP segments read back from frames.
 Never: sends or receives.
 """
 
@@ -56,7 +56,7 @@ def ethernet(destination: bytes, source: bytes, ethertype: int, payload: bytes) 
 def ipv4(source: str, destination: str, protocol: int, payload: bytes, *,
          ttl: int = 64, tos: int = 0, identification: int = 1, fragment: int = 0x4000,
          options: bytes = b"") -> bytes:
-    """A packet; `fragment` is the 16-bit field of flags and offset, `options` a multiple of 4 bytes."""
+    """A packet; `fragment` is the field of flags and offset, `options` a multiple of 4 bytes."""
     words = 5 + len(options) // 4
     header = struct.pack("!BBHHHBBH4s4s", 0x40 | words, tos, words * 4 + len(payload),
                          identification, fragment, ttl, protocol, 0,
@@ -161,7 +161,7 @@ class Segment:
 
 
 def read_tcp(frame: bytes) -> Segment | None:
-    """The TCP segment in a frame, or None when there is none (extension headers are not followed)."""
+    """The TCP segment in a frame, or None; extension headers are not followed."""
     ethertype = int.from_bytes(frame[12:14], "big")
     packet = frame[ETHERNET_BYTES:]
     if ethertype == ETHERTYPE_IPV4 and len(packet) >= 20 and packet[9] == PROTOCOL_TCP:

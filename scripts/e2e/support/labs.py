@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ PEER_SECONDS_MAX = 20
 
 
 WAN = ["--rate", "200mbit", "--delay", "20ms", "--seed", SEED]
-"""Options of the emulator: the suite's link, 200 Mb/s and 40 ms of RTT. Cases set the loss they want."""
+"""The suite's link, 200 Mb/s and 40 ms of RTT. Cases set the loss they want."""
 
 SHORT_LIVED = {"dead_after": "4s", "keepalive": "1s"}
 """A peer that is given up soon, so that cases need not wait for long."""
@@ -42,10 +43,11 @@ SPECS: dict[str, LabOptions] = {
                                 peer={**SHORT_LIVED, "fallback": "pass"}),
     "fallback-refuse": LabOptions(wan_arguments=WAN, appliances="none",
                                   peer={**SHORT_LIVED, "fallback": "refuse"}),
+    "alone": LabOptions(appliances="none", wan="none"),
     "spread": LabOptions(wan_arguments=WAN, extra={"cores": {
         "port": 0, "edge": 1, "aggregate": 0, "compress": 1, "transmit": 0, "decompress": 1}}),
 }
-"""Every kind of lab by its name. Those without appliances are for cases that start their own."""
+"""Every kind of lab by its name. Where something is "none", the cases bring their own."""
 
 
 def wait_for_peers(lab: Lab) -> None:
@@ -75,9 +77,10 @@ class Keeper:
 
     def options(self, spec: str) -> LabOptions:
         """The options of a lab of this kind, to be changed freely."""
-        options = replace(copy.deepcopy(SPECS[spec]), wan=self.wan,
-                          driver=self.driver, programs=self.programs)
-        return options if options.appliances == "none" else replace(options, appliances=self.appliances)
+        options = replace(copy.deepcopy(SPECS[spec]), driver=self.driver, programs=self.programs)
+        if options.appliances != "none":
+            options = replace(options, appliances=self.appliances)
+        return options if options.wan == "none" else replace(options, wan=self.wan)
 
     def get(self, spec: str, loss: str, fresh: bool = False) -> Lab:
         """The lab of this kind, built if it is not up, its WAN losing that much in both directions.
@@ -91,7 +94,7 @@ class Keeper:
             self.lab, self._spec, self._loss = lab, spec, ""
             if lab.options.appliances == "tpo":
                 wait_for_peers(lab)
-        if self.wan == "wanem" and loss != self._loss:
+        if self.lab.options.wan == "wanem" and loss != self._loss:
             self.lab.wanem(f"set both loss {loss}")
             self._loss = loss
         return self.lab
@@ -102,6 +105,11 @@ class Keeper:
             return
         lab, self.lab = self.lab, None
         lab.down()
+        # One that a case has killed ended by SIGKILL as well, but not because it would not stop.
+        bad = {name: program.exit_code for name, program in lab.programs.items()
+               if program.killed or program.exit_code not in (0, -signal.SIGKILL)}
+        if bad:
+            raise AssertionError(f"did not stop in order: {bad}")
         left = lab.leftovers()
         if left:
             raise AssertionError(f"left of the lab: {', '.join(left)}")

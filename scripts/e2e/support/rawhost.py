@@ -1,8 +1,8 @@
 """A host made by hand on a LAN: its own MAC and addresses, no kernel behind them.
 
 In:  the device of a lab host, whose kernel stays a neighbour on the same LAN.
-Out: frames exactly as the case wants them; the segments that came back, in order. ARP requests and neighbour
-     solicitations for its addresses are answered, as a host's would be.
+Out: frames exactly as the case wants them; the segments that came back, in order. ARP requests and
+     neighbour solicitations for its addresses are answered, as a host's would be.
 Never: answers anything else: no SYN-ACK, no RST, no acknowledgement that the case did not send.
 """
 
@@ -102,7 +102,7 @@ class RawHost:
 
     def _ask(self, address: str) -> None:
         if ":" in address:
-            group = b"\x33\x33" + frames.packed("ff02::1:ff00:0")[12:13] + frames.packed(address)[13:]
+            group = b"\x33\x33\xff" + frames.packed(address)[13:]  # RFC 2464, RFC 4291
             packet = frames.neighbour_solicitation(self.ipv6, address, self.mac)
             self.send(frames.ethernet(group, self.mac, frames.ETHERTYPE_IPV6, packet))
         else:

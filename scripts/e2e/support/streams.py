@@ -1,8 +1,8 @@
 """Byte streams with known content, and the two ends that move them.
 
 In:  connected sockets and a seed or bytes.
-Out: digests, counts, and the way a stream ended: `EOF`, `RESET` or `TIMEOUT`. A stream that ends by anything but EOF
-     is never reported as whole.
+Out: digests, counts, and the way a stream ended: `EOF`, `RESET` or `TIMEOUT`. A stream that ends
+     by anything but EOF is never reported as whole.
 Never: sleeps; every wait is a blocking call with the socket's own timeout.
 """
 
@@ -57,7 +57,7 @@ class Sent:
 
 
 def ending(error: OSError) -> str:
-    """The end of a stream that a socket error stands for; errors that are no end are raised again."""
+    """The end of a stream that an error stands for; errors that are no end are raised again."""
     if isinstance(error, TimeoutError):
         return TIMEOUT
     if error.errno in _RESETS:
@@ -154,12 +154,13 @@ class Reached:
 
 
 def silent_for(sock: socket.socket, seconds: float) -> bool:
-    """Whether nothing becomes readable for that long (the absence of an event has no event to wait for)."""
+    """Whether nothing becomes readable for that long (absence has no event to wait for)."""
     return not select.select([sock], [], [], seconds)[0]
 
 
-def eventually(what: str, probe: Callable[[], object], timeout_s: float, pause_s: float = 0.05) -> object:
-    """Asks `probe` until it answers something true and returns that. For states that can only be asked for."""
+def eventually(what: str, probe: Callable[[], object], timeout_s: float,
+               pause_s: float = 0.05) -> object:
+    """Asks `probe` until it answers something true, for states that can only be asked for."""
     deadline = time.monotonic() + timeout_s
     while True:
         answer = probe()
@@ -168,3 +169,16 @@ def eventually(what: str, probe: Callable[[], object], timeout_s: float, pause_s
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not within {timeout_s} s; the last answer was {answer!r}")
         time.sleep(pause_s)
+
+
+class Nothing:
+    """True when there is nothing in a collection; otherwise it shows what there is."""
+
+    def __init__(self, found: list | dict) -> None:
+        self._found = found
+
+    def __bool__(self) -> bool:
+        return not self._found
+
+    def __repr__(self) -> str:
+        return repr(self._found)

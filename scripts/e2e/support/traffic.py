@@ -1,7 +1,8 @@
 """Connections that are busy in every way at once, for cases that cut something under them.
 
 In:  a case and the two hosts of its lab.
-Out: a connection that uploads, one that downloads and one that is idle, each with what its receiver must have got.
+Out: a connection that uploads, one that downloads and one that is idle, each with what its
+     receiver must have got.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Traffic:
             self.case.assertEqual((flow.name, received.size, received.sha256, received.end),
                                   (flow.name, len(flow.data), digest(flow.data), EOF))
             self.case.assertEqual(flow.sending.result().end, EOF)
-        self.case.assertFalse(any(end.done() for end in self.idle_ends), "the idle connection ended")
+        self.case.assertFalse(any(end.done() for end in self.idle_ends), "the idle one ended")
         for end in self.idle:
             end.shutdown(socket.SHUT_WR)
         self.case.assertEqual([end.result() for end in self.idle_ends], [EOF, EOF])
