@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod ctl;
 pub mod eal_args;
+mod idle;
 pub mod io;
 pub mod machine;
 pub mod run;

@@ -1,30 +1,22 @@
-//! The thread around a worker's loop: pinned, registered with DPDK, sleeping when idle.
+//! The thread around a worker's loop: pinned, registered with DPDK, backing off when idle.
 //!
 //! In: a worker, its devices, orders of the control thread. Out: turns; a report of how busy the
-//! core is. Never: a sleep while there is something to do, one longer than [`SLEEP_NS_MAX`].
+//! core is. Never: a sleep while there is something to do (how it sleeps: [`crate::idle`]).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
 use dataplane::frame::FrameSource;
 use dataplane::pipeline::port::PortIo;
 use dataplane::pipeline::worker::Worker;
-use dataplane::time::{MICROSECOND_NS, MILLISECOND_NS, SECOND_NS, Time};
+use dataplane::time::{SECOND_NS, Time};
 use dpdk_wrapper::{Eal, ThreadRegistration, eal};
 
 use crate::args::Idle;
+use crate::idle::{Backoff, Doorbell, Wakeup};
 
-/// Idle turns before the first sleep: the next frame of a burst is rarely further away.
-const SPINS: u32 = 24;
-/// The first sleep; each further one is longer by a quarter.
-const SLEEP_NS_MIN: u64 = 20 * MICROSECOND_NS;
-/// The longest sleep. A port is polled, so this bounds what a frame waits in an idle appliance.
-pub const SLEEP_NS_MAX: u64 = 250 * MICROSECOND_NS;
-/// Below this, waiting for a deadline is spinning: waking up takes as long.
-const SPIN_NS: u64 = 8 * MICROSECOND_NS;
 /// Turns between two looks at orders while busy.
 const ORDERS_EVERY: u32 = 64;
 
@@ -86,6 +78,12 @@ pub struct Setup<F, P, S> {
     pub source: S,
     /// What it does when idle.
     pub idle: Idle,
+    /// What can wake it; `None` if its devices can only be polled.
+    pub wakeup: Option<Wakeup>,
+    /// Bells of all workers, in the order of the placement.
+    pub bells: Arc<[Arc<Doorbell>]>,
+    /// Its own place in that order.
+    pub place: usize,
     /// The common clock.
     pub clock: Clock,
 }
@@ -93,6 +91,7 @@ pub struct Setup<F, P, S> {
 /// A running worker.
 pub struct WorkerThread<F, P> {
     orders: mpsc::Sender<Order<F>>,
+    bell: Arc<Doorbell>,
     stop: Arc<AtomicBool>,
     report: Arc<CoreReport>,
     core: usize,
@@ -117,6 +116,7 @@ where
         let stop = Arc::new(AtomicBool::new(false));
         let report = Arc::new(CoreReport::default());
         let core = setup.worker.core;
+        let bell = Arc::clone(&setup.bells[setup.place]);
         let shared = (Arc::clone(&stop), Arc::clone(&report));
         let eal = eal.clone();
         let thread = thread::Builder::new().name(format!("worker-{core}")).spawn(move || {
@@ -127,13 +127,14 @@ where
             let _ = nix::sys::prctl::set_timerslack(1);
             run(setup, &receiver, &shared.0, &shared.1)
         })?;
-        Ok(WorkerThread { orders, stop, report, core, thread })
+        Ok(WorkerThread { orders, bell, stop, report, core, thread })
     }
 
     /// Asks something of the worker, to be done between two turns.
     pub fn order(&self, order: Order<F>) {
         // A worker that is gone takes no orders.
         let _ = self.orders.send(order);
+        self.bell.ring();
     }
 
     /// How busy it is.
@@ -151,6 +152,7 @@ where
     /// Ends the loop and waits for the thread; the devices, or `None` if it panicked.
     pub fn stop(self) -> Option<P> {
         self.stop.store(true, Ordering::Release);
+        self.bell.ring();
         self.thread.join().ok()
     }
 }
@@ -166,9 +168,9 @@ where
     P: PortIo<Frame = F>,
     S: FrameSource<Frame = F>,
 {
-    let Setup { mut worker, mut io, mut source, idle, clock } = setup;
+    let Setup { mut worker, mut io, mut source, idle, wakeup, bells, place, clock } = setup;
     let mut pending: Vec<Order<F>> = Vec::new();
-    let mut backoff = Backoff::new(idle);
+    let mut backoff = Backoff::new(idle, wakeup);
     let mut turns = 0_u32;
     let mut now = clock.now();
     while !stop.load(Ordering::Acquire) {
@@ -185,10 +187,12 @@ where
             pending.retain_mut(|order| order(after, &mut worker) == Progress::Again);
         }
         now = if turn.busy {
+            ring_receivers(&worker, &bells, place);
             backoff.reset();
             after
         } else {
-            let asleep_ns = backoff.wait(after, turn.next);
+            let asleep_ns = backoff
+                .wait(after, turn.next, || worker.is_quiet() && !stop.load(Ordering::Acquire));
             add(&report.asleep_ns, asleep_ns);
             clock.now()
         };
@@ -196,41 +200,25 @@ where
     io
 }
 
+/// Wakes those of the other workers that wait while a ring to them holds something.
+fn ring_receivers<F: dataplane::frame::Frame>(
+    worker: &Worker<F>,
+    bells: &[Arc<Doorbell>],
+    place: usize,
+) {
+    if bells.len() == 1 {
+        return;
+    }
+    // What this turn put into rings is seen by a worker that is about to wait, or its waiting is
+    // seen here.
+    fence(Ordering::SeqCst);
+    for (other, bell) in bells.iter().enumerate() {
+        if other != place && bell.is_heard() && worker.links.hold_for(other) {
+            bell.ring();
+        }
+    }
+}
+
 pub(crate) fn add(counter: &AtomicU64, n: u64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
 }
-
-/// What an idle worker does: spin, then sleep for ever longer, but short, times.
-#[derive(Debug)]
-pub(crate) struct Backoff {
-    idle: Idle,
-    turns: u32,
-    sleep_ns: u64,
-}
-
-impl Backoff {
-    pub(crate) fn new(idle: Idle) -> Self {
-        Backoff { idle, turns: 0, sleep_ns: SLEEP_NS_MIN }
-    }
-
-    pub(crate) fn reset(&mut self) {
-        self.turns = 0;
-        self.sleep_ns = SLEEP_NS_MIN;
-    }
-
-    /// Waits a little, at most until `next`; for how long it slept, in nanoseconds.
-    pub(crate) fn wait(&mut self, now: Time, next: Time) -> u64 {
-        self.turns += 1;
-        let left_ns = next.since_ns(now);
-        if self.idle == Idle::Spin || self.turns <= SPINS || left_ns < SPIN_NS {
-            eal::pause();
-            return 0;
-        }
-        let sleep_ns = self.sleep_ns.min(left_ns - SPIN_NS / 2);
-        self.sleep_ns = (self.sleep_ns + self.sleep_ns / 4).min(SLEEP_NS_MAX);
-        thread::sleep(Duration::from_nanos(sleep_ns));
-        sleep_ns
-    }
-}
-
-const _: () = assert!(SLEEP_NS_MAX < MILLISECOND_NS, "frames would wait for a worker to wake up");

@@ -67,6 +67,17 @@ impl<T> Link<T> {
         }
     }
 
+    /// Whether anything is in it, as either end knows.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        match self {
+            Link::Direct { queue, .. } => !queue.is_empty(),
+            Link::Sender(producer) => producer.slots() < producer.buffer().capacity(),
+            Link::Receiver(consumer) => !consumer.is_empty(),
+            Link::Absent => false,
+        }
+    }
+
     /// Sends one item.
     ///
     /// # Errors
@@ -122,6 +133,8 @@ mod tests {
             for (item, push) in operations.into_iter().enumerate() {
                 prop_assert_eq!(direct.room(), sender.room());
                 prop_assert_eq!(direct.waiting(), receiver.waiting());
+                let holds = direct.waiting() > 0;
+                prop_assert_eq!((direct.holds(), sender.holds(), receiver.holds()), (holds, holds, holds));
                 if push {
                     prop_assert_eq!(direct.push(item), sender.push(item));
                 } else {

@@ -444,3 +444,12 @@ int shim_detach(void *device)
 {
 	return rte_dev_remove(device);
 }
+
+int
+shim_socket_domain(int fd)
+{
+	int domain = -1;
+	socklen_t len = sizeof(domain);
+
+	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 ? domain : -1;
+}

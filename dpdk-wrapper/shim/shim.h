@@ -6,6 +6,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include <rte_eal.h>
 #include <rte_ethdev.h>
@@ -209,5 +210,13 @@ void *shim_port_device(uint16_t port);
 /* How many ports the device has. */
 uint16_t shim_device_port_count(const void *device);
 int shim_detach(void *device);
+
+/* ---- the kernel's side of software drivers ---- */
+
+/* The domain of a socket (AF_...), or -1 if fd is none. */
+int shim_socket_domain(int fd);
+
+SHIM_CONST int SHIM_AF_PACKET = AF_PACKET;
+SHIM_CONST int SHIM_AF_XDP = AF_XDP;
 
 #endif

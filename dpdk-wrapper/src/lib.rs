@@ -41,6 +41,7 @@ pub mod mbuf;
 mod mempool;
 mod offload;
 pub mod port;
+mod sockets;
 mod thread;
 
 pub use burst::{Burst, Drain};
@@ -50,4 +51,5 @@ pub use mbuf::Mbuf;
 pub use mempool::{Mempool, MempoolConfig, MempoolError};
 pub use offload::{RxOffloads, TxOffloads};
 pub use port::{Port, PortConfig, PortId, Queues, RxQueue, TxQueue, ports};
+pub use sockets::packet_sockets;
 pub use thread::{RegisterError, ThreadRegistration, current_lcore};

@@ -27,9 +27,10 @@ use crate::cli::{
     Statistics, Xstat,
 };
 use crate::config::{Change, Config, Limits};
+use crate::idle::{Backoff, Doorbell, Wakeup};
 use crate::run::Plan;
 use crate::stats::{self, Sample};
-use crate::worker::{Backoff, Clock, CoreReport, add};
+use crate::worker::{Clock, CoreReport, add};
 
 /// Frames per call of a driver.
 const BURST: usize = 64;
@@ -205,8 +206,13 @@ fn forward(stream: &mut Stream, burst: &mut Burst<BURST>) -> bool {
 }
 
 /// The loop of the worker.
-fn work(mut work: Work, clock: Clock, idle: Idle, stop: &AtomicBool, report: &CoreReport) -> Work {
-    let mut backoff = Backoff::new(idle);
+fn work(
+    mut work: Work,
+    clock: Clock,
+    mut backoff: Backoff,
+    stop: &AtomicBool,
+    report: &CoreReport,
+) -> Work {
     let mut now = clock.now();
     while !stop.load(Ordering::Acquire) {
         let mut busy = false;
@@ -221,7 +227,7 @@ fn work(mut work: Work, clock: Clock, idle: Idle, stop: &AtomicBool, report: &Co
             backoff.reset();
             after
         } else {
-            add(&report.asleep_ns, backoff.wait(after, Time::NEVER));
+            add(&report.asleep_ns, backoff.wait(after, Time::NEVER, || true));
             clock.now()
         };
     }
@@ -238,6 +244,10 @@ impl Backend for Pairwise {
             return Err(refused("a port is closed: stop tpo and start it again"));
         }
         self.ports.start_all().map_err(refused)?;
+        let bell = Arc::new(Doorbell::new().map_err(refused)?);
+        let sockets = self.ports.sockets(&self.eal);
+        let wakeup = sockets.map(|sockets| Wakeup::new(bell, sockets)).transpose();
+        let backoff = Backoff::new(self.idle, wakeup.map_err(refused)?);
         let given = self.work.take().ok_or_else(|| {
             refused("the ports' queues are lost: a worker ended abnormally; restart tpo")
         })?;
@@ -245,12 +255,12 @@ impl Backend for Pairwise {
         self.loads = LoadMeter::default();
         let (stop, report) = (Arc::new(AtomicBool::new(false)), Arc::new(CoreReport::default()));
         let shared = (Arc::clone(&stop), Arc::clone(&report));
-        let (eal, core, idle) = (self.eal.clone(), self.core, self.idle);
+        let (eal, core) = (self.eal.clone(), self.core);
         let thread = thread::Builder::new().name(format!("worker-{core}")).spawn(move || {
             core_affinity::set_for_current(core_affinity::CoreId { id: core });
             // Without it the thread works too, only its mempools are slower.
             let _registration = ThreadRegistration::new(&eal).ok();
-            work(given, Clock::new(&eal), idle, &shared.0, &shared.1)
+            work(given, Clock::new(&eal), backoff, &shared.0, &shared.1)
         });
         let thread =
             thread.map_err(|error| refused(format!("the system refused a thread: {error}")))?;

@@ -4,9 +4,10 @@
 //! what `clear` was asked for is subtracted here.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 
-use dpdk_wrapper::Port;
 use dpdk_wrapper::port::{ControlError, DeviceInfo, ErrorHandling, StartError};
+use dpdk_wrapper::{Eal, Port, packet_sockets};
 
 use crate::cli::{CommandError, DescriptorLimits, PortCounters, PortInfo, Xstat};
 
@@ -18,6 +19,9 @@ const CAPABILITIES: [&str; 5] = [
     "FLOW_RULE_KEEP",
     "FLOW_SHARED_OBJECT_KEEP",
 ];
+
+/// Drivers that receive through sockets of the kernel.
+const SOCKET_DRIVERS: [&str; 2] = ["net_af_xdp", "net_af_packet"];
 
 /// Open ports, by number.
 #[derive(Debug, Default)]
@@ -38,6 +42,15 @@ impl Ports {
     #[must_use]
     pub fn numbers(&self) -> Vec<u16> {
         self.open.keys().copied().collect()
+    }
+
+    /// The sockets of all ports' drivers; `None` if any of them can only be polled.
+    #[must_use]
+    pub fn sockets(&self, eal: &Eal) -> Option<Vec<OwnedFd>> {
+        let by_socket = |port: &Port| {
+            port.device_info().is_ok_and(|info| SOCKET_DRIVERS.contains(&info.driver_name.as_str()))
+        };
+        self.open.values().all(by_socket).then(|| packet_sockets(eal))
     }
 
     /// Starts those that are not.

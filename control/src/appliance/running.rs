@@ -21,6 +21,7 @@ use super::convert::{self, Circumstances};
 use super::devices::Devices;
 use crate::args::Args;
 use crate::config::Config;
+use crate::idle::{Doorbell, Wakeup};
 use crate::io::{MbufFrame, MbufSource, PortPair};
 use crate::worker::{Clock, CoreReport, Order, Progress, Setup, WorkerThread};
 
@@ -94,18 +95,30 @@ impl Running {
         };
         let plan = convert::appliance(config, &circumstances)?;
         devices.ports.start_all()?;
-        let mut pair = Some(devices.pair.take().ok_or(StartError::QueuesLost)?);
         let Appliance { workers, handles } = Appliance::new(&plan);
+        let bells = (0..workers.len()).map(|_| Doorbell::new().map(Arc::new));
+        let bells = bells.collect::<std::io::Result<Arc<[_]>>>()?;
+        let wakeups = workers.iter().zip(bells.iter()).map(|(worker, bell)| {
+            let sockets = match worker.port {
+                Some(_) => devices.ports.sockets(&devices.eal),
+                None => Some(Vec::new()),
+            };
+            sockets.map(|sockets| Wakeup::new(Arc::clone(bell), sockets)).transpose()
+        });
+        let wakeups = wakeups.collect::<std::io::Result<Vec<_>>>()?;
+        let mut pair = Some(devices.pair.take().ok_or(StartError::QueuesLost)?);
         let clock = Clock::new(&devices.eal);
         let mut threads = Vec::new();
-        for worker in workers {
+        for (place, (worker, wakeup)) in workers.into_iter().zip(wakeups).enumerate() {
             let has_ports = worker.port.is_some();
             let io = match pair.take_if(|_| has_ports) {
                 Some(pair) => Io::Ports(Box::new(pair)),
                 None => Io::None,
             };
             let source = MbufSource::new(devices.pool.clone());
-            let setup = Setup { worker, io, source, idle: args.idle, clock };
+            let bells = Arc::clone(&bells);
+            let idle = args.idle;
+            let setup = Setup { worker, io, source, idle, wakeup, bells, place, clock };
             threads.push(WorkerThread::start(&devices.eal, setup)?);
         }
         Ok(Running { threads, handles, clock, rules: plan.rules, waiting: Arc::default() })

@@ -123,6 +123,12 @@ impl<F: Frame> AggregateStage<F> {
         busy
     }
 
+    /// Whether no message waits here.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.held.is_none() && self.aggregator.queued_messages() == 0
+    }
+
     /// When the next turn may have something to do, if nothing comes in until then.
     #[must_use]
     pub fn next_timeout(&self) -> Time {

@@ -48,6 +48,12 @@ impl DecompressStage {
         }
     }
 
+    /// Whether no buffer, nor a part of one, waits here.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_none() && self.waiting.is_none()
+    }
+
     fn unpack(
         &mut self,
         peer: PeerIndex,

@@ -69,6 +69,8 @@ pub struct Links<F> {
     pub edge_frames: [Link<F>; 2],
     /// transmit to port.
     pub datagrams_out: Link<F>,
+    /// The workers that receive what this one sends by ring, by the links of [`LAYOUT`].
+    receivers: [Option<usize>; LAYOUT.len()],
 }
 
 impl<F> Links<F> {
@@ -83,7 +85,38 @@ impl<F> Links<F> {
             delivered: Link::Absent,
             edge_frames: [Link::Absent, Link::Absent],
             datagrams_out: Link::Absent,
+            receivers: [None; LAYOUT.len()],
         }
+    }
+
+    /// Whether each link of [`LAYOUT`] holds anything, as this worker's end knows.
+    #[must_use]
+    fn holding(&self) -> [bool; LAYOUT.len()] {
+        [
+            self.frames.holds(),
+            self.datagrams_in.holds(),
+            self.messages.holds(),
+            self.buffers.holds(),
+            self.packed.holds(),
+            self.arrived.holds(),
+            self.delivered.holds(),
+            self.edge_frames[Side::Lan.index()].holds(),
+            self.edge_frames[Side::Wan.index()].holds(),
+            self.datagrams_out.holds(),
+        ]
+    }
+
+    /// Whether nothing is in any link that this worker has an end of.
+    #[must_use]
+    pub fn are_empty(&self) -> bool {
+        !self.holding().contains(&true)
+    }
+
+    /// Whether a ring to `worker` (by its place in the placement) holds what this one put in.
+    #[must_use]
+    pub fn hold_for(&self, worker: usize) -> bool {
+        let holding = self.holding();
+        self.receivers.iter().zip(holding).any(|(to, holds)| holds && *to == Some(worker))
     }
 
     /// Items that wait in each link of [`LAYOUT`]; `None` where the receiving end is not here.
@@ -108,16 +141,16 @@ impl<F> Links<F> {
     pub fn for_placement(placement: &Placement) -> Vec<Self> {
         let mut all: Vec<Self> = placement.workers().iter().map(|_| Links::absent()).collect();
         let mut joint = Joint { placement, all: &mut all };
-        joint.link(LAYOUT[0], |links| &mut links.frames);
-        joint.link(LAYOUT[1], |links| &mut links.datagrams_in);
-        joint.link(LAYOUT[2], |links| &mut links.messages);
-        joint.link(LAYOUT[3], |links| &mut links.buffers);
-        joint.link(LAYOUT[4], |links| &mut links.packed);
-        joint.link(LAYOUT[5], |links| &mut links.arrived);
-        joint.link(LAYOUT[6], |links| &mut links.delivered);
-        joint.link(LAYOUT[7], |links| &mut links.edge_frames[Side::Lan.index()]);
-        joint.link(LAYOUT[8], |links| &mut links.edge_frames[Side::Wan.index()]);
-        joint.link(LAYOUT[9], |links| &mut links.datagrams_out);
+        joint.link(0, |links| &mut links.frames);
+        joint.link(1, |links| &mut links.datagrams_in);
+        joint.link(2, |links| &mut links.messages);
+        joint.link(3, |links| &mut links.buffers);
+        joint.link(4, |links| &mut links.packed);
+        joint.link(5, |links| &mut links.arrived);
+        joint.link(6, |links| &mut links.delivered);
+        joint.link(7, |links| &mut links.edge_frames[Side::Lan.index()]);
+        joint.link(8, |links| &mut links.edge_frames[Side::Wan.index()]);
+        joint.link(9, |links| &mut links.datagrams_out);
         all
     }
 }
@@ -128,7 +161,8 @@ struct Joint<'a, F> {
 }
 
 impl<F> Joint<'_, F> {
-    fn link<T>(&mut self, layout: LinkLayout, end: impl Fn(&mut Links<F>) -> &mut Link<T>) {
+    fn link<T>(&mut self, index: usize, end: impl Fn(&mut Links<F>) -> &mut Link<T>) {
+        let layout = LAYOUT[index];
         let limit = layout.capacity;
         let worker_of = |stage| self.placement.worker_of(stage);
         let (Some(from), Some(to)) = (worker_of(layout.from), worker_of(layout.to)) else {
@@ -140,6 +174,7 @@ impl<F> Joint<'_, F> {
             let (sender, receiver) = Link::ring(limit);
             *end(&mut self.all[from]) = sender;
             *end(&mut self.all[to]) = receiver;
+            self.all[from].receivers[index] = Some(to);
         }
     }
 }
@@ -161,6 +196,24 @@ mod tests {
         assert!(matches!(each[2].frames, Link::Absent));
         assert!(matches!(each[0].datagrams_out, Link::Receiver(_)));
         assert!(matches!(each[4].datagrams_out, Link::Sender(_)));
+    }
+
+    #[test]
+    fn a_ring_that_holds_something_is_known_to_both_ends_and_names_its_receiver() {
+        let placement = Placement::one_stage_per_core();
+        let mut each = Links::<()>::for_placement(&placement);
+        assert!(each.iter().all(Links::are_empty));
+        let transmit = placement.worker_of(StageKind::Transmit).unwrap();
+        let port = placement.worker_of(StageKind::Port).unwrap();
+        each[transmit].datagrams_out.push(()).unwrap();
+        for (worker, links) in each.iter().enumerate() {
+            assert_eq!(links.are_empty(), worker != transmit && worker != port);
+            for to in 0..each.len() {
+                assert_eq!(links.hold_for(to), worker == transmit && to == port);
+            }
+        }
+        each[port].datagrams_out.pop().unwrap();
+        assert!(each.iter().all(Links::are_empty));
     }
 
     #[test]

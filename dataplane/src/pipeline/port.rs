@@ -93,7 +93,7 @@ impl<F: Frame> PortStage<F> {
         busy | self.transmit(io, from_edge, from_transmit)
     }
 
-    /// Frames that wait for a device to take them.
+    /// Whether no frame waits for a device to take it.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.sending.iter().all(VecDeque::is_empty)

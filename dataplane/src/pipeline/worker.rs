@@ -96,4 +96,14 @@ impl<F: Frame> Worker<F> {
         }
         Turn { busy, next }
     }
+
+    /// Whether nothing waits here for another worker: until a frame, an item in a ring or the time
+    /// that [`Turn::next`] names, there is nothing to do.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.links.are_empty()
+            && self.port.as_ref().is_none_or(PortStage::is_idle)
+            && self.aggregate.as_ref().is_none_or(AggregateStage::is_empty)
+            && self.decompress.as_ref().is_none_or(DecompressStage::is_empty)
+    }
 }
