@@ -2,15 +2,17 @@
 //! arguments are tpo's.
 
 use std::ffi::OsString;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Parser, ValueEnum};
+use dataplane::pipeline::port::{BURST_MAX, BURST_MIN};
 
 /// Most queues of a port in each direction.
 pub const QUEUES_MAX: i64 = 64;
-/// Most frames of a burst.
-pub const BURST_MAX: i64 = 512;
+/// Fewest and most frames of a burst: vectorised drivers receive by groups of the least.
+const BURST_RANGE: RangeInclusive<i64> = BURST_MIN as i64..=BURST_MAX as i64;
 const RING_MAX: i64 = 32_768;
 
 /// What tpo is asked to do.
@@ -42,11 +44,11 @@ pub struct Args {
     /// Carry out the commands of this file first; the first error ends tpo
     #[arg(long, value_name = "FILE")]
     pub cmdline_file: Option<PathBuf>,
-    /// Receive queues of each port
+    /// Receive queues of each port; with --config always 1
     #[arg(long, value_name = "N", default_value_t = 1,
         value_parser = clap::value_parser!(u16).range(1..=QUEUES_MAX))]
     pub rxq: u16,
-    /// Transmit queues of each port
+    /// Transmit queues of each port; with --config always 1
     #[arg(long, value_name = "N", default_value_t = 1,
         value_parser = clap::value_parser!(u16).range(1..=QUEUES_MAX))]
     pub txq: u16,
@@ -58,9 +60,9 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 1024,
         value_parser = clap::value_parser!(u16).range(1..=RING_MAX))]
     pub txd: u16,
-    /// Frames taken from a queue at a time
+    /// Frames taken from a queue at a time, 32 to 64
     #[arg(long, value_name = "N", default_value_t = 32,
-        value_parser = clap::value_parser!(u16).range(1..=BURST_MAX))]
+        value_parser = clap::value_parser!(u16).range(BURST_RANGE))]
     pub burst: u16,
     /// What workers do when there is nothing to do
     #[arg(long, value_name = "HOW", default_value = "backoff")]
@@ -125,6 +127,11 @@ impl CommandLine {
                 "nothing to do: give --config FILE, or -i to forward between ports".to_owned(),
             ));
         }
+        if args.config.is_some() && (args.rxq, args.txq) != (1, 1) {
+            return Err(ArgsError::Wrong(
+                "with --config, each port has one queue pair: leave --rxq and --txq out".to_owned(),
+            ));
+        }
         Ok(CommandLine { eal, args })
     }
 }
@@ -176,7 +183,10 @@ mod tests {
             ("tpo -l 0 --", "nothing to do: give --config FILE"),
             ("tpo --check", "--config <FILE>"),
             ("tpo -i --rxq 0", "'0' for '--rxq <N>'"),
-            ("tpo -i --burst 513", "513 is not in 1..=512"),
+            ("tpo -i --burst 65", "65 is not in 32..=64"),
+            ("tpo -i --burst 31", "31 is not in 32..=64"),
+            ("tpo --config a.toml --rxq 2", "leave --rxq and --txq out"),
+            ("tpo --config a.toml --txq 2", "leave --rxq and --txq out"),
             ("tpo -i --idle=nap", "'nap' for '--idle <HOW>'"),
             ("tpo -i --frob", "'--frob'"),
             ("tpo -i extra", "'extra'"),

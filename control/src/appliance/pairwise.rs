@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use dataplane::counters::Counters;
+use dataplane::pipeline::port::BURST_MAX;
 use dataplane::time::Time;
 use dpdk_wrapper::{
     Burst, Eal, Mempool, MempoolConfig, Port, PortConfig, Queues, RxQueue, ThreadRegistration,
@@ -32,8 +33,8 @@ use crate::run::Plan;
 use crate::stats::{self, Sample};
 use crate::worker::{Clock, CoreReport, add};
 
-/// Frames per call of a driver.
-const BURST: usize = 64;
+/// Most frames per call of a driver.
+const BURST: usize = BURST_MAX;
 /// What the one stage is called.
 const STAGE: &str = "io";
 
@@ -57,6 +58,8 @@ struct Stream {
 struct Work {
     streams: Vec<Stream>,
     burst: Burst<BURST>,
+    /// Frames received at a time.
+    burst_len: usize,
 }
 
 /// A worker at work.
@@ -126,11 +129,12 @@ impl Pairwise {
                 streams.push(Stream { rx, tx, counters: counters.clone() });
             }
         }
+        let burst_len = usize::from(plan.args.burst);
         Ok(Pairwise {
             eal,
             ports: Ports::new(ports),
             pairs,
-            work: Some(Work { streams, burst: Burst::new() }),
+            work: Some(Work { streams, burst: Burst::new(), burst_len }),
             running: None,
             core: plan.machine.cores.last().copied().unwrap_or(0),
             idle: plan.args.idle,
@@ -189,8 +193,8 @@ fn settings(args: &Args) -> PortConfig {
 }
 
 /// Moves one burst; whether there was one.
-fn forward(stream: &mut Stream, burst: &mut Burst<BURST>) -> bool {
-    let received = stream.rx.rx_burst(burst);
+fn forward(stream: &mut Stream, burst: &mut Burst<BURST>, most: usize) -> bool {
+    let received = stream.rx.rx_burst_at_most(burst, most);
     if received == 0 {
         return false;
     }
@@ -217,7 +221,7 @@ fn work(
     while !stop.load(Ordering::Acquire) {
         let mut busy = false;
         for stream in &mut work.streams {
-            busy |= forward(stream, &mut work.burst);
+            busy |= forward(stream, &mut work.burst, work.burst_len);
         }
         let after = clock.now();
         add(&report.turns, 1);

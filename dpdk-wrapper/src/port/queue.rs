@@ -106,10 +106,16 @@ impl RxQueue {
     /// While the port is stopped this receives nothing.
     #[inline]
     pub fn rx_burst<const N: usize>(&mut self, burst: &mut Burst<N>) -> usize {
+        self.rx_burst_at_most(burst, N)
+    }
+
+    /// As [`RxQueue::rx_burst`], but no more than `most` packets.
+    #[inline]
+    pub fn rx_burst_at_most<const N: usize>(&mut self, burst: &mut Burst<N>, most: usize) -> usize {
         let Queue { gate, port_id, index, .. } = &self.0;
         let spare = burst.spare();
         #[expect(clippy::cast_possible_truncation, reason = "a burst has at most 65535")]
-        let room = spare.len() as u16;
+        let room = spare.len().min(most) as u16;
         let into = spare.as_mut_ptr().cast::<*mut ffi::rte_mbuf>();
         let received = gate.pass(|| {
             // SAFETY: the port is started (the gate is open) and this is the queue's only poller
