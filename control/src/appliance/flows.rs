@@ -1,5 +1,6 @@
 //! Flows as `show flow` has them: read from the flow table while it is in use.
 
+use dataplane::edge::tcp::State;
 use dataplane::interceptor::{Decision, FlowReader, FlowView as Entry, RuleId, Verdict};
 use dataplane::time::{SECOND_NS, Time};
 
@@ -54,11 +55,11 @@ fn action(verdict: Verdict) -> Action {
     }
 }
 
-/// What is known of a flow without asking its edge.
-fn state(decision: &Decision) -> &'static str {
-    match decision.verdict {
-        Verdict::Optimize if decision.slot == Decision::NO_SLOT => "opening",
-        Verdict::Optimize => "split",
+/// The state of a flow: of a split one, that of the connection to the host on our side, as the
+/// edge notes it in the flow table. The first SYN's arrival is `opening` as well.
+fn state(entry: &Entry) -> &'static str {
+    match entry.decision.verdict {
+        Verdict::Optimize => State::of_code(entry.edge_state).unwrap_or(State::Held).name(),
         Verdict::Datagram => "packet-mode",
         Verdict::Pass(reason) => reason.name(),
         Verdict::Drop(reason) => reason.name(),
@@ -92,7 +93,7 @@ fn view(entry: &Entry, config: &Config, now: Time) -> FlowView {
         verdict: action(decision.verdict).to_string(),
         peer: peer_name(decision, config).map(str::to_owned),
         rule: (decision.rule != RuleId::NONE).then_some(usize::from(decision.rule.0)),
-        state: state(decision).to_owned(),
+        state: state(entry).to_owned(),
         packets: entry.frames.iter().sum(),
         bytes: entry.bytes.iter().sum(),
         idle_seconds: now.since_ns(entry.last_seen) / SECOND_NS,

@@ -274,7 +274,8 @@ pub struct FlowView {
     pub peer: Option<String>,
     /// The rule it matched, from 0; `None` for a flow from a peer and where no rule matched.
     pub rule: Option<usize>,
-    /// State of its edge, in the field's words: `established`, `fin-wait-1`, ...
+    /// Of a split flow, the state of the connection to the host on our side, in the field's
+    /// words: `opening`, `established`, `fin-wait-1`, ...; of others, why they are as they are.
     pub state: String,
     /// Frames of both directions.
     pub packets: u64,

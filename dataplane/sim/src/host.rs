@@ -42,6 +42,8 @@ const ACK_REPEATS_MAX: u32 = 2;
 pub struct HostConfig {
     /// Its MAC address.
     pub mac: [u8; 6],
+    /// The VLAN it is in: all its frames have this tag, and it takes no others.
+    pub vlan: Option<u16>,
     /// Its addresses with their prefix lengths.
     pub addresses: Vec<(IpAddr, u8)>,
     /// IPv4 router for what is not on the link.
@@ -67,6 +69,7 @@ impl HostConfig {
     pub fn numbered(number: u8) -> Self {
         HostConfig {
             mac: [2, 0, 0, 0, 0, number],
+            vlan: None,
             addresses: vec![
                 (IpAddr::from([10, 0, 0, number]), 24),
                 (Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number.into()).into(), 64),
@@ -192,6 +195,8 @@ impl Host {
     /// A frame has come in; what it makes the host send at once waits for [`Host::poll`].
     pub fn receive(&mut self, now: Time, frame: &[u8]) {
         self.frames_in += 1;
+        let untagged = self.config.vlan.map(|vlan| without_tag(frame, vlan));
+        let Some(frame) = untagged.as_ref().map_or(Some(frame), Option::as_deref) else { return };
         let segment = TcpSegment::parse(frame);
         if segment.as_ref().is_some_and(|segment| self.would_confuse(segment)) {
             return;
@@ -231,7 +236,10 @@ impl Host {
                 break;
             }
         }
-        out.append(&mut self.wire.outgoing);
+        match self.config.vlan {
+            Some(vlan) => out.extend(self.wire.outgoing.drain(..).map(|f| with_tag(&f, vlan))),
+            None => out.append(&mut self.wire.outgoing),
+        }
     }
 
     /// When to call [`Host::poll`] next, if no frame comes in until then.
@@ -471,6 +479,22 @@ fn as_unacceptable_ack(frame: &mut [u8], segment: &TcpSegment, ack: i32) {
     packet.set_ack(true);
     packet.set_ack_number(TcpSeqNumber(ack.wrapping_add(NEVER_SENT)));
     packet.fill_checksum(&segment.remote.ip().into(), &segment.local.ip().into());
+}
+
+/// A frame with an 802.1Q tag.
+#[must_use]
+pub fn with_tag(frame: &[u8], vlan: u16) -> Vec<u8> {
+    let (addresses, rest) = frame.split_at(ETHERNET_LEN - 2);
+    [addresses, &[0x81, 0x00], &vlan.to_be_bytes(), rest].concat()
+}
+
+/// A frame without its 802.1Q tag; `None` when it has none, or that of another VLAN.
+#[must_use]
+pub fn without_tag(frame: &[u8], vlan: u16) -> Option<Vec<u8>> {
+    let (addresses, rest) = frame.split_at_checked(ETHERNET_LEN - 2)?;
+    let rest = rest.strip_prefix(&[0x81, 0x00])?;
+    let (tag, rest) = rest.split_first_chunk()?;
+    (u16::from_be_bytes(*tag) & 0x0fff == vlan).then(|| [addresses, rest].concat())
 }
 
 fn endpoint(address: SocketAddr) -> IpEndpoint {

@@ -206,9 +206,10 @@ fn mac(frame: &[u8], at: usize) -> Option<[u8; 6]> {
 /// IP bytes of a frame, as links count them: 0 when it is not IP.
 #[must_use]
 pub fn ip_len(frame: &[u8]) -> u64 {
-    let ethertype = frame.get(12..ETHERNET_LEN).and_then(|field| field.try_into().ok());
-    match ethertype.map(u16::from_be_bytes) {
-        Some(0x0800 | 0x86dd) => frame.len().saturating_sub(ETHERNET_LEN) as u64,
+    let field = |at: usize| frame.get(at..at + 2).and_then(|field| field.try_into().ok());
+    let tag_len = if field(12) == Some([0x81, 0x00]) { 4 } else { 0 };
+    match field(12 + tag_len).map(u16::from_be_bytes) {
+        Some(0x0800 | 0x86dd) => frame.len().saturating_sub(ETHERNET_LEN + tag_len) as u64,
         _ => 0,
     }
 }

@@ -4,6 +4,10 @@ use std::sync::Arc;
 
 use super::tcp::TcpConfig;
 use crate::frame::FlowKey;
+use crate::packet_driver::{CLASS_COUNT, Class, PeerIndex};
+
+/// Groups of queues in packet mode of one peer: by class, with and without compression.
+const GROUPS: usize = CLASS_COUNT * 2;
 
 /// Limits and settings of the edge stage.
 #[derive(Clone, Debug)]
@@ -12,8 +16,13 @@ pub struct EdgeConfig {
     pub connections: u32,
     /// Of these, how many may wait for the far host's answer.
     pub half_open: u32,
-    /// Queues that packet mode is spread over by its flows, behind those of the connections.
+    /// Peers.
+    pub peers: usize,
+    /// Queues of each peer, class and compression that flows in packet mode are spread over,
+    /// behind those of the connections.
     pub datagram_slots: u32,
+    /// Flows in packet mode whose host's link address is remembered, about.
+    pub mirrors: usize,
     /// Connections in TIME-WAIT, at most.
     pub time_wait: usize,
     /// Bytes that hosts may be behind in all, as granted to the far sides.
@@ -40,6 +49,20 @@ impl EdgeConfig {
     /// Places of the packet driver's queues: connections, then packet mode.
     #[must_use]
     pub fn slots(&self) -> usize {
-        self.connections as usize + self.datagram_slots as usize
+        let per_peer = GROUPS * self.datagram_slots.max(1) as usize;
+        self.connections as usize + self.peers * per_peer
+    }
+
+    /// The queue of a flow in packet mode whose hash this is: what shares a queue shares its peer,
+    /// class and compression, so that nothing waits for what goes elsewhere, or later.
+    #[must_use]
+    pub fn datagram_slot(&self, peer: PeerIndex, class: Class, compress: bool, hash: u64) -> u32 {
+        let spread = self.datagram_slots.max(1);
+        let group = usize::from(class.0).min(CLASS_COUNT - 1) * 2 + usize::from(compress);
+        let group = usize::from(peer.0) * GROUPS + group;
+        // The upper half of the hash, scaled: below the spread.
+        let within = (hash >> 32) * u64::from(spread) >> 32;
+        let slot = u64::from(self.connections) + group as u64 * u64::from(spread) + within;
+        u32::try_from(slot).unwrap_or(u32::MAX)
     }
 }

@@ -12,8 +12,9 @@ crate::counters! {
         BytesFromHosts: Info, "bytes_from_hosts", "bytes", "Bytes of streams accepted from hosts of this LAN.";
         BytesFromPeers: Info, "bytes_from_peers", "bytes", "Bytes of streams that peers delivered.";
         BytesCopiedOut: Info, "bytes_copied_out", "bytes", "Of these, copied out of buffers that slow hosts would have kept from the pool.";
-        PacketsFromHosts: Info, "packets_from_hosts", "packets", "Packets taken in packet mode.";
-        PacketsFromPeers: Info, "packets_from_peers", "packets", "Packets delivered in packet mode.";
+        PacketsIn: In, "packets_in", "packets", "Packets of hosts for packet mode, and packets that peers sent in it.";
+        PacketsFromHosts: Out, "packets_from_hosts", "packets", "Packets taken in packet mode.";
+        PacketsFromPeers: Out, "packets_from_peers", "packets", "Packets delivered in packet mode.";
         SegmentsIn: In, "segments_in", "frames", "TCP segments of hosts, of split flows.";
         SegmentsTaken: Out, "segments_taken", "frames", "Segments that a connection or TIME-WAIT took note of.";
         SegmentsDuplicate: Drop, "segments_duplicate", "frames", "Segments with nothing new in them.";
@@ -24,6 +25,7 @@ crate::counters! {
         SegmentsChallenged: Drop, "segments_challenged", "frames", "Segments that might be forged, answered with a challenge ACK.";
         SegmentsUnexpected: Drop, "segments_unexpected", "frames", "Segments without a meaning in the state of their connection.";
         SegmentsMalformed: Drop, "segments_malformed", "frames", "Segments with an impossible header or option.";
+        SegmentsPeerBehind: Drop, "segments_peer_behind", "frames", "Segments with data for a peer that has all the places of the packet driver that it may have.";
         SegmentsStray: Drop, "segments_stray", "frames", "Segments of a flow that has just ended, or a new flow for which there is no place.";
         FlowsOverload: Info, "flows_overload", "flows", "Connections of hosts left to the fallback because a table or the memory is full.";
         FlowUnknown: Drop, "flow_unknown", "messages", "Messages of flows that are over or were never opened.";
@@ -36,6 +38,9 @@ crate::counters! {
         PacketsMalformed: Drop, "packets_malformed", "packets", "Packets of peers that are no IP packets.";
         PacketsTooBig: Drop, "packets_too_big", "packets", "Packets larger than the LAN's MTU or a message.";
         PacketsBacklog: Drop, "packets_backlog", "packets", "Packets of hosts beyond their flow's share of the backlog.";
+        PacketsPeerBehind: Drop, "packets_peer_behind", "packets", "Packets of hosts for a peer that has all the places of the packet driver that it may have.";
+        PacketsSplitFlow: Drop, "packets_split_flow", "packets", "Packets of peers with the 5-tuple of a split connection, which they would corrupt.";
+        PacketsNoFrame: Drop, "packets_no_frame", "packets", "Packets of peers for which the pool had no frame.";
         PacketsUnresolved: Drop, "packets_unresolved", "packets", "Packets of peers to hosts that nobody answers for.";
         FramesExhausted: Drop, "frames_exhausted", "frames", "Frames to hosts that were not made because the pool was empty.";
         OutputFull: Drop, "output_full", "frames", "Frames dropped because the port does not keep up.";

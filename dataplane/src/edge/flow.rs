@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::credit::Grant;
-use super::tcp::{Connection, HostParameters, Upward};
+use super::tcp::{Connection, HostParameters, State, Upward};
 use crate::frame::{FlowKey, Frame, LinkHeader};
 use crate::interceptor::FlowHandle;
 use crate::packet_driver::message::INLINE_MAX;
@@ -112,6 +112,8 @@ pub struct Flow<F> {
     pub host_dscp: u8,
     /// Whether it counts among those that wait for the far host's answer.
     pub is_half_open: bool,
+    /// State of the connection as the flow table has it.
+    pub shown: Option<State>,
     /// Whether FIN-HELD was said.
     pub fin_held_said: bool,
     /// Whether it is in the list of flows that may have something to transmit.
@@ -140,6 +142,7 @@ impl<F: Frame> Flow<F> {
             handed_up: 0,
             syn_sequence: 0,
             is_half_open: false,
+            shown: None,
             fin_held_said: false,
             is_ready: false,
             is_queued: false,
@@ -184,6 +187,8 @@ pub struct Carrier<'a, F> {
     pub upstream: &'a mut VecDeque<Upstream<F>>,
     /// Bytes handed up so far.
     pub handed_up: &'a mut u64,
+    /// Messages with data sent by this call.
+    pub data_messages: u64,
     /// The rest.
     pub happened: Happened,
 }
@@ -197,6 +202,7 @@ impl<F: Frame> Carrier<'_, F> {
 impl<F: Frame> Upward<F> for Carrier<'_, F> {
     fn data(&mut self, offset: u64, frame: F, start: u32, len: u32) {
         *self.handed_up = (*self.handed_up).max(offset + u64::from(len));
+        self.data_messages += 1;
         let body = OutboundBody::Frame { frame, offset: start, len };
         self.send(self.facts.message(MessageKind::Data, offset, 0, body));
     }

@@ -99,7 +99,7 @@ impl<F: Frame> EdgeStage<F> {
                 }
             }
             Action::Datagram { decision, parsed } => {
-                self.packet_from_host(frame, parsed, decision);
+                self.packet_from_host(now, frame, parsed, decision);
             }
             Action::Refuse { parsed, .. } => self.refuse(&frame, parsed, source),
         }

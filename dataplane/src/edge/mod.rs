@@ -9,7 +9,8 @@
 //! | `frames`, `outbound` | frames of both sides; segments of hosts, and the first SYN |
 //! | `inbound` | messages from the far side |
 //! | `settle` | what follows from a connection's events; into and out of the tables |
-//! | `packet_mode` | UDP, ICMP and the rest as whole packets |
+//! | `packet_mode`, `mirror` | UDP, ICMP and the rest as whole packets; how their hosts were last seen |
+//! | `places` | how much of the packet driver each peer may have |
 //! | `sessions` | peers that come and go, and the restart procedure |
 //! | `paths` | link addresses, and what is done every millisecond |
 //! | `flow`, `table`, `timers`, `credit` | one flow; all flows; deadlines; grants |
@@ -21,9 +22,11 @@ pub mod credit;
 pub mod flow;
 mod frames;
 mod inbound;
+mod mirror;
 mod outbound;
 mod packet_mode;
 mod paths;
+mod places;
 mod sessions;
 mod settle;
 pub mod stage;

@@ -47,6 +47,14 @@ impl<F: Frame> EdgeStage<F> {
         if segment.flags.has(Flags::SYN) {
             flow.host_dscp = parsed.dscp();
         }
+        if segment.payload_len > 0
+            && !segment.flags.has(Flags::RST)
+            && !self.places.has_one(peer, &self.backlog)
+        {
+            // Not acknowledged: the host keeps it and sends it again.
+            self.count_segment(EdgeCounter::SegmentsPeerBehind);
+            return;
+        }
         self.count_lan(peer, LanCounter::BytesToPeer, parsed.ip_len());
         let mut disposition = Disposition::Taken;
         self.with_connection(now, place, |connection, carrier| {

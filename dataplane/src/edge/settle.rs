@@ -33,10 +33,12 @@ impl<F: Frame> EdgeStage<F> {
             facts,
             upstream: &mut self.upstream,
             handed_up,
+            data_messages: 0,
             happened: Happened::default(),
         };
         act(connection, &mut carrier);
-        let happened = carrier.happened;
+        let Carrier { happened, data_messages, .. } = carrier;
+        self.places.push(facts.peer, data_messages);
         let more = flow.handed_up - before;
         if more > 0 {
             self.counters.add(EdgeCounter::BytesFromHosts, more);
@@ -216,6 +218,10 @@ impl<F: Frame> EdgeStage<F> {
                 }
             }
             self.timers.set(place, flow.connection.next_timeout());
+            let state = flow.connection.state();
+            if flow.shown.replace(state) != Some(state) {
+                self.interceptor.set_edge_state(flow.handle, state.code());
+            }
             if blocked {
                 self.touch(place);
                 return true;

@@ -11,7 +11,9 @@ use super::config::EdgeConfig;
 use super::credit::CreditPool;
 use super::flow::Flow;
 use super::inbound::TOMBSTONES;
+use super::mirror::Mirrors;
 use super::packet_mode::Waiting;
+use super::places::Places;
 use super::sessions::Restarts;
 use super::table::EdgeTable;
 use super::tcp::{InitialNumberSource, TimeWaitTable};
@@ -59,6 +61,7 @@ pub struct EdgeStage<F> {
     pub(super) pool: BufferPool,
     /// Bytes of data ever pushed towards the packet driver, by slot.
     pub(super) pushed: Box<[u64]>,
+    pub(super) places: Places,
     pub(super) next_flow: u64,
     /// Packets taken in packet mode so far.
     pub(super) datagrams: u64,
@@ -73,6 +76,8 @@ pub struct EdgeStage<F> {
     pub(super) unresolved: VecDeque<u32>,
     /// Packets whose host's link address is not known yet.
     pub(super) waiting: Waiting<F>,
+    /// How hosts of flows in packet mode were last seen.
+    pub(super) mirrors: Mirrors,
     pub(super) upstream: VecDeque<Upstream<F>>,
     /// Frames to go out, by side.
     pub(super) frames: [VecDeque<F>; 2],
@@ -114,6 +119,7 @@ impl<F: Frame> EdgeStage<F> {
             time_wait: TimeWaitTable::new(config.time_wait),
             restarts: Restarts::new(connections, peers.len()),
             pushed: vec![0; config.slots()].into_boxed_slice(),
+            places: Places::new(peers.len()),
             next_flow: 0,
             datagrams: 0,
             half_open: 0,
@@ -121,7 +127,8 @@ impl<F: Frame> EdgeStage<F> {
             ready: VecDeque::with_capacity(connections),
             queued: VecDeque::with_capacity(connections),
             unresolved: VecDeque::with_capacity(connections),
-            waiting: Waiting::default(),
+            waiting: Waiting::new(peers.len()),
+            mirrors: Mirrors::new(config.mirrors),
             upstream: VecDeque::with_capacity(2 * UPSTREAM_BUSY),
             frames: [(); 2].map(|()| VecDeque::with_capacity(config.frames_max)),
             bursts: [Vec::with_capacity(BURST), Vec::with_capacity(BURST)],

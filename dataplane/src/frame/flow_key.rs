@@ -100,6 +100,12 @@ impl FlowKey {
         self.destination >> 32 == V4_MAPPED >> 32
     }
 
+    /// The same key in another VLAN.
+    #[must_use]
+    pub fn in_vlan(&self, vlan: u16) -> Self {
+        FlowKey { vlan, ..*self }
+    }
+
     /// The key of the opposite direction.
     #[must_use]
     pub fn reversed(&self) -> Self {

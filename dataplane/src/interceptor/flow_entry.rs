@@ -16,6 +16,9 @@ pub(super) const KEY_WORDS: usize = 5;
 pub(super) const OCCUPIED: u64 = 1 << 63;
 /// In the word of the decision: the key of the flow's first packet is the key reversed.
 pub(super) const SWAPPED: u64 = 1 << 62;
+/// In the word of the decision: what the edge says of its end of the flow.
+pub(super) const EDGE_STATE: u64 = 0x1f << EDGE_STATE_SHIFT;
+pub(super) const EDGE_STATE_SHIFT: u32 = 57;
 
 const _: () = assert!(size_of::<Entry>() == 128, "two cache lines per entry");
 
@@ -33,6 +36,8 @@ pub struct FlowView {
     pub key: FlowKey,
     /// What was decided.
     pub decision: Decision,
+    /// What the edge says of its end of a split flow, below 32; 0 before it has said anything.
+    pub edge_state: u8,
     /// When the first packet came.
     pub created: Time,
     /// When the latest packet came.
@@ -50,7 +55,7 @@ pub(super) struct Entry {
     pub(super) version: AtomicU64,
     /// [`CanonicalKey::words`].
     pub(super) key: [AtomicU64; KEY_WORDS],
-    /// [`Decision::to_word`], [`OCCUPIED`], and [`SWAPPED`] of the first packet.
+    /// [`Decision::to_word`], [`OCCUPIED`], [`EDGE_STATE`], and [`SWAPPED`] of the first packet.
     pub(super) decision: AtomicU64,
     /// Slot in the lower half, generation in the upper.
     pub(super) slot: AtomicU64,
@@ -97,12 +102,14 @@ impl Entry {
         None
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the slot is the lower half")]
+    #[expect(clippy::cast_possible_truncation, reason = "fields are taken out of words")]
     pub(super) fn view(&self) -> FlowView {
         let slot = self.slot.load(Relaxed) as u32;
+        let word = self.decision.load(Relaxed);
         FlowView {
             key: self.first_key(),
-            decision: Decision::of_word(self.decision.load(Relaxed), slot),
+            decision: Decision::of_word(word, slot),
+            edge_state: ((word & EDGE_STATE) >> EDGE_STATE_SHIFT) as u8,
             created: Time::from_ns(self.created.load(Relaxed)),
             last_seen: Time::from_ns(self.last_seen.load(Relaxed)),
             frames: [self.frames[0].load(Relaxed), self.frames[1].load(Relaxed)],

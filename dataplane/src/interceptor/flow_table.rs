@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::flow_entry::{Entry, KEY_WORDS, OCCUPIED, SWAPPED};
+use super::flow_entry::{EDGE_STATE, EDGE_STATE_SHIFT, Entry, KEY_WORDS, OCCUPIED, SWAPPED};
 pub use super::flow_entry::{FlowHandle, FlowView};
 use super::flow_hash::{CanonicalKey, FlowHasher};
 use super::verdict::{Decision, Verdict};
@@ -285,13 +285,23 @@ impl FlowTable {
     /// Changes what was decided; false when the flow is gone.
     pub fn set_decision(&mut self, flow: FlowHandle, decision: Decision) -> bool {
         let Some(entry) = self.entry(flow) else { return false };
-        let kept = entry.decision.load(Relaxed) & (OCCUPIED | SWAPPED);
+        let kept = entry.decision.load(Relaxed) & (OCCUPIED | SWAPPED | EDGE_STATE);
         entry.write(|entry| {
             entry.decision.store(decision.to_word() | kept, Relaxed);
             let generation = u64::from(flow.generation) << 32;
             entry.slot.store(generation | u64::from(decision.slot), Relaxed);
         });
         true
+    }
+
+    /// What the edge says of its end of a flow, for readers: below 32. Nothing when it is gone.
+    pub fn set_edge_state(&mut self, flow: FlowHandle, state: u8) {
+        if let Some(entry) = self.entry(flow) {
+            let word = entry.decision.load(Relaxed) & !EDGE_STATE;
+            let state = u64::from(state) << EDGE_STATE_SHIFT & EDGE_STATE;
+            // One word that is whole by itself: no reader has to try again.
+            entry.decision.store(word | state, Relaxed);
+        }
     }
 
     /// Notes a packet of a flow; nothing when it is gone.

@@ -272,3 +272,24 @@ fn readers_see_whole_entries() {
     assert!(table.is_empty());
     assert_eq!(table.reader().iter().count(), 0);
 }
+
+#[test]
+fn what_the_edge_says_of_a_flow_is_kept_beside_its_decision_and_goes_with_it() {
+    let mut table = table(4);
+    let reader = table.reader();
+    let shown = || reader.iter().map(|view| (view.edge_state, view.decision)).collect::<Vec<_>>();
+    let flow = table.insert(&key(1), taken(7), Time::ZERO).unwrap();
+    assert_eq!(shown(), [(0, taken(7))]);
+    for state in [1, 31, 12] {
+        table.set_edge_state(flow, state);
+        assert_eq!(shown(), [(state, taken(7))]);
+    }
+    assert!(table.set_decision(flow, taken(9)));
+    assert_eq!(shown(), [(12, taken(9))]);
+    assert_eq!(table.key(flow), Some(key(1)));
+    table.remove(flow);
+    table.set_edge_state(flow, 3);
+    assert!(shown().is_empty());
+    table.insert(&key(2), taken(1), Time::ZERO).unwrap();
+    assert_eq!(shown(), [(0, taken(1))]);
+}

@@ -2,6 +2,7 @@
 
 use super::classify::Interceptor;
 use super::counter::InterceptorCounter as Counter;
+use super::flow_hash::FlowHasher;
 use super::flow_table::{FlowHandle, Found, InsertError};
 use super::reason::PassReason;
 use super::verdict::{Decision, Verdict};
@@ -23,6 +24,17 @@ impl Interceptor {
         inserted.ok()
     }
 
+    /// The hash function of flows.
+    #[must_use]
+    pub fn hasher(&self) -> &FlowHasher {
+        self.flows.hasher()
+    }
+
+    /// Whether the rest of the flow table is for split flows.
+    pub(super) fn is_half_full(&self) -> bool {
+        self.flows.len() >= self.flows.capacity() / 2
+    }
+
     /// What was decided about a flow; `None` when it is gone.
     #[must_use]
     pub fn decision(&self, flow: FlowHandle) -> Option<Decision> {
@@ -42,8 +54,14 @@ impl Interceptor {
             .is_some_and(|decision| self.flows.set_decision(flow, Decision { slot, ..decision }))
     }
 
+    /// What the edge says of its end of a split flow, for those who read the table: below 32.
+    pub fn set_edge_state(&mut self, flow: FlowHandle, state: u8) {
+        self.flows.set_edge_state(flow, state);
+    }
+
     /// Makes the entry of a flow that a peer opened; `key` is that of its first packet, from the
-    /// far host to the near one. An entry that is not of a split flow gives way.
+    /// far host to the near one. An entry that is not of a split flow gives way. Flows in packet
+    /// mode have half of the table, whoever began them.
     ///
     /// # Errors
     /// There is no room, or the flow is split already.
@@ -59,6 +77,10 @@ impl Interceptor {
                 return Err(InsertError::Exists);
             }
             self.flows.remove(found.flow);
+        }
+        if decision.verdict != Verdict::Optimize && self.is_half_full() {
+            self.counters.increment(Counter::FlowInsertFailed);
+            return Err(InsertError::Full);
         }
         self.insert_counted(key, decision, now).ok_or(InsertError::Full)
     }

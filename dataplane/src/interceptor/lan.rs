@@ -136,7 +136,6 @@ impl Interceptor {
     /// because their retransmissions must not be taken. The others could be decided afresh each
     /// time, so strangers' flows cannot crowd out split ones: half of the table.
     pub(super) fn has_room_for(&self, decision: &Decision, parsed: &Parsed) -> bool {
-        let half_full = self.flows.len() >= self.flows.capacity() / 2;
         match decision.verdict {
             Verdict::Optimize => true,
             Verdict::Pass(
@@ -144,7 +143,7 @@ impl Interceptor {
             ) => parsed.is_syn() && !self.flows.is_overloaded(),
             Verdict::Pass(PassReason::NotUnicast | PassReason::NotIp | PassReason::TcpFragment)
             | Verdict::Drop(DropReason::HeldAfterRestart) => false,
-            Verdict::Pass(_) | Verdict::Datagram | Verdict::Drop(_) => !half_full,
+            Verdict::Pass(_) | Verdict::Datagram | Verdict::Drop(_) => !self.is_half_full(),
         }
     }
 

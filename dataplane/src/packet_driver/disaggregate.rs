@@ -73,7 +73,7 @@ impl Disaggregator {
                 (BufferKind::Control, 0, BufferSlice::default())
             }
         };
-        Messages {
+        let mut messages = Messages {
             peer,
             kind,
             at: ROUTING_HEADER_LEN.min(buffer.len()),
@@ -81,7 +81,9 @@ impl Disaggregator {
             buffer,
             own_addresses: Arc::clone(&self.own_addresses),
             counters: self.counters.clone(),
-        }
+        };
+        messages.check_end();
+        messages
     }
 }
 
@@ -282,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_wrong_count_of_messages_ends_the_buffer() {
-        for announced in [1, 3] {
+        for announced in [0, 1, 3] {
             let pool = pool();
             let parts = [
                 message(MessageKind::Datagram, 0, None, b"one"),

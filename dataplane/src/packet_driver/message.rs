@@ -54,7 +54,7 @@ pub struct MessageHeader {
     pub key: Option<FlowKey>,
     /// Stream offset in bytes, or as the kind says.
     pub sequence: u64,
-    /// Cause of a reset; else 0.
+    /// Of a reset: its cause; of a datagram: its [`DatagramStatus`](super::DatagramStatus); else 0.
     pub status: u16,
 }
 

@@ -6,6 +6,7 @@
 
 pub mod aggregate;
 pub mod buffer;
+pub mod datagram;
 pub mod disaggregate;
 pub mod header;
 pub mod message;
@@ -18,6 +19,7 @@ mod wire;
 
 pub use aggregate::{AggregateConfig, AggregateCounter, Aggregator, Backlog, Downstream};
 pub use buffer::{BufferMut, BufferPool, BufferSlice, PoolClass};
+pub use datagram::DatagramStatus;
 pub use disaggregate::{DisaggregateCounter, Disaggregator, Messages};
 pub use message::{FlowId, Message, MessageHeader, MessageKind, Outbound, OutboundBody};
 pub use peer_status::{PeerAnswer, PeerStatus};

@@ -12,7 +12,7 @@ use crate::link::Link;
 use crate::packet_driver::PeerStatus;
 use crate::packet_driver::Upstream;
 use crate::packet_driver::aggregate::{Aggregator, Downstream};
-use crate::packet_driver::{Outbound, OutboundBuffer, PeerIndex};
+use crate::packet_driver::{MessageKind, Outbound, OutboundBuffer, PeerIndex};
 use crate::time::{MILLISECOND_NS, Time};
 
 /// Messages taken in per turn, at most.
@@ -36,8 +36,8 @@ pub struct AggregateStage<F> {
     backlog_ns: u64,
     rates_bps: Box<[u64]>,
     were_up: Box<[bool]>,
-    /// A message for which there was no place: its bytes are acknowledged to a host, so it waits,
-    /// and all behind it.
+    /// A message for which there was no place: what of a stream is here is acknowledged to a
+    /// host, so it waits, and all behind it.
     held: Option<Outbound<F>>,
 }
 
@@ -105,13 +105,11 @@ impl<F: Frame> AggregateStage<F> {
             match item {
                 None => break,
                 Some(Upstream::Message(message)) => {
-                    if let Err(refused) = self.aggregator.push(now, message)
-                        && !self.aggregator.has_place(refused.header.kind)
-                    {
+                    if let Err(refused) = self.aggregator.push(now, message) {
+                        debug_assert!(refused.header.kind != MessageKind::Datagram);
                         self.held = Some(refused);
                         break;
                     }
-                    // Counted by the aggregator; its frame is freed here.
                 }
                 Some(Upstream::DiscardFlow { place, flow }) => {
                     self.aggregator.discard_flow(place, flow);
@@ -180,4 +178,100 @@ fn downstream(
 
 fn peer_index(index: usize) -> PeerIndex {
     PeerIndex(u16::try_from(index).unwrap_or(u16::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::heap::{HeapFrame, HeapSource};
+    use crate::packet_driver::{
+        AggregateConfig, AggregateCounter, BufferPool, Class, Disaggregator, FlowId, MessageHeader,
+        OutboundBody, PoolClass,
+    };
+
+    const LEN: u32 = 1000;
+
+    fn message(
+        source: &mut HeapSource,
+        kind: MessageKind,
+        peer: u16,
+        sequence: u64,
+    ) -> Upstream<HeapFrame> {
+        let frame = source.frame_of(&[7; LEN as usize]).unwrap();
+        Upstream::Message(Outbound {
+            peer: PeerIndex(peer),
+            class: Class(0),
+            compress: false,
+            slot: u32::from(peer) * 2 + u32::from(kind == MessageKind::Datagram),
+            header: MessageHeader { kind, flow: FlowId(1), key: None, sequence, status: 0 },
+            body: OutboundBody::Frame { frame, offset: 0, len: LEN },
+        })
+    }
+
+    /// Streams of two peers through four places, beside packets; the first peer stands still for
+    /// a while, and there are no buffers for a while.
+    #[test]
+    fn streams_wait_for_places_and_only_packets_are_dropped() {
+        const EACH: u64 = 30;
+        let pool = BufferPool::new(&[PoolClass { size: 4096, count: 4, reserve: 0 }]);
+        let aggregator = Aggregator::new(
+            AggregateConfig {
+                flows_max: 4,
+                messages_max: 6,
+                control_reserve: 2,
+                buffer_size_max: 4096,
+                peers: vec![None, None],
+                ..AggregateConfig::default()
+            },
+            pool.clone(),
+        );
+        let (counters, backlog) = (aggregator.counters().clone(), aggregator.backlog());
+        let peers: Arc<[PeerStatus]> = (0..2).map(|_| PeerStatus::default()).collect();
+        for status in peers.iter() {
+            status.set_up(true, false);
+            status.set_path(MILLISECOND_NS, 1_000_000_000);
+        }
+        let mut stage = AggregateStage::new(aggregator, Arc::clone(&peers), 4096, MILLISECOND_NS);
+        let mut source = HeapSource::new(200);
+        let (mut messages, mut buffers) = (Link::direct(200), Link::direct(4));
+        for n in 0..EACH {
+            for peer in 0..2 {
+                for kind in [MessageKind::Data, MessageKind::Datagram] {
+                    let sequence = n * u64::from(LEN);
+                    assert!(messages.push(message(&mut source, kind, peer, sequence)).is_ok());
+                }
+            }
+        }
+        let mut taken: Vec<_> = std::iter::from_fn(|| pool.alloc(4096)).collect();
+        let (mut received, mut packets) = ([0; 2], 0);
+        for turn in 0..1000 {
+            peers[0].set_queue(if turn < 300 { 1 << 30 } else { 0 }, u64::MAX);
+            peers[1].set_queue(0, u64::MAX);
+            if turn == 100 {
+                taken.clear();
+            }
+            stage.turn(Time::from_ms(turn), &mut messages, &mut buffers);
+            while let Some(buffer) = buffers.pop() {
+                for message in Disaggregator::default().messages(buffer.peer, buffer.bytes) {
+                    if message.header.kind == MessageKind::Datagram {
+                        packets += 1;
+                    } else {
+                        let end = &mut received[usize::from(message.peer.0)];
+                        assert_eq!(message.header.sequence, *end);
+                        *end += message.data.len() as u64;
+                    }
+                }
+            }
+        }
+        assert_eq!(received, [EACH * u64::from(LEN); 2]);
+        let dropped = counters.get(AggregateCounter::DatagramsFull);
+        assert!(dropped > 0);
+        assert_eq!(packets + dropped, 2 * EACH);
+        assert_eq!(counters.get(AggregateCounter::MessagesIn), 4 * EACH);
+        assert_eq!(backlog.drained_messages_of_all(), 4 * EACH);
+        for slot in 0..4 {
+            assert_eq!(backlog.drained_bytes(slot), EACH * u64::from(LEN));
+        }
+        assert_eq!((source.in_use(), pool.in_use_bytes()), (0, 0));
+    }
 }

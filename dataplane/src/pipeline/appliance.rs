@@ -33,8 +33,10 @@ use crate::packet_driver::{
 const SMALL: usize = 2 * 1024;
 /// Buffers of a medium size.
 const MEDIUM: usize = 16 * 1024;
-/// Queues that packet mode is spread over.
-const DATAGRAM_SLOTS: u32 = 256;
+/// Queues that packet mode is spread over, per peer, class and compression.
+const DATAGRAM_SLOTS: u32 = 64;
+/// Flows in packet mode whose host's link address is remembered, at most.
+const MIRRORS_MAX: usize = 64 * 1024;
 /// LZ4's own default.
 const ACCELERATION: i32 = 1;
 
@@ -195,7 +197,9 @@ fn edge_config(config: &ApplianceConfig, credit_bytes: u64) -> EdgeConfig {
     EdgeConfig {
         connections: limits.connections,
         half_open: limits.half_open.min(limits.connections),
+        peers: config.peers.len(),
         datagram_slots: DATAGRAM_SLOTS,
+        mirrors: limits.flows.min(MIRRORS_MAX),
         time_wait: limits.connections as usize,
         credit_bytes,
         frames_max: limits.frames / 8,

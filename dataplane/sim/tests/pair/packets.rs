@@ -1,10 +1,14 @@
 //! Packet mode, and frames that are none of ours.
 
 use dataplane::edge::EdgeCounter;
+use dataplane::frame::build::{UdpChecksum, prepend_link, prepend_udp};
+use dataplane::frame::heap::HeapSource;
+use dataplane::frame::ip::{ethertype, protocol};
+use dataplane::frame::{Frame, IpHeader, LinkHeader, MacAddr, VlanList};
 use dataplane::interceptor::RuleAction;
 use dataplane::time::{MILLISECOND_NS, SECOND_NS};
 use dataplane_sim::check::ProbeReport;
-use dataplane_sim::host::{Application, Probe};
+use dataplane_sim::host::{Application, HostConfig, Probe};
 use dataplane_sim::link::{Loss, Random};
 use dataplane_sim::pair::{HostId, Pair, PairConfig, Site};
 use dataplane_sim::scripted::{Action, ScriptedConfig, ScriptedHost};
@@ -17,7 +21,12 @@ const ECHO: u16 = 7;
 /// A ping and UDP of several sizes, `count` each, from A to B, between hosts of their own.
 fn probes(run: &mut Run, count: u16, v6: bool) -> Vec<ProbeReport> {
     let [a, b] = Site::BOTH.map(|site| run.pair.add_host(site, site.host(11), &cable()));
-    let remote = Site::B.address(11, v6);
+    probes_between(run, a, b, count, v6)
+}
+
+/// The same, from and to these hosts, whose number is 11.
+fn probes_between(run: &mut Run, a: HostId, b: HostId, count: u16, v6: bool) -> Vec<ProbeReport> {
+    let remote = b.site.address(11, v6);
     let start_ns = run.pair.now().as_ns();
     let probe = |len| Probe { start_ns, interval_ns: 10 * MILLISECOND_NS, count, len };
     run.pair.host(b).run(Application::UdpEcho { port: ECHO });
@@ -97,6 +106,67 @@ fn interactive_exchanges_are_quick_beside_bulk() {
         assert!(p99_ns < ROUND_TRIP_NS + 15 * MILLISECOND_NS, "{p99_ns}: {round_trips_ns:?}");
     }
     run.finish(60 * SECOND_NS);
+}
+
+#[test]
+fn packets_keep_their_vlan() {
+    for (from, v6) in [(Site::A, false), (Site::B, false), (Site::A, true), (Site::B, true)] {
+        let mut run = Run::new(PairConfig::default());
+        let [a, b] = Site::BOTH.map(|site| {
+            let host = HostConfig { vlan: Some(7), ..site.host(11) };
+            run.pair.add_host(site, host, &cable())
+        });
+        let (from, to) = if from == Site::A { (a, b) } else { (b, a) };
+        for report in probes_between(&mut run, from, to, 20, v6) {
+            assert_eq!((report.sent, report.returned, report.wrong), (20, 20, 0));
+        }
+        for site in Site::BOTH {
+            let edge = &run.pair.tpo(site).handles.edge;
+            let carried = (EdgeCounter::PacketsFromHosts, EdgeCounter::PacketsFromPeers);
+            assert_eq!((edge.get(carried.0), edge.get(carried.1)), (100, 100));
+        }
+        run.settle();
+    }
+}
+
+/// A UDP packet over IPv4 from the scripted host of one site to that of the other.
+fn udp_between(from: Site, vlan: u16, number: u8) -> Vec<u8> {
+    let (to, mut source) = (from.other(), HeapSource::new(1));
+    let mut frame = source.frame_of(&[number; 32]).unwrap();
+    let header = IpHeader {
+        source: from.address(50, false),
+        destination: to.address(50, false),
+        protocol: protocol::UDP,
+        traffic_class: 0,
+        ttl: 64,
+    };
+    prepend_udp(&mut frame, &header, (9, 9), UdpChecksum::Computed).unwrap();
+    let link = LinkHeader {
+        destination: MacAddr(to.mac(0, 50)),
+        source: MacAddr(from.mac(0, 50)),
+        vlans: VlanList::of_id(vlan),
+    };
+    prepend_link(&mut frame, &link, ethertype::IPV4).unwrap();
+    frame.head().to_vec()
+}
+
+#[test]
+fn a_host_is_sent_packets_as_it_sends_its_own() {
+    // The sites know the flow by different VLANs, and neither host answers questions in any.
+    let mut run = Run::new(PairConfig::default());
+    let frames = |site, vlan| (0..10).map(|n| udp_between(site, vlan, n)).collect();
+    let a = raw(&mut run.pair, Site::A, frames(Site::A, 10));
+    let b = raw(&mut run.pair, Site::B, frames(Site::B, 20));
+    run.pair.run_for(5 * SECOND_NS);
+    for (host, vlan) in [(a, 10), (b, 20)] {
+        let came = run.pair.scripted(host).others();
+        let packets: Vec<Vec<u8>> =
+            came.iter().map(|(_, frame)| frame.clone()).filter(|f| f.len() > 70).collect();
+        // As if the other host were on the same link.
+        let expected: Vec<_> = (0..10).map(|n| udp_between(host.site.other(), vlan, n)).collect();
+        assert_eq!(packets, expected, "at {:?}", host.site);
+    }
+    run.settle();
 }
 
 /// A host that only sends these frames and notes what comes.

@@ -87,6 +87,70 @@ pub enum State {
     Closed,
 }
 
+impl State {
+    const ALL: [State; 12] = [
+        State::Held,
+        State::SynSent,
+        State::SynReceived,
+        State::Established,
+        State::FinWait1,
+        State::FinWait2,
+        State::CloseWait,
+        State::Closing,
+        State::LastAck,
+        State::TimeWait,
+        State::Resetting,
+        State::Closed,
+    ];
+
+    /// A number for it, from 1 and below 32: how the flow table has it.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        self as u8 + 1
+    }
+
+    /// The state with this number.
+    #[must_use]
+    pub fn of_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code.checked_sub(1)?)).copied()
+    }
+
+    /// Its name, in the words of the RFC where it has one there.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Held => "opening",
+            State::SynSent => "syn-sent",
+            State::SynReceived => "syn-received",
+            State::Established => "established",
+            State::FinWait1 => "fin-wait-1",
+            State::FinWait2 => "fin-wait-2",
+            State::CloseWait => "close-wait",
+            State::Closing => "closing",
+            State::LastAck => "last-ack",
+            State::TimeWait => "time-wait",
+            State::Resetting => "resetting",
+            State::Closed => "closed",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::State;
+
+    #[test]
+    fn every_state_has_a_number_and_a_name_of_its_own() {
+        for (index, state) in State::ALL.into_iter().enumerate() {
+            assert_eq!(usize::from(state.code()), index + 1);
+            assert_eq!(State::of_code(state.code()), Some(state));
+            let same = State::ALL.into_iter().filter(|other| other.name() == state.name());
+            assert_eq!(same.count(), 1, "{}", state.name());
+        }
+        assert!(State::of_code(0).is_none() && State::of_code(13).is_none());
+    }
+}
+
 /// What became of a segment from the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {

@@ -1,5 +1,5 @@
-//! What the edges may know of the aggregator: how far each flow has drained, and how much more a
-//! peer's flows may hand over. Written by the aggregator's worker, read by any.
+//! What the edges may know of the aggregator: how far each flow and each peer have drained, and
+//! how much more a peer's flows may hand over. Written by the aggregator's worker, read by any.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +14,7 @@ pub(super) struct PeerGauges {
     pub(super) queued_bytes: AtomicU64,
     pub(super) limit_bytes: AtomicU64,
     pub(super) flows: AtomicU64,
+    drained_messages: AtomicU64,
 }
 
 /// Gauges of an aggregator; clones share them.
@@ -21,13 +22,17 @@ pub(super) struct PeerGauges {
 pub struct Backlog {
     drained_bytes: Arc<[AtomicU64]>,
     peers: Arc<[PeerGauges]>,
+    drained_messages: Arc<AtomicU64>,
+    places: u64,
 }
 
 impl Backlog {
-    pub(super) fn new(flows: usize, peers: usize) -> Self {
+    pub(super) fn new(flows: usize, peers: usize, places: usize) -> Self {
         Backlog {
             drained_bytes: (0..flows).map(|_| AtomicU64::new(0)).collect(),
             peers: (0..peers).map(|_| PeerGauges::default()).collect(),
+            drained_messages: Arc::default(),
+            places: places as u64,
         }
     }
 
@@ -37,8 +42,14 @@ impl Backlog {
 
     pub(super) fn drained(&self, slot: u32, bytes: u64) {
         if let Some(gauge) = self.drained_bytes.get(slot as usize) {
-            let value = gauge.load(Ordering::Relaxed).wrapping_add(bytes);
-            gauge.store(value, Ordering::Relaxed);
+            add(gauge, bytes);
+        }
+    }
+
+    pub(super) fn left(&self, peer: usize, messages: u64) {
+        if let Some(gauges) = self.peer(peer) {
+            add(&gauges.drained_messages, messages);
+            add(&self.drained_messages, messages);
         }
     }
 
@@ -48,6 +59,25 @@ impl Backlog {
     #[must_use]
     pub fn drained_bytes(&self, slot: u32) -> u64 {
         self.drained_bytes.get(slot as usize).map_or(0, |gauge| gauge.load(Ordering::Relaxed))
+    }
+
+    /// Messages with data for `peer` that have left their places (written to a buffer or dropped)
+    /// since the start. What was pushed less this is what waits.
+    #[must_use]
+    pub fn drained_messages(&self, peer: PeerIndex) -> u64 {
+        self.peer(usize::from(peer.0)).map_or(0, |p| p.drained_messages.load(Ordering::Relaxed))
+    }
+
+    /// The same for all peers together.
+    #[must_use]
+    pub fn drained_messages_of_all(&self) -> u64 {
+        self.drained_messages.load(Ordering::Relaxed)
+    }
+
+    /// Messages with data that can wait at a time, of all peers together.
+    #[must_use]
+    pub fn places(&self) -> u64 {
+        self.places
     }
 
     /// Bytes of data queued for `peer`.
@@ -74,4 +104,9 @@ impl Backlog {
             (p.limit_bytes.load(Ordering::Relaxed) / flows).max(FLOW_SHARE_BYTES_MIN)
         })
     }
+}
+
+// The only writer is the aggregator.
+fn add(gauge: &AtomicU64, more: u64) {
+    gauge.store(gauge.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
 }

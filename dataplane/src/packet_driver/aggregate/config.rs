@@ -61,16 +61,18 @@ counters! {
             "Messages discarded because their flow was reset.";
         MessagesPeerLost: Drop, "messages_peer_lost", "messages",
             "Messages discarded because their peer was lost.";
-        MessagesFull: Info, "messages_full", "messages",
-            "Messages handed back to an edge because all places are taken.";
-        MessagesRefused: Info, "messages_refused", "messages",
-            "Messages handed back to an edge because no buffer can carry them.";
+        DatagramsFull: Drop, "datagrams_full", "messages",
+            "Packets of packet mode dropped because all places are taken.";
+        MessagesRefused: Drop, "messages_refused", "messages",
+            "Messages that no buffer can carry, such as packets longer than a buffer.";
+        MessagesWaited: Info, "messages_waited", "messages",
+            "Times that a message of a stream found all places taken, and waited with all behind it.";
         MessagesMerged: Info, "messages_merged", "messages",
             "Messages that made the one before them longer instead of taking a header.";
         DataBytesIn: In, "data_bytes_in", "bytes", "Bytes of data taken from edges.";
         DataBytesOut: Out, "data_bytes_out", "bytes", "Bytes of data copied into buffers.";
         DataBytesDiscarded: Drop, "data_bytes_discarded", "bytes",
-            "Bytes of data discarded with their flow or peer.";
+            "Bytes of data of messages that were dropped.";
         ControlBuffersOut: Info, "control_buffers_out", "buffers", "Buffers of control messages.";
         BuffersOut: Info, "buffers_out", "buffers", "Buffers handed on, control included.";
         BytesOut: Info, "bytes_out", "bytes", "Bytes of buffers handed on, headers included.";

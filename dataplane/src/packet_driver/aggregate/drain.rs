@@ -40,20 +40,22 @@ impl<F: Frame> Aggregator<F> {
         let Some(flow) = self.flows.get_mut(slot) else { return };
         let Some(front) = self.slab.front(&flow.queue) else { return };
         let (peer, group) = (usize::from(front.peer.0), group_of(front));
-        let (mut wire_bytes, mut data_bytes) = (0, 0);
+        let (mut wire_bytes, mut data_bytes, mut messages) = (0, 0, 0);
         let mut kept = Queue::default();
         while let Some(message) = self.slab.pop_front(&mut flow.queue) {
             if unwanted(message.header.flow) {
                 wire_bytes += wire_len(&message);
                 data_bytes += message.body.len() as u64;
-                self.counters.increment(reason);
+                messages += 1;
             } else {
                 // The place it came from is free.
                 let _ = self.slab.push_back(&mut kept, message);
             }
         }
         flow.queue = kept;
+        self.counters.add(reason, messages);
         self.counters.add(AggregateCounter::DataBytesDiscarded, data_bytes);
+        self.backlog.left(peer, messages);
         self.drained(peer, group, slot, wire_bytes, data_bytes);
         self.settle(peer, group, slot);
         self.publish(peer);
@@ -191,6 +193,7 @@ impl<F: Frame> Aggregator<F> {
         let wire_len = if written == Written::Whole {
             self.slab.pop_front(&mut flow.queue);
             self.counters.increment(AggregateCounter::MessagesOut);
+            self.backlog.left(peer, 1);
             if writer.messages() == headers_before {
                 self.counters.increment(AggregateCounter::MessagesMerged);
             }

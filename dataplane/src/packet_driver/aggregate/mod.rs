@@ -90,7 +90,11 @@ impl<F: Frame> Aggregator<F> {
             peers: config.peers.iter().map(|_| Peer::default()).collect(),
             turn: 0,
             retry_at: Time::ZERO,
-            backlog: Backlog::new(config.flows_max, config.peers.len()),
+            backlog: Backlog::new(
+                config.flows_max,
+                config.peers.len(),
+                config.messages_max.saturating_sub(config.control_reserve),
+            ),
             counters: Counters::default(),
             config,
             pool,
@@ -122,16 +126,6 @@ impl<F: Frame> Aggregator<F> {
         self.config.flush_deadline_ns = flush_deadline_ns;
     }
 
-    /// Whether there is a place for a message of this kind.
-    #[must_use]
-    pub fn has_place(&self, kind: MessageKind) -> bool {
-        let reserve = match kind.buffer_kind() {
-            BufferKind::Control => 0,
-            BufferKind::Stream | BufferKind::Datagram => self.config.control_reserve,
-        };
-        self.slab.free_count() > reserve
-    }
-
     /// Messages that wait.
     #[must_use]
     pub fn queued_messages(&self) -> usize {
@@ -144,48 +138,84 @@ impl<F: Frame> Aggregator<F> {
         self.flows.get(slot).map_or(0, |flow| flow.data_bytes)
     }
 
-    /// Takes a message in. A reset discards what its flow has queued.
+    /// Takes a message in. A reset discards what its flow has queued. What no buffer can carry
+    /// (slot, peer or range that do not exist, too long) is dropped, and so are packets of packet
+    /// mode that find no place; both are counted, and are drained from every account.
     ///
     /// # Errors
-    /// The message itself, when all places are taken (data leave the reserved ones to control
-    /// messages) or when no buffer can carry it: slot, peer or range that do not exist, too long.
+    /// The message itself, when it is of a stream or a control message and finds no place (data
+    /// leave the reserved ones to control messages): the caller keeps it and tries again. Bytes
+    /// of a stream are acknowledged to their host, so nothing here drops them for want of room.
     #[expect(clippy::result_large_err, reason = "the error is the message itself, moved back")]
     pub fn push(&mut self, now: Time, message: Outbound<F>) -> Result<(), Outbound<F>> {
+        if !self.can_carry(&message) {
+            debug_assert!(
+                message.header.kind != MessageKind::Data,
+                "bytes that were acknowledged to a host: {:?}",
+                message.header
+            );
+            self.drop_pushed(AggregateCounter::MessagesRefused, &message);
+            return Ok(());
+        }
         let data_len = message.body.len() as u64;
-        let pushed = if message.header.kind.buffer_kind() == BufferKind::Control {
-            self.push_control(message)
-        } else {
-            self.push_data(now, message)
+        let kind = message.header.kind.buffer_kind();
+        let pushed = match kind {
+            BufferKind::Control => self.push_control(message),
+            BufferKind::Stream | BufferKind::Datagram => self.push_data(now, message),
         };
-        match pushed {
-            Ok(()) => {
+        match (pushed, kind) {
+            (Ok(()), _) => {
                 self.counters.increment(AggregateCounter::MessagesIn);
                 self.counters.add(AggregateCounter::DataBytesIn, data_len);
                 Ok(())
             }
-            Err((reason, message)) => {
-                self.counters.increment(reason);
+            (Err(message), BufferKind::Datagram) => {
+                self.drop_pushed(AggregateCounter::DatagramsFull, &message);
+                Ok(())
+            }
+            (Err(message), _) => {
+                self.counters.increment(AggregateCounter::MessagesWaited);
                 Err(message)
             }
         }
     }
 
+    // Whether there is a buffer that can carry a message, a peer it is for and a slot it is in.
+    fn can_carry(&self, message: &Outbound<F>) -> bool {
+        let kind = message.header.kind;
+        let known = usize::from(message.peer.0) < self.peers.len()
+            && (kind.buffer_kind() == BufferKind::Control
+                || self.flows.get(message.slot).is_some());
+        let fits = match kind.buffer_kind() {
+            BufferKind::Control => fits(message, self.config.control_size_max),
+            BufferKind::Datagram => fits(message, self.config.buffer_size_max),
+            // Cut to what there is room for.
+            BufferKind::Stream => true,
+        };
+        known && fits && message.body.is_sound()
+    }
+
+    // A message ends here: it came in, was dropped, and is drained from every account.
+    fn drop_pushed(&mut self, reason: AggregateCounter, message: &Outbound<F>) {
+        let data_len = message.body.len() as u64;
+        self.counters.increment(AggregateCounter::MessagesIn);
+        self.counters.increment(reason);
+        self.counters.add(AggregateCounter::DataBytesIn, data_len);
+        self.counters.add(AggregateCounter::DataBytesDiscarded, data_len);
+        if message.header.kind.buffer_kind() != BufferKind::Control {
+            self.backlog.drained(message.slot, data_len);
+            self.backlog.left(usize::from(message.peer.0), 1);
+        }
+    }
+
     #[expect(clippy::result_large_err, reason = "the error is the message itself, moved back")]
-    fn push_control(
-        &mut self,
-        message: Outbound<F>,
-    ) -> Result<(), (AggregateCounter, Outbound<F>)> {
+    fn push_control(&mut self, message: Outbound<F>) -> Result<(), Outbound<F>> {
         let wire_len = wire_len(&message);
         let Some(peer) = self.peers.get_mut(usize::from(message.peer.0)) else {
-            return Err((AggregateCounter::MessagesRefused, message));
+            return Err(message);
         };
-        if !message.body.is_sound() || !fits(&message, self.config.control_size_max) {
-            return Err((AggregateCounter::MessagesRefused, message));
-        }
         let (kind, slot, flow) = (message.header.kind, message.slot, message.header.flow);
-        self.slab
-            .push_back(&mut peer.control, message)
-            .map_err(|message| (AggregateCounter::MessagesFull, message))?;
+        self.slab.push_back(&mut peer.control, message)?;
         peer.control_bytes += wire_len;
         if kind == MessageKind::Reset {
             self.discard_flow(slot, flow);
@@ -194,32 +224,22 @@ impl<F: Frame> Aggregator<F> {
     }
 
     #[expect(clippy::result_large_err, reason = "the error is the message itself, moved back")]
-    fn push_data(
-        &mut self,
-        now: Time,
-        message: Outbound<F>,
-    ) -> Result<(), (AggregateCounter, Outbound<F>)> {
+    fn push_data(&mut self, now: Time, message: Outbound<F>) -> Result<(), Outbound<F>> {
         let (wire_len, data_len) = (wire_len(&message), message.body.len() as u64);
         let (slot, peer_index) = (message.slot, usize::from(message.peer.0));
         let (Some(peer), Some(flow)) = (self.peers.get_mut(peer_index), self.flows.get_mut(slot))
         else {
-            return Err((AggregateCounter::MessagesRefused, message));
+            return Err(message);
         };
-        let whole = message.header.kind == MessageKind::Datagram;
-        if !message.body.is_sound() || whole && !fits(&message, self.config.buffer_size_max) {
-            return Err((AggregateCounter::MessagesRefused, message));
-        }
         // A slot that went to a flow of another peer has to empty first.
         let front = self.slab.front(&flow.queue);
         let moved = front.is_some_and(|front| front.peer != message.peer);
         if moved || self.slab.free_count() <= self.config.control_reserve {
-            return Err((AggregateCounter::MessagesFull, message));
+            return Err(message);
         }
         let starts = front.is_none();
         let GroupIndex(index) = group_of(front.unwrap_or(&message));
-        self.slab
-            .push_back(&mut flow.queue, message)
-            .map_err(|message| (AggregateCounter::MessagesFull, message))?;
+        self.slab.push_back(&mut flow.queue, message)?;
         flow.data_bytes += data_len;
         flow.wire_bytes += wire_len;
         peer.data_bytes += data_len;

@@ -102,10 +102,9 @@ impl Bench {
         assert_eq!(self.frames.in_use(), 0);
         assert_eq!(self.pool.in_use_bytes(), 0);
         assert_eq!(self.aggregator.backlog().queued_bytes(PeerIndex(0)), 0);
-        assert_eq!(
-            self.count(MessagesIn),
-            self.count(MessagesOut) + self.count(MessagesReset) + self.count(MessagesPeerLost)
-        );
+        let dropped = [MessagesReset, MessagesPeerLost, DatagramsFull, MessagesRefused];
+        let dropped: u64 = dropped.into_iter().map(|reason| self.count(reason)).sum();
+        assert_eq!(self.count(MessagesIn), self.count(MessagesOut) + dropped);
         assert_eq!(
             self.count(DataBytesIn),
             self.count(DataBytesOut) + self.count(DataBytesDiscarded)
@@ -362,17 +361,80 @@ fn full_places_hand_the_message_back_and_keep_some_for_control() {
         assert!(bench.control(1, MessageKind::Credit));
     }
     assert!(!bench.control(1, MessageKind::Credit));
-    assert_eq!(bench.count(AggregateCounter::MessagesFull), 2);
+    assert_eq!(bench.count(AggregateCounter::MessagesWaited), 2);
     assert_eq!(bench.count(AggregateCounter::MessagesIn), 10);
 }
 
 #[test]
-fn what_no_buffer_can_carry_is_handed_back() {
+fn a_packet_that_finds_no_place_is_dropped_by_name_and_drained_from_every_account() {
+    let mut bench = Bench::new(AggregateConfig { messages_max: 10, ..config() });
+    let backlog = bench.aggregator.backlog();
+    assert_eq!(backlog.places(), 2);
+    bench.push(1, 10);
+    bench.push(1, 10);
+    let packet = bench.message(2, MessageKind::Datagram, 70);
+    assert!(bench.aggregator.push(Time::ZERO, packet).is_ok());
+    assert_eq!(bench.count(AggregateCounter::DatagramsFull), 1);
+    assert_eq!((backlog.drained_bytes(2), backlog.drained_messages(PeerIndex(0))), (70, 1));
+    // A slot that is another peer's as well.
+    drop(bench.pull(Time::ZERO, Downstream::Idle));
+    for peer in [0, 1] {
+        let mut packet = bench.message(2, MessageKind::Datagram, 50);
+        packet.peer = PeerIndex(peer);
+        assert!(bench.aggregator.push(Time::ZERO, packet).is_ok());
+    }
+    assert_eq!(bench.count(AggregateCounter::DatagramsFull), 2);
+    assert_eq!((backlog.drained_bytes(2), backlog.drained_messages(PeerIndex(1))), (120, 1));
+    drop(bench.pull(Time::ZERO, Downstream::Idle));
+    assert_eq!(backlog.drained_bytes(2), 170);
+    assert_eq!(backlog.drained_messages_of_all(), 5);
+    bench.assert_nothing_is_left();
+}
+
+#[test]
+fn data_of_a_stream_wait_for_a_slot_that_is_still_another_peers() {
     let mut bench = Bench::new(config());
+    bench.push(1, 10);
+    let mut message = bench.message(1, MessageKind::Data, 20);
+    message.peer = PeerIndex(1);
+    let message = bench.aggregator.push(Time::ZERO, message).unwrap_err();
+    drop(bench.pull(Time::ZERO, Downstream::Idle));
+    assert!(bench.aggregator.push(Time::ZERO, message).is_ok());
+    let buffer = bench.pull(Time::ZERO, Downstream::Idle).unwrap();
+    assert_eq!(buffer.peer, PeerIndex(1));
+    drop(buffer);
+    bench.assert_nothing_is_left();
+}
+
+#[test]
+fn peers_take_turns_and_one_that_takes_nothing_is_in_nobodys_way() {
+    let config = AggregateConfig { peers: vec![None; 3], ..config() };
+    let mut bench = Bench::new(config);
+    for (slot, peer) in [(1, 0), (2, 1), (3, 2)] {
+        for _ in 0..40 {
+            let mut packet = bench.message(slot, MessageKind::Datagram, SEGMENT);
+            packet.peer = PeerIndex(peer);
+            assert!(bench.aggregator.push(Time::ZERO, packet).is_ok());
+        }
+    }
+    let state = |peer| if peer == PeerIndex(1) { Downstream::Full } else { Downstream::Busy };
+    let order: Vec<u16> =
+        (0..6).map(|_| bench.aggregator.pull(Time::ZERO, state).unwrap().peer.0).collect();
+    assert_eq!(order, [0, 2, 0, 2, 0, 2]);
+    bench.aggregator.discard_peer(PeerIndex(1));
+    assert_eq!(bench.aggregator.backlog().drained_messages(PeerIndex(1)), 40);
+    assert_eq!(bench.aggregator.backlog().drained_bytes(2), 40 * SEGMENT as u64);
+    while bench.aggregator.pull(Time::NEVER, state).is_some() {}
+    bench.assert_nothing_is_left();
+}
+
+#[test]
+fn what_no_buffer_can_carry_is_dropped_by_name() {
+    let mut bench = Bench::new(AggregateConfig { buffer_size_max: 2048, ..config() });
     let refuse = |bench: &mut Bench, change: &dyn Fn(&mut Outbound<HeapFrame>)| {
         let mut message = bench.message(1, MessageKind::Datagram, 100);
         change(&mut message);
-        assert!(bench.aggregator.push(Time::ZERO, message).is_err());
+        assert!(bench.aggregator.push(Time::ZERO, message).is_ok());
     };
     refuse(&mut bench, &|m| m.slot = 16);
     refuse(&mut bench, &|m| m.peer = PeerIndex(2));
@@ -381,7 +443,13 @@ fn what_no_buffer_can_carry_is_handed_back() {
             *len += 1;
         }
     });
-    assert_eq!(bench.count(AggregateCounter::MessagesRefused), 3);
+    let key = crate::frame::FlowKey::new([10, 0, 0, 1].into(), [10, 0, 0, 2].into(), 1, 2, 17, 0);
+    let mut long = bench.message(1, MessageKind::Datagram, 1990);
+    long.header.key = Some(key);
+    assert!(bench.aggregator.push(Time::ZERO, long).is_ok());
+    assert_eq!(bench.count(AggregateCounter::MessagesRefused), 4);
+    let drained = bench.aggregator.backlog().drained_bytes(1);
+    assert_eq!(drained, 100 + 101 + 1990);
     bench.assert_nothing_is_left();
 }
 
@@ -484,11 +552,15 @@ proptest! {
                     // Slot 5 carries datagrams; class and compression may change under way.
                     let kind = if slot == 5 { MessageKind::Datagram } else { MessageKind::Data };
                     let before = bench.sent.get(&slot).copied();
+                    let dropped = bench.count(AggregateCounter::DatagramsFull);
                     let mut message = bench.message(slot, kind, len);
                     message.compress = compress;
                     message.class = Class(class);
                     match bench.aggregator.push(now, message) {
-                        Ok(()) => pushed_datagrams += u64::from(slot == 5),
+                        Ok(()) => {
+                            let dropped = bench.count(AggregateCounter::DatagramsFull) - dropped;
+                            pushed_datagrams += u64::from(slot == 5) - dropped;
+                        }
                         Err(_) => {
                             bench.sent.insert(slot, before.unwrap_or(0));
                         }
