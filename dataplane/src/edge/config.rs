@@ -61,7 +61,7 @@ impl EdgeConfig {
         let group = usize::from(class.0).min(CLASS_COUNT - 1) * 2 + usize::from(compress);
         let group = usize::from(peer.0) * GROUPS + group;
         // The upper half of the hash, scaled: below the spread.
-        let within = (hash >> 32) * u64::from(spread) >> 32;
+        let within = ((hash >> 32) * u64::from(spread)) >> 32;
         let slot = u64::from(self.connections) + group as u64 * u64::from(spread) + within;
         u32::try_from(slot).unwrap_or(u32::MAX)
     }

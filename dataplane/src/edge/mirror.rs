@@ -73,7 +73,6 @@ impl Mirrors {
         })
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "masked to the number of rows")]
     fn row(&mut self, hasher: &FlowHasher, key: &FlowKey) -> &mut [Option<Entry>; WAYS] {
         let mask = self.places.len() - 1;
         // A power of two of rows, and the index is masked.
