@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::config::EdgeConfig;
 use super::credit::CreditPool;
 use super::flow::Flow;
+use super::flow_ids::FlowIds;
 use super::inbound::TOMBSTONES;
 use super::packet_mode::Waiting;
 use super::sessions::Restarts;
@@ -59,7 +60,9 @@ pub struct EdgeStage<F> {
     pub(super) pool: BufferPool,
     /// Bytes of data ever pushed towards the packet driver, by slot.
     pub(super) pushed: Box<[u64]>,
-    pub(super) next_flow: u64,
+    pub(super) flow_ids: FlowIds,
+    /// By peer: whether our flow ids carry the opener bit.
+    pub(super) openers: Box<[bool]>,
     /// Packets taken in packet mode so far.
     pub(super) datagrams: u64,
     pub(super) half_open: u32,
@@ -114,7 +117,8 @@ impl<F: Frame> EdgeStage<F> {
             time_wait: TimeWaitTable::new(config.time_wait),
             restarts: Restarts::new(connections, peers.len()),
             pushed: vec![0; config.slots()].into_boxed_slice(),
-            next_flow: 0,
+            flow_ids: FlowIds::new(&config.secret),
+            openers: vec![false; peers.len()].into_boxed_slice(),
             datagrams: 0,
             half_open: 0,
             tombstones: VecDeque::with_capacity(TOMBSTONES),

@@ -20,6 +20,8 @@ pub mod links;
 pub mod placement;
 pub mod port;
 pub mod transmit;
+#[cfg(test)]
+mod transmit_tests;
 pub mod worker;
 
 pub use links::{LAYOUT, LinkLayout, Links};

@@ -61,6 +61,8 @@ pub struct Tpo {
     source: HeapSource,
     ports: Ports,
     next: Time,
+    /// A worker that stands still.
+    stalled: Option<usize>,
     watch: fn() -> u64,
     /// What happened at its ports.
     pub tally: PortTally,
@@ -78,6 +80,7 @@ impl Tpo {
             source: HeapSource::new(config.limits.frames),
             ports: Ports { received: [queue(), queue()], sent: [queue(), queue()] },
             next: Time::ZERO,
+            stalled: None,
             watch: || 0,
             tally: PortTally::default(),
         }
@@ -86,6 +89,12 @@ impl Tpo {
     /// Watches a number, such as that of allocations: how much it grows while workers run.
     pub fn watch(&mut self, number: fn() -> u64) {
         self.watch = number;
+    }
+
+    /// The worker with this number stands still from now on; with `None` all run.
+    pub fn stall(&mut self, worker: Option<usize>) {
+        self.stalled = worker;
+        self.next = Time::ZERO;
     }
 
     /// A frame arrives at a port.
@@ -115,7 +124,10 @@ impl Tpo {
         loop {
             let mut busy = false;
             let mut next = Time::NEVER;
-            for worker in &mut self.workers {
+            for (number, worker) in self.workers.iter_mut().enumerate() {
+                if self.stalled == Some(number) {
+                    continue;
+                }
                 let before = (self.watch)();
                 let turn = worker.turn(now, &mut self.ports, &mut self.source);
                 self.tally.watched += (self.watch)().wrapping_sub(before);

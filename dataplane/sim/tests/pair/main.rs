@@ -4,9 +4,11 @@
 mod counted;
 mod ends;
 mod faults;
+mod messages;
 mod outages;
 mod packets;
 mod repeatable;
+mod restarts;
 mod sharing;
 mod support;
 mod throughput;
