@@ -140,6 +140,14 @@ impl Pair {
         }
     }
 
+    /// The appliance of a site begins to stop in order; flows may end by themselves for `drain_ns`.
+    pub fn begin_stop(&mut self, site: Site, drain_ns: u64) {
+        let now = self.now;
+        if let Some(tpo) = &mut self.ends[site.index()].tpo {
+            tpo.begin_stop(now, drain_ns);
+        }
+    }
+
     /// The appliance of a site, unless it is killed.
     #[must_use]
     pub fn running(&self, site: Site) -> Option<&Tpo> {

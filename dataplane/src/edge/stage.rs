@@ -205,6 +205,9 @@ impl<F: Frame> EdgeStage<F> {
 
     /// Every flow ends with a reset on both sides.
     pub fn reset_all(&mut self, now: Time) {
+        if self.table.is_forsaken() {
+            return;
+        }
         for place in 0..self.config.connections {
             let Some(facts) = self.table.get(place).map(|flow| flow.facts) else { continue };
             // Those that the far side no longer knows are being reset already.

@@ -69,6 +69,12 @@ impl<F: Frame> AggregateStage<F> {
         self.aggregator.set_flush_deadline(flush_deadline_ns);
     }
 
+    /// Whether no message waits here.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.held.is_none() && self.aggregator.queued_messages() == 0
+    }
+
     /// Takes messages in and fills at most one buffer; says whether there was anything to do.
     pub fn turn(
         &mut self,

@@ -19,6 +19,7 @@ pub mod decompress;
 pub mod links;
 pub mod placement;
 pub mod port;
+pub mod stop;
 pub mod transmit;
 #[cfg(test)]
 mod transmit_tests;

@@ -9,6 +9,7 @@ use dataplane::frame::heap::{HeapFrame, HeapSource};
 use dataplane::frame::{Frame, Side};
 use dataplane::pipeline::appliance::{Appliance, ApplianceConfig, Handles};
 use dataplane::pipeline::port::PortIo;
+use dataplane::pipeline::stop::{StopLimits, StopStep};
 use dataplane::pipeline::worker::Worker;
 use dataplane::time::Time;
 
@@ -63,6 +64,10 @@ pub struct Tpo {
     next: Time,
     /// A worker that stands still.
     stalled: Option<usize>,
+    /// Steps of an ordered stop that are still to be done.
+    stopping: VecDeque<StopStep>,
+    /// Until when flows may end by themselves.
+    drain_until: Time,
     watch: fn() -> u64,
     /// What happened at its ports.
     pub tally: PortTally,
@@ -81,6 +86,8 @@ impl Tpo {
             ports: Ports { received: [queue(), queue()], sent: [queue(), queue()] },
             next: Time::ZERO,
             stalled: None,
+            stopping: VecDeque::new(),
+            drain_until: Time::NEVER,
             watch: || 0,
             tally: PortTally::default(),
         }
@@ -95,6 +102,21 @@ impl Tpo {
     pub fn stall(&mut self, worker: Option<usize>) {
         self.stalled = worker;
         self.next = Time::ZERO;
+    }
+
+    /// Begins an ordered stop, in which flows may end by themselves for `drain_ns`. The other
+    /// steps have no limit: what they wait for has to happen.
+    pub fn begin_stop(&mut self, now: Time, drain_ns: u64) {
+        let parts = StopStep::parts(&StopLimits::new(drain_ns, 0));
+        self.stopping = parts.iter().flat_map(|(_, steps)| steps.iter().copied()).collect();
+        self.drain_until = now + drain_ns;
+        self.next = Time::ZERO;
+    }
+
+    /// Whether no step of an ordered stop is left to be done.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        self.stopping.is_empty()
     }
 
     /// A frame arrives at a port.
@@ -115,11 +137,32 @@ impl Tpo {
         self.next <= now || self.ports.received.iter().any(|queue| !queue.is_empty())
     }
 
+    /// Turns all workers until none has anything to do, and goes on with an ordered stop.
+    pub fn turn(&mut self, now: Time) {
+        self.turn_workers(now);
+        let mut waited_for = None;
+        while let Some(step) = self.stopping.front().copied() {
+            let mut done = step == StopStep::Drain && now >= self.drain_until;
+            // Each has its part.
+            done |=
+                self.workers.iter_mut().fold(true, |done, worker| worker.stop(now, step) & done);
+            if done {
+                self.stopping.pop_front();
+            } else if waited_for.replace(step) == Some(step) {
+                break;
+            }
+            self.turn_workers(now);
+        }
+        if self.stopping.front() == Some(&StopStep::Drain) {
+            self.next = self.next.min(self.drain_until);
+        }
+    }
+
     /// Turns all workers until none has anything to do.
     ///
     /// # Panics
     /// When they never stop.
-    pub fn turn(&mut self, now: Time) {
+    fn turn_workers(&mut self, now: Time) {
         let mut turns = 0;
         loop {
             let mut busy = false;

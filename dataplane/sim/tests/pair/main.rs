@@ -10,6 +10,7 @@ mod packets;
 mod repeatable;
 mod restarts;
 mod sharing;
+mod stops;
 mod support;
 mod throughput;
 mod transfers;
