@@ -76,10 +76,14 @@ pub enum ServeError {
     System(#[from] io::Error),
 }
 
+/// Exit code after a second SIGINT or SIGTERM.
+const EXIT_AT_ONCE: i32 = 1;
+
 /// What standard output says when everything is up, for scripts that wait for it.
 const READY: &str = "ready";
 
-/// Serves the front ends until `quit`, SIGINT or SIGTERM, then stops forwarding in order. `tick`
+/// Serves the front ends until `quit`, SIGINT or SIGTERM, then stops forwarding in order; a second
+/// signal ends the process at once. `tick`
 /// is called some twenty times a second, for the appliance's housekeeping. Without a prompt,
 /// standard output says `ready` once everything is up.
 ///
@@ -166,6 +170,11 @@ struct Signals {
 impl Signals {
     fn register() -> io::Result<Self> {
         let signals = Signals { stop: Arc::default(), reload: Arc::default() };
+        // Before the flags are set by the same signals: the first one stops in order, which may
+        // take a while, and the next one does not wait for it.
+        for signal in [SIGINT, SIGTERM] {
+            flag::register_conditional_shutdown(signal, EXIT_AT_ONCE, Arc::clone(&signals.stop))?;
+        }
         flag::register(SIGINT, Arc::clone(&signals.stop))?;
         flag::register(SIGTERM, Arc::clone(&signals.stop))?;
         flag::register(SIGHUP, Arc::clone(&signals.reload))?;

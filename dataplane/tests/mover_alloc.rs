@@ -5,7 +5,7 @@ use std::alloc::System;
 
 use dataplane::data_mover::{Down, Incarnation, MoverCounter, PeerConfig, Session, Sink, Up};
 use dataplane::packet_driver::{
-    BufferKind, BufferPool, BufferSlice, Class, OutboundBuffer, PeerIndex, PoolClass,
+    BufferKind, BufferPool, BufferSlice, Class, OutboundBuffer, PeerIndex, PoolClass, SessionNumber,
 };
 use dataplane::time::{MILLISECOND_NS, Time};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -87,8 +87,14 @@ fn feed(session: &mut Session, pool: &BufferPool, kind: BufferKind, len: usize) 
     let Some(mut buffer) = pool.alloc(len) else { return };
     buffer.set_len(len);
     let bytes = buffer.freeze();
-    let peer = PeerIndex(0);
-    let buffer = OutboundBuffer { peer, class: Class(0), kind, compress: false, bytes };
+    let buffer = OutboundBuffer {
+        peer: PeerIndex(0),
+        session: SessionNumber(1),
+        class: Class(0),
+        kind,
+        compress: false,
+        bytes,
+    };
     assert!(session.send(buffer).is_ok());
 }
 

@@ -124,6 +124,8 @@ pub(super) fn view(
 mod tests {
     use std::time::Duration;
 
+    use dataplane::packet_driver::SessionNumber;
+
     use super::*;
 
     #[test]
@@ -147,7 +149,7 @@ mod tests {
         status.set_answer(PeerAnswer::Disagrees);
         let expected = (PeerState::Connecting, Some(false));
         assert_eq!((state(Some(&status)), agrees(Some(&status))), expected);
-        status.set_up(true, false);
+        status.set_session(SessionNumber(1));
         assert_eq!((state(Some(&status)), agrees(Some(&status))), (PeerState::Up, Some(true)));
     }
 

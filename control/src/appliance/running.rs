@@ -10,12 +10,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use dataplane::data_mover::CloseReason;
 use dataplane::frame::Side;
 use dataplane::interceptor::RuleTable;
+use dataplane::packet_driver::PeerStatus;
 use dataplane::pipeline::LAYOUT;
 use dataplane::pipeline::appliance::{Appliance, Handles, PeerSettings};
 use dataplane::pipeline::port::PortIo;
+use dataplane::pipeline::stop::{StopLimits, StopStep};
 
 use super::convert::{self, Circumstances};
 use super::devices::Devices;
@@ -24,9 +25,6 @@ use crate::config::Config;
 use crate::idle::{Doorbell, Wakeup};
 use crate::io::{MbufFrame, MbufSource, PortPair};
 use crate::worker::{Clock, CoreReport, Order, Progress, Setup, WorkerThread};
-
-/// How long resets and closing words may take to leave after the drain.
-const FAREWELL: Duration = Duration::from_millis(300);
 
 /// Why forwarding could not start.
 #[derive(Debug, thiserror::Error)]
@@ -148,9 +146,8 @@ impl Running {
         }
     }
 
-    /// Runs `order` on every worker and waits until all have done it; false when `limit` came
-    /// before.
-    fn all(&self, limit: Duration, order: impl Fn() -> Order<MbufFrame>) -> bool {
+    /// Runs `order` on every worker and waits until all have done it, or until `deadline`.
+    fn all(&self, deadline: Instant, order: impl Fn() -> Order<MbufFrame>) {
         let (done, waiting) = mpsc::channel();
         for thread in &self.threads {
             let (mut order, done) = (order(), done.clone());
@@ -162,55 +159,31 @@ impl Running {
                 progress
             }));
         }
-        let deadline = Instant::now() + limit;
-        self.threads.iter().all(|_| {
-            waiting.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok()
-        })
+        for _ in &self.threads {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if waiting.recv_timeout(left).is_err() {
+                return;
+            }
+        }
     }
 
-    /// Stops in order: no new flows; what is there may end by itself until `limit`; what remains
-    /// is reset on both sides; peers are told; the devices are stopped and clean.
-    pub fn stop(self, devices: &mut Devices, limit: Duration) {
-        self.all(limit, || {
-            Box::new(|_, worker| match &mut worker.edge {
-                Some(edge) => {
-                    edge.stop_admitting();
-                    if edge.is_empty() { Progress::Done } else { Progress::Again }
-                }
-                None => Progress::Done,
-            })
-        });
-        self.all(FAREWELL, || {
-            let mut told = false;
-            Box::new(move |now, worker| match &mut worker.edge {
-                Some(edge) => {
-                    if !std::mem::replace(&mut told, true) {
-                        edge.reset_all(now);
-                    }
-                    if edge.has_said_all() { Progress::Done } else { Progress::Again }
-                }
-                None => Progress::Done,
-            })
-        });
-        self.all(FAREWELL, || {
-            let mut told = false;
-            Box::new(move |now, worker| match &mut worker.transmit {
-                Some(transmit) => {
-                    if !transmit.is_drained() {
-                        return Progress::Again;
-                    }
-                    if !std::mem::replace(&mut told, true) {
-                        transmit.close(now, CloseReason::Stopping);
-                    }
-                    if transmit.next_timeout() == dataplane::time::Time::NEVER {
-                        Progress::Done
-                    } else {
-                        Progress::Again
-                    }
-                }
-                None => Progress::Done,
-            })
-        });
+    /// Stops in order: no new flows; what is there may end by itself until `drain`; what remains
+    /// is reset on both sides; once the peers have heard all of it they are told that we go; the
+    /// devices are stopped and clean.
+    pub fn stop(self, devices: &mut Devices, drain: Duration) {
+        let rtt_ns = self.handles.peers.iter().map(PeerStatus::rtt_ns).max().unwrap_or(0);
+        let drain_ns = u64::try_from(drain.as_nanos()).unwrap_or(u64::MAX);
+        for (limit_ns, steps) in StopStep::parts(&StopLimits::new(drain_ns, rtt_ns)) {
+            let deadline = Instant::now() + Duration::from_nanos(limit_ns);
+            for step in steps {
+                self.all(deadline, || {
+                    Box::new(|now, worker| match worker.stop(now, *step) {
+                        true => Progress::Done,
+                        false => Progress::Again,
+                    })
+                });
+            }
+        }
         for thread in self.threads {
             if let Some(Io::Ports(pair)) = thread.stop() {
                 devices.pair = Some(*pair);

@@ -14,6 +14,7 @@ mod config;
 use std::collections::VecDeque;
 
 use dataplane::frame::Side;
+use dataplane::pipeline::placement::StageKind;
 use dataplane::time::Time;
 
 pub use appliance::{PortTally, Tpo};
@@ -127,6 +128,23 @@ impl Pair {
     pub fn watch(&mut self, number: fn() -> u64) {
         for tpo in self.ends.iter_mut().filter_map(|end| end.tpo.as_mut()) {
             tpo.watch(number);
+        }
+    }
+
+    /// The core of this stage stands still from now on, as a thread does that is not scheduled; with
+    /// `None` all run again.
+    pub fn stall(&mut self, site: Site, stage: Option<StageKind>) {
+        let core = stage.and_then(|stage| self.config.placement.worker_of(stage));
+        if let Some(tpo) = &mut self.ends[site.index()].tpo {
+            tpo.stall(core);
+        }
+    }
+
+    /// The appliance of a site begins to stop in order; flows may end by themselves for `drain_ns`.
+    pub fn begin_stop(&mut self, site: Site, drain_ns: u64) {
+        let now = self.now;
+        if let Some(tpo) = &mut self.ends[site.index()].tpo {
+            tpo.begin_stop(now, drain_ns);
         }
     }
 

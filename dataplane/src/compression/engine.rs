@@ -225,7 +225,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::packet_driver::{BufferKind, Class, PeerIndex, PoolClass};
+    use crate::packet_driver::{BufferKind, Class, PeerIndex, PoolClass, SessionNumber};
 
     const SIZE: usize = 8192;
 
@@ -250,6 +250,7 @@ mod tests {
         buffer.append(data.len()).unwrap().copy_from_slice(data);
         OutboundBuffer {
             peer: PeerIndex(0),
+            session: SessionNumber(1),
             class: Class(class),
             kind: BufferKind::Stream,
             compress: true,

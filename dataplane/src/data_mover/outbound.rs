@@ -175,6 +175,11 @@ impl Outbound {
         self.next
     }
 
+    /// Whether all buffers are complete at the peer or given up.
+    pub(super) fn is_empty(&self) -> bool {
+        self.floor == self.next
+    }
+
     /// The lowest number that is neither complete nor abandoned.
     pub(super) fn floor(&self) -> u64 {
         self.floor

@@ -129,11 +129,6 @@ impl Sender {
         }
     }
 
-    /// Whether nothing is on its way.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.sent.in_flight() == 0
-    }
-
     pub(super) fn in_flight_bytes(&self) -> u64 {
         self.sent.in_flight_bytes()
     }

@@ -248,7 +248,7 @@ impl Session {
     /// Whether everything accepted has arrived at the peer.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.established.is_none() || (self.queued_bytes() == 0 && self.sender.is_quiet())
+        self.established.is_none() || self.sender.outbound.is_empty()
     }
 
     /// Ends the session for good; the peer is told by the next datagrams.

@@ -12,7 +12,9 @@ use crate::frame::{FlowKey, Frame, FrameSource};
 use crate::interceptor::{Decision, RuleId, Verdict};
 use crate::packet_driver::open::OpenParameters;
 use crate::packet_driver::reset::ResetCause;
-use crate::packet_driver::{Class, FlowId, Message, MessageHeader, MessageKind, PeerIndex};
+use crate::packet_driver::{
+    Class, FlowId, Message, MessageHeader, MessageKind, Outbound, OutboundBody, PeerIndex,
+};
 use crate::time::Time;
 
 /// A host that has this many bytes to acknowledge may keep them for long: its data are kept in
@@ -47,11 +49,7 @@ impl<F: Frame> EdgeStage<F> {
     ) {
         let Message { peer, header, data } = message;
         let Some(place) = self.table.place_of(peer, header.flow) else {
-            if header.kind == MessageKind::Reset {
-                self.bury(peer, header.flow);
-            } else {
-                self.counters.increment(EdgeCounter::FlowUnknown);
-            }
+            self.message_of_no_flow(peer, header.kind, header.flow);
             return;
         };
         if header.kind == MessageKind::Reset {
@@ -85,6 +83,19 @@ impl<F: Frame> EdgeStage<F> {
             self.touch(place);
         } else {
             self.break_off(now, place);
+        }
+    }
+
+    /// A message of a flow that is over here, or was never opened. A reset is remembered and never
+    /// answered; an ACCEPT is, because the far edge would keep its connection for ever.
+    fn message_of_no_flow(&mut self, peer: PeerIndex, kind: MessageKind, flow: FlowId) {
+        if kind == MessageKind::Reset {
+            self.bury(peer, flow);
+            return;
+        }
+        self.counters.increment(EdgeCounter::FlowUnknown);
+        if kind == MessageKind::Accept && self.upstream.len() < 2 * UPSTREAM_BUSY {
+            self.send(reset_of_no_flow(peer, flow));
         }
     }
 
@@ -232,6 +243,20 @@ fn apply<F: Frame>(flow: &mut Flow<F>, header: &MessageHeader) -> bool {
             true
         }
         _ => false,
+    }
+}
+
+/// Tells a peer that a flow is not known here.
+fn reset_of_no_flow<F>(peer: PeerIndex, flow: FlowId) -> Outbound<F> {
+    let status = ResetCause::Unknown.to_status();
+    Outbound {
+        peer,
+        class: Class(0),
+        compress: false,
+        // It has no queue here that could be discarded.
+        slot: u32::MAX,
+        header: MessageHeader { kind: MessageKind::Reset, flow, key: None, sequence: 0, status },
+        body: OutboundBody::Empty,
     }
 }
 

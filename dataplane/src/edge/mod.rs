@@ -13,13 +13,14 @@
 //! | `places` | how much of the packet driver each peer may have |
 //! | `sessions` | peers that come and go, and the restart procedure |
 //! | `paths` | link addresses, and what is done every millisecond |
-//! | `flow`, `table`, `timers`, `credit` | one flow; all flows; deadlines; grants |
+//! | `flow`, `flow_ids`, `table`, `timers`, `credit` | one flow; its name; all flows; deadlines; grants |
 //! | `tcp`, `writer` | the connection to a host, and its segments as frames |
 
 pub mod config;
 pub mod counters;
 pub mod credit;
 pub mod flow;
+mod flow_ids;
 mod frames;
 mod inbound;
 mod mirror;

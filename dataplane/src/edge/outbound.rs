@@ -10,7 +10,7 @@ use super::writer::FrameWriter;
 use super::{EdgeCounter, LanCounter};
 use crate::frame::{FlowKey, Frame, FrameSource, LinkHeader, Parsed, Side};
 use crate::interceptor::{Decision, FlowHandle, Route};
-use crate::packet_driver::{FlowId, MessageKind};
+use crate::packet_driver::MessageKind;
 use crate::time::Time;
 
 impl<F: Frame> EdgeStage<F> {
@@ -100,13 +100,14 @@ impl<F: Frame> EdgeStage<F> {
         let Some(place) = self.vacant_place() else { return false };
         let peer = decision.peer;
         let Some(grant) = self.credit.open(now, self.bdp_bytes(peer)) else { return false };
+        let opener = self.openers.get(usize::from(peer.0)).is_some_and(|opener| *opener);
         let key = parsed.key;
         let numbers = self.numbers.numbers(now, &key.reversed());
         let connection = Connection::accept(now, self.config.tcp(&key), &segment, numbers);
         let facts = FlowFacts {
             place,
             peer,
-            id: self.next_flow_id(peer),
+            id: self.flow_ids.next(opener),
             key,
             role: Role::Opener,
             class: decision.class,
@@ -127,13 +128,6 @@ impl<F: Frame> EdgeStage<F> {
         self.count_lan(peer, LanCounter::BytesToPeer, parsed.ip_len());
         self.counters.set(EdgeCounter::Flows, self.table.len() as u64);
         true
-    }
-
-    fn next_flow_id(&mut self, peer: crate::packet_driver::PeerIndex) -> FlowId {
-        self.next_flow += 1;
-        let status = self.peers.get(usize::from(peer.0));
-        let opener = status.is_some_and(|status| status.is_opener());
-        FlowId(self.next_flow | if opener { FlowId::OPENER_BIT } else { 0 })
     }
 
     /// A segment of no flow in the table: it may belong to a connection in TIME-WAIT. True when it

@@ -21,7 +21,7 @@ use crate::interceptor::PeerStatus as Admission;
 use crate::packet_driver::reset::ResetCause;
 use crate::packet_driver::{
     FlowId, Message, MessageHeader, MessageKind, Outbound, OutboundBody, PeerIndex, SessionChange,
-    Upstream,
+    SessionNumber, Upstream,
 };
 use crate::time::{MILLISECOND_NS, SECOND_NS, Time};
 
@@ -113,7 +113,11 @@ impl<F: Frame> EdgeStage<F> {
         // Flow ids belong to a session.
         self.tombstones.retain(|(of, _)| *of != peer);
         match change {
-            SessionChange::Up { restarted } => {
+            SessionChange::Up { session, restarted, opener } => {
+                self.upstream.push_back(Upstream::Session { peer, session });
+                if let Some(place) = self.openers.get_mut(usize::from(peer.0)) {
+                    *place = opener;
+                }
                 self.restarts.sort_lost(now, peer, restarted);
                 self.list_lost(peer);
                 if let Some(until) = self.restarts.list_until.get_mut(usize::from(peer.0))
@@ -126,7 +130,7 @@ impl<F: Frame> EdgeStage<F> {
             }
             SessionChange::Down => {
                 self.change_admission(peer, |admission| admission.up = false);
-                self.upstream.push_back(Upstream::DiscardPeer { peer });
+                self.upstream.push_back(Upstream::Session { peer, session: SessionNumber::NONE });
                 self.reset_flows_of(now, peer);
             }
         }

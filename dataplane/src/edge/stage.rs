@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::config::EdgeConfig;
 use super::credit::CreditPool;
 use super::flow::Flow;
+use super::flow_ids::FlowIds;
 use super::inbound::TOMBSTONES;
 use super::mirror::Mirrors;
 use super::packet_mode::Waiting;
@@ -62,7 +63,9 @@ pub struct EdgeStage<F> {
     /// Bytes of data ever pushed towards the packet driver, by slot.
     pub(super) pushed: Box<[u64]>,
     pub(super) places: Places,
-    pub(super) next_flow: u64,
+    pub(super) flow_ids: FlowIds,
+    /// By peer: whether our flow ids carry the opener bit.
+    pub(super) openers: Box<[bool]>,
     /// Packets taken in packet mode so far.
     pub(super) datagrams: u64,
     pub(super) half_open: u32,
@@ -120,7 +123,8 @@ impl<F: Frame> EdgeStage<F> {
             restarts: Restarts::new(connections, peers.len()),
             pushed: vec![0; config.slots()].into_boxed_slice(),
             places: Places::new(peers.len()),
-            next_flow: 0,
+            flow_ids: FlowIds::new(&config.secret),
+            openers: vec![false; peers.len()].into_boxed_slice(),
             datagrams: 0,
             half_open: 0,
             tombstones: VecDeque::with_capacity(TOMBSTONES),
@@ -208,6 +212,9 @@ impl<F: Frame> EdgeStage<F> {
 
     /// Every flow ends with a reset on both sides.
     pub fn reset_all(&mut self, now: Time) {
+        if self.table.is_forsaken() {
+            return;
+        }
         for place in 0..self.config.connections {
             let Some(facts) = self.table.get(place).map(|flow| flow.facts) else { continue };
             // Those that the far side no longer knows are being reset already.

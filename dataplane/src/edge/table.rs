@@ -41,6 +41,12 @@ impl<E> EdgeTable<E> {
         self.len == 0
     }
 
+    /// Whether messages find none of the edges.
+    #[must_use]
+    pub fn is_forsaken(&self) -> bool {
+        self.by_flow.is_empty()
+    }
+
     /// Number of places.
     #[must_use]
     pub fn capacity(&self) -> usize {

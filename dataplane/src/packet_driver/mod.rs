@@ -29,6 +29,16 @@ pub use traffic::{Arrived, Inbound, SessionChange, Upstream};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerIndex(pub u16);
 
+/// Which session with a peer, counted from 1 as they come up; 0 is none. Flows belong to one, so what
+/// is made for a session never travels in another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionNumber(pub u32);
+
+impl SessionNumber {
+    /// There is no session.
+    pub const NONE: Self = SessionNumber(0);
+}
+
 /// Traffic class of a rule: a smaller number is served first; flows of one class share evenly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Class(pub u8);
@@ -52,6 +62,8 @@ pub enum BufferKind {
 pub struct OutboundBuffer {
     /// Where it goes.
     pub peer: PeerIndex,
+    /// The session that its messages are of.
+    pub session: SessionNumber,
     /// Class of all its messages.
     pub class: Class,
     /// Kind of all its messages.

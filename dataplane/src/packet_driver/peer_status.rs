@@ -1,13 +1,14 @@
 //! What stages of different workers know of each other: single-writer atomics, no locks.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use super::SessionNumber;
 
 /// State of one peer. Written by the transmit stage, but for the next hop, which the edge stage
 /// (the owner of the neighbour table) writes; read by all.
 #[derive(Debug, Default)]
 pub struct PeerStatus {
-    up: AtomicBool,
-    opener: AtomicBool,
+    session: AtomicU32,
     answer: AtomicU8,
     rtt_ns: AtomicU64,
     rate_bps: AtomicU64,
@@ -33,18 +34,17 @@ const NEXT_HOP_KNOWN: u64 = 1 << 63;
 impl PeerStatus {
     /// Whether there is a session.
     pub fn is_up(&self) -> bool {
-        self.up.load(Ordering::Acquire)
+        self.session() != SessionNumber::NONE
     }
 
-    /// Says whether there is a session, and which opener bit our flow ids carry in it.
-    pub fn set_up(&self, up: bool, opener: bool) {
-        self.opener.store(opener, Ordering::Relaxed);
-        self.up.store(up, Ordering::Release);
+    /// The session that there is now.
+    pub fn session(&self) -> SessionNumber {
+        SessionNumber(self.session.load(Ordering::Acquire))
     }
 
-    /// Whether our flow ids carry the opener bit.
-    pub fn is_opener(&self) -> bool {
-        self.opener.load(Ordering::Relaxed)
+    /// Says which session there is.
+    pub fn set_session(&self, session: SessionNumber) {
+        self.session.store(session.0, Ordering::Release);
     }
 
     /// What the peer answers while there is no session.

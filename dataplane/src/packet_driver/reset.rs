@@ -26,6 +26,8 @@ pub enum ResetCause {
     NotAllowed,
     /// The peer broke the protocol on this flow.
     Protocol,
+    /// The flow is over at the far side, or was never opened there.
+    Unknown,
 }
 
 impl ResetCause {
@@ -43,6 +45,7 @@ impl ResetCause {
             ResetCause::Overload => (8, 0),
             ResetCause::NotAllowed => (9, 0),
             ResetCause::Protocol => (10, 0),
+            ResetCause::Unknown => (11, 0),
         };
         cause << 8 | detail
     }
@@ -62,6 +65,7 @@ impl ResetCause {
             8 => ResetCause::Overload,
             9 => ResetCause::NotAllowed,
             10 => ResetCause::Protocol,
+            11 => ResetCause::Unknown,
             _ => return None,
         })
     }
@@ -80,7 +84,7 @@ mod tests {
                 known += 1;
             }
         }
-        assert_eq!(known, 10 * 256);
+        assert_eq!(known, 11 * 256);
         let unreachable = ResetCause::Unreachable { code: 13 };
         assert_eq!(ResetCause::from_status(unreachable.to_status()), Some(unreachable));
     }

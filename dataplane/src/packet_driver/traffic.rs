@@ -1,6 +1,6 @@
 //! What travels between the edges, the packet driver and the data mover besides buffers.
 
-use super::{BufferSlice, FlowId, Message, Outbound, PeerIndex};
+use super::{BufferSlice, FlowId, Message, Outbound, PeerIndex, SessionNumber};
 
 /// From the edge stage to the packet driver.
 #[derive(Debug)]
@@ -14,10 +14,12 @@ pub enum Upstream<F> {
         /// Place in the edge's table.
         place: u32,
     },
-    /// The peer is lost: nothing queued for it will ever be sent.
-    DiscardPeer {
+    /// The messages that follow are of this session; those before it will never be sent.
+    Session {
         /// The peer.
         peer: PeerIndex,
+        /// Its session; none while the peer is lost.
+        session: SessionNumber,
     },
 }
 
@@ -26,8 +28,12 @@ pub enum Upstream<F> {
 pub enum SessionChange {
     /// A session began.
     Up {
+        /// Which one.
+        session: SessionNumber,
         /// Whether it replaces one with a former incarnation of the peer.
         restarted: bool,
+        /// Whether our flow ids carry the opener bit in it.
+        opener: bool,
     },
     /// The session ended: the peer closed it or has been silent for too long.
     Down,

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use crate::edge::credit::bdp_bytes;
 use crate::frame::Frame;
 use crate::link::Link;
-use crate::packet_driver::PeerStatus;
-use crate::packet_driver::Upstream;
 use crate::packet_driver::aggregate::{Aggregator, Downstream};
-use crate::packet_driver::{MessageKind, Outbound, OutboundBuffer, PeerIndex};
+use crate::packet_driver::{
+    MessageKind, Outbound, OutboundBuffer, PeerIndex, PeerStatus, SessionNumber, Upstream,
+};
 use crate::time::{MILLISECOND_NS, Time};
 
 /// Messages taken in per turn, at most.
@@ -35,7 +35,6 @@ pub struct AggregateStage<F> {
     buffer_size_max: u64,
     backlog_ns: u64,
     rates_bps: Box<[u64]>,
-    were_up: Box<[bool]>,
     /// A message for which there was no place: what of a stream is here is acknowledged to a
     /// host, so it waits, and all behind it.
     held: Option<Outbound<F>>,
@@ -59,7 +58,6 @@ impl<F: Frame> AggregateStage<F> {
             buffer_size_max: buffer_size_max as u64,
             backlog_ns,
             rates_bps: vec![0; count].into_boxed_slice(),
-            were_up: vec![false; count].into_boxed_slice(),
             held: None,
         }
     }
@@ -71,6 +69,12 @@ impl<F: Frame> AggregateStage<F> {
         self.aggregator.set_flush_deadline(flush_deadline_ns);
     }
 
+    /// Whether no message waits here.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.held.is_none() && self.aggregator.queued_messages() == 0
+    }
+
     /// Takes messages in and fills at most one buffer; says whether there was anything to do.
     pub fn turn(
         &mut self,
@@ -78,7 +82,7 @@ impl<F: Frame> AggregateStage<F> {
         messages: &mut Link<Upstream<F>>,
         buffers: &mut Link<OutboundBuffer>,
     ) -> bool {
-        self.follow_rates();
+        self.follow_peers();
         let mut busy = self.take_in(now, messages);
         if buffers.room() == 0 {
             return busy;
@@ -104,6 +108,10 @@ impl<F: Frame> AggregateStage<F> {
             let item = self.held.take().map(Upstream::Message).or_else(|| messages.pop());
             match item {
                 None => break,
+                Some(Upstream::Message(message)) if !self.is_current(message.peer) => {
+                    // Before its place is asked for: nothing waits for what will never be sent.
+                    self.aggregator.discard(&message);
+                }
                 Some(Upstream::Message(message)) => {
                     if let Err(refused) = self.aggregator.push(now, message) {
                         debug_assert!(refused.header.kind != MessageKind::Datagram);
@@ -114,17 +122,13 @@ impl<F: Frame> AggregateStage<F> {
                 Some(Upstream::DiscardFlow { place, flow }) => {
                     self.aggregator.discard_flow(place, flow);
                 }
-                Some(Upstream::DiscardPeer { peer }) => self.aggregator.discard_peer(peer),
+                Some(Upstream::Session { peer, session }) => {
+                    self.aggregator.begin_session(peer, session);
+                }
             }
             busy = true;
         }
         busy
-    }
-
-    /// Whether no message waits here.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.held.is_none() && self.aggregator.queued_messages() == 0
     }
 
     /// When the next turn may have something to do, if nothing comes in until then.
@@ -134,21 +138,33 @@ impl<F: Frame> AggregateStage<F> {
         self.aggregator.next_timeout(|peer| downstream(peers, handed_on, len_max, peer))
     }
 
-    fn follow_rates(&mut self) {
+    /// Whether the messages that come for a peer now are of the session that there is: the edge
+    /// hears of changes later than the data mover.
+    fn is_current(&self, peer: PeerIndex) -> bool {
+        let status = self.peers.get(usize::from(peer.0));
+        status.is_some_and(|status| is_current(status, self.aggregator.session(peer)))
+    }
+
+    fn follow_peers(&mut self) {
         for (index, status) in self.peers.iter().enumerate() {
-            let is_up = status.is_up();
-            if std::mem::replace(&mut self.were_up[index], is_up) && !is_up {
+            let peer = peer_index(index);
+            if !is_current(status, self.aggregator.session(peer)) {
                 // At once: the edge's word for it may wait behind a message without a place.
-                self.aggregator.discard_peer(peer_index(index));
+                self.aggregator.discard_peer(peer);
             }
             let rate_bps = status.rate_bps();
             if self.rates_bps[index] != rate_bps {
                 self.rates_bps[index] = rate_bps;
                 let limit_bytes = bdp_bytes(rate_bps, self.backlog_ns).max(BACKLOG_BYTES_MIN);
-                self.aggregator.set_backlog_limit(peer_index(index), limit_bytes);
+                self.aggregator.set_backlog_limit(peer, limit_bytes);
             }
         }
     }
+}
+
+/// Whether messages of this session can still be sent.
+fn is_current(status: &PeerStatus, session: SessionNumber) -> bool {
+    session != SessionNumber::NONE && status.session() == session
 }
 
 fn downstream(
@@ -228,12 +244,16 @@ mod tests {
         let (counters, backlog) = (aggregator.counters().clone(), aggregator.backlog());
         let peers: Arc<[PeerStatus]> = (0..2).map(|_| PeerStatus::default()).collect();
         for status in peers.iter() {
-            status.set_up(true, false);
+            status.set_session(SessionNumber(1));
             status.set_path(MILLISECOND_NS, 1_000_000_000);
         }
         let mut stage = AggregateStage::new(aggregator, Arc::clone(&peers), 4096, MILLISECOND_NS);
         let mut source = HeapSource::new(200);
         let (mut messages, mut buffers) = (Link::direct(200), Link::direct(4));
+        for peer in [PeerIndex(0), PeerIndex(1)] {
+            let session = SessionNumber(1);
+            assert!(messages.push(Upstream::Session { peer, session }).is_ok());
+        }
         for n in 0..EACH {
             for peer in 0..2 {
                 for kind in [MessageKind::Data, MessageKind::Datagram] {

@@ -19,7 +19,10 @@ pub mod decompress;
 pub mod links;
 pub mod placement;
 pub mod port;
+pub mod stop;
 pub mod transmit;
+#[cfg(test)]
+mod transmit_tests;
 pub mod worker;
 
 pub use links::{LAYOUT, LinkLayout, Links};

@@ -1,7 +1,8 @@
 //! The transmit stage: drives the data mover's sessions over the WAN port.
 //!
 //! In: packed buffers, frames with our own UDP. Out: frames with datagrams, complete buffers,
-//! changes of sessions. Never: a datagram from its time, a buffer taken while its session is full.
+//! changes of sessions. Never: a datagram from its time, a buffer taken while its session is full, or
+//! by another session than the one that its messages are of.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::frame::{
 use crate::link::Link;
 use crate::packet_driver::{
     Arrived, BufferKind, BufferSlice, OutboundBuffer, PeerAnswer, PeerIndex, PeerStatus,
-    SessionChange,
+    SessionChange, SessionNumber,
 };
 use crate::time::Time;
 
@@ -36,7 +37,10 @@ crate::counters! {
         FramesExhausted: Drop, "frames_exhausted", "frames", "Times that no empty frame could be had for a datagram.";
         NoNextHop: Drop, "no_next_hop", "datagrams", "Datagrams not sent because the next hop's link address is not known.";
         DatagramsOut: Info, "datagrams_out", "frames", "Frames with datagrams given to the WAN port.";
-        BuffersRefused: Drop, "buffers_refused", "buffers", "Buffers for a session that ended before it took them.";
+        BuffersIn: In, "buffers_in", "buffers", "Buffers of the packet driver.";
+        BuffersTaken: Out, "buffers_taken", "buffers", "Buffers given to their session.";
+        BuffersStale: Drop, "buffers_stale", "buffers", "Buffers whose session ended before it took them.";
+        BuffersRefused: Drop, "buffers_refused", "buffers", "Buffers that no session can carry.";
     }
 }
 
@@ -60,6 +64,8 @@ pub struct TransmitStage<F> {
     paths: Vec<PeerPath>,
     peers: Arc<[PeerStatus]>,
     taken: Box<[u64]>,
+    /// Per peer: its latest session.
+    sessions_begun: Box<[u32]>,
     /// A buffer whose session was full; the link's next waits behind it.
     held: Option<OutboundBuffer>,
     /// An empty frame that the last session had no use for.
@@ -72,6 +78,7 @@ struct ToLink<'a> {
     peer: PeerIndex,
     arrived: &'a mut Link<Arrived>,
     status: &'a PeerStatus,
+    sessions_begun: &'a mut u32,
 }
 
 impl Sink for ToLink<'_> {
@@ -81,13 +88,15 @@ impl Sink for ToLink<'_> {
     }
 
     fn up(&mut self, up: Up) {
-        self.status.set_up(true, up.larger);
-        let change = SessionChange::Up { restarted: up.restarted };
+        *self.sessions_begun = self.sessions_begun.wrapping_add(1).max(1);
+        let session = SessionNumber(*self.sessions_begun);
+        self.status.set_session(session);
+        let change = SessionChange::Up { session, restarted: up.restarted, opener: up.larger };
         let _ = self.arrived.push(Arrived::Session { peer: self.peer, change });
     }
 
     fn down(&mut self, _: Down) {
-        self.status.set_up(false, false);
+        self.status.set_session(SessionNumber::NONE);
         let change = SessionChange::Down;
         let _ = self.arrived.push(Arrived::Session { peer: self.peer, change });
     }
@@ -97,9 +106,16 @@ impl<F: Frame> TransmitStage<F> {
     /// A stage for these sessions; `paths` and `peers` in the same order.
     #[must_use]
     pub fn new(sessions: Sessions, paths: Vec<PeerPath>, peers: Arc<[PeerStatus]>) -> Self {
-        let taken = vec![0; peers.len()].into_boxed_slice();
-        let counters = Counters::default();
-        TransmitStage { sessions, paths, peers, taken, held: None, spare: None, counters }
+        TransmitStage {
+            taken: vec![0; peers.len()].into_boxed_slice(),
+            sessions_begun: vec![0; peers.len()].into_boxed_slice(),
+            sessions,
+            paths,
+            peers,
+            held: None,
+            spare: None,
+            counters: Counters::default(),
+        }
     }
 
     /// The counters, for readers.
@@ -132,6 +148,9 @@ impl<F: Frame> TransmitStage<F> {
     pub fn close(&mut self, now: Time, reason: CloseReason) {
         for (_, session) in self.sessions.iter_mut() {
             session.close(now, reason);
+        }
+        for status in self.peers.iter() {
+            status.set_session(SessionNumber::NONE);
         }
     }
 
@@ -204,8 +223,9 @@ impl<F: Frame> TransmitStage<F> {
         let source = SocketAddr::new(parsed.key.source(), parsed.key.source_port);
         if let Some((peer, session)) = self.sessions.route(source, payload)
             && let Some(status) = self.peers.get(usize::from(peer.0))
+            && let Some(sessions_begun) = self.sessions_begun.get_mut(usize::from(peer.0))
         {
-            session.receive(now, payload, &mut ToLink { peer, arrived, status });
+            session.receive(now, payload, &mut ToLink { peer, arrived, status, sessions_begun });
         }
     }
 
@@ -213,9 +233,14 @@ impl<F: Frame> TransmitStage<F> {
     fn look_after(&mut self, now: Time, arrived: &mut Link<Arrived>) -> bool {
         let mut busy = false;
         for (peer, session) in self.sessions.iter_mut() {
-            let Some(status) = self.peers.get(usize::from(peer.0)) else { continue };
+            let index = usize::from(peer.0);
+            let (Some(status), Some(sessions_begun)) =
+                (self.peers.get(index), self.sessions_begun.get_mut(index))
+            else {
+                continue;
+            };
             if session.next_timeout() <= now && arrived.room() > 0 {
-                session.on_timeout(now, &mut ToLink { peer, arrived, status });
+                session.on_timeout(now, &mut ToLink { peer, arrived, status, sessions_begun });
                 busy = true;
             }
         }
@@ -226,20 +251,27 @@ impl<F: Frame> TransmitStage<F> {
     fn take_buffers(&mut self, packed: &mut Link<OutboundBuffer>) -> bool {
         let mut busy = false;
         while let Some(buffer) = self.held.take().or_else(|| packed.pop()) {
-            let peer = buffer.peer;
-            let Some(session) = self.sessions.get_mut(peer) else { continue };
-            let is_up = self.peers.get(usize::from(peer.0)).is_some_and(PeerStatus::is_up);
-            if is_up && !session.can_take(buffer.kind) {
+            let (peer, index) = (buffer.peer, usize::from(buffer.peer.0));
+            let now = self.peers.get(index).map_or(SessionNumber::NONE, PeerStatus::session);
+            let is_current = buffer.session == now && now != SessionNumber::NONE;
+            let session = self.sessions.get_mut(peer);
+            if is_current && session.as_ref().is_some_and(|s| !s.can_take(buffer.kind)) {
                 self.held = Some(buffer);
                 break;
             }
             busy = true;
-            if let Some(taken) = self.taken.get_mut(usize::from(peer.0)) {
+            if let Some(taken) = self.taken.get_mut(index) {
                 *taken += 1;
             }
-            if session.send(buffer).is_err() {
-                self.counters.increment(TransmitCounter::BuffersRefused);
-            }
+            self.counters.increment(TransmitCounter::BuffersIn);
+            self.counters.increment(match session {
+                Some(session) if is_current => match session.send(buffer) {
+                    Ok(_) => TransmitCounter::BuffersTaken,
+                    Err(_) => TransmitCounter::BuffersRefused,
+                },
+                // It holds messages of flows that both ends have reset since.
+                _ => TransmitCounter::BuffersStale,
+            });
         }
         busy
     }

@@ -137,6 +137,27 @@ class Killed(Disturbance):
         traffic.check_cut()
         eventually("new connections work", self.exchange, RECOVERY_SECONDS_MAX)
 
+    @needs_tpo
+    def test_second_signal_does_not_wait(self) -> None:
+        traffic = Traffic.start(self, ENDLESS)
+        program = self.lab.programs["tpob"]
+        program.send_signal(signal.SIGTERM)
+        eventually("it takes no more orders", lambda: not self.takes_orders("b"), 10)
+        program.send_signal(signal.SIGTERM)
+        # In order it would have been 0.
+        self.assertEqual(program.wait(30), 1)
+        self.lab.start_tpo("b")
+        traffic.check_cut()
+        eventually("new connections work", self.exchange, RECOVERY_SECONDS_MAX)
+
+    def takes_orders(self, side: str) -> bool:
+        """Whether an appliance answers on its control socket."""
+        try:
+            self.lab.tpoctl(side, "show", "peer")
+        except Exception:  # whatever it was, there is no answer
+            return False
+        return True
+
 
 class LanLoss(Case):
     """Both LANs lose one frame in a hundred, in both directions."""

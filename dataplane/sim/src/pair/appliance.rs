@@ -9,6 +9,7 @@ use dataplane::frame::heap::{HeapFrame, HeapSource};
 use dataplane::frame::{Frame, Side};
 use dataplane::pipeline::appliance::{Appliance, ApplianceConfig, Handles};
 use dataplane::pipeline::port::PortIo;
+use dataplane::pipeline::stop::{StopLimits, StopStep};
 use dataplane::pipeline::worker::Worker;
 use dataplane::time::Time;
 
@@ -61,6 +62,12 @@ pub struct Tpo {
     source: HeapSource,
     ports: Ports,
     next: Time,
+    /// A worker that stands still.
+    stalled: Option<usize>,
+    /// Steps of an ordered stop that are still to be done.
+    stopping: VecDeque<StopStep>,
+    /// Until when flows may end by themselves.
+    drain_until: Time,
     watch: fn() -> u64,
     /// What happened at its ports.
     pub tally: PortTally,
@@ -78,6 +85,9 @@ impl Tpo {
             source: HeapSource::new(config.limits.frames),
             ports: Ports { received: [queue(), queue()], sent: [queue(), queue()] },
             next: Time::ZERO,
+            stalled: None,
+            stopping: VecDeque::new(),
+            drain_until: Time::NEVER,
             watch: || 0,
             tally: PortTally::default(),
         }
@@ -86,6 +96,27 @@ impl Tpo {
     /// Watches a number, such as that of allocations: how much it grows while workers run.
     pub fn watch(&mut self, number: fn() -> u64) {
         self.watch = number;
+    }
+
+    /// The worker with this number stands still from now on; with `None` all run.
+    pub fn stall(&mut self, worker: Option<usize>) {
+        self.stalled = worker;
+        self.next = Time::ZERO;
+    }
+
+    /// Begins an ordered stop, in which flows may end by themselves for `drain_ns`. The other
+    /// steps have no limit: what they wait for has to happen.
+    pub fn begin_stop(&mut self, now: Time, drain_ns: u64) {
+        let parts = StopStep::parts(&StopLimits::new(drain_ns, 0));
+        self.stopping = parts.iter().flat_map(|(_, steps)| steps.iter().copied()).collect();
+        self.drain_until = now + drain_ns;
+        self.next = Time::ZERO;
+    }
+
+    /// Whether no step of an ordered stop is left to be done.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        self.stopping.is_empty()
     }
 
     /// A frame arrives at a port.
@@ -106,16 +137,40 @@ impl Tpo {
         self.next <= now || self.ports.received.iter().any(|queue| !queue.is_empty())
     }
 
+    /// Turns all workers until none has anything to do, and goes on with an ordered stop.
+    pub fn turn(&mut self, now: Time) {
+        self.turn_workers(now);
+        let mut waited_for = None;
+        while let Some(step) = self.stopping.front().copied() {
+            let mut done = step == StopStep::Drain && now >= self.drain_until;
+            // Each has its part.
+            done |=
+                self.workers.iter_mut().fold(true, |done, worker| worker.stop(now, step) & done);
+            if done {
+                self.stopping.pop_front();
+            } else if waited_for.replace(step) == Some(step) {
+                break;
+            }
+            self.turn_workers(now);
+        }
+        if self.stopping.front() == Some(&StopStep::Drain) {
+            self.next = self.next.min(self.drain_until);
+        }
+    }
+
     /// Turns all workers until none has anything to do.
     ///
     /// # Panics
     /// When they never stop.
-    pub fn turn(&mut self, now: Time) {
+    fn turn_workers(&mut self, now: Time) {
         let mut turns = 0;
         loop {
             let mut busy = false;
             let mut next = Time::NEVER;
-            for worker in &mut self.workers {
+            for (number, worker) in self.workers.iter_mut().enumerate() {
+                if self.stalled == Some(number) {
+                    continue;
+                }
                 let before = (self.watch)();
                 let turn = worker.turn(now, &mut self.ports, &mut self.source);
                 self.tally.watched += (self.watch)().wrapping_sub(before);

@@ -4,10 +4,13 @@
 mod counted;
 mod ends;
 mod faults;
+mod messages;
 mod outages;
 mod packets;
 mod repeatable;
+mod restarts;
 mod sharing;
+mod stops;
 mod support;
 mod throughput;
 mod transfers;

@@ -1,37 +1,13 @@
-//! A WAN that is gone for a while, appliances that are killed, peers that are not there.
+//! A WAN that is gone for a while, peers that are not there.
 
 use dataplane::edge::EdgeCounter;
 use dataplane::interceptor::Fallback;
 use dataplane::time::{MILLISECOND_NS, SECOND_NS};
 use dataplane_sim::check::End;
-use dataplane_sim::host::{Close, StreamScript};
+use dataplane_sim::host::StreamScript;
 use dataplane_sim::pair::{Event, PairConfig, Site};
 
-use crate::support::{PORT, Run, both_ways, is_up, reader};
-
-/// More than the WAN carries in the time these tests take.
-const ENDLESS: u64 = 10_000_000_000;
-
-/// Connections with data one way, the other, and both.
-fn transfers(run: &mut Run, bytes: u64, v6: bool) {
-    run.serve(Site::B, PORT, StreamScript::sender(bytes));
-    run.serve(Site::B, PORT + 1, reader());
-    run.serve(Site::B, PORT + 2, both_ways(bytes));
-    run.connect(Site::A, PORT, 1, v6, reader());
-    run.connect(Site::A, PORT + 1, 1, v6, StreamScript::sender(bytes));
-    run.connect(Site::A, PORT + 2, 1, v6, both_ways(bytes));
-}
-
-/// Every host of every connection sees a reset; none a short stream.
-fn expect_resets(run: &mut Run, within_ns: u64) {
-    run.run_to_end(within_ns, 2);
-    let (clients, servers) = run.reports();
-    assert_eq!((clients.len(), servers.len()), (run.connections, run.connections));
-    for end in clients.iter().chain(&servers) {
-        assert_eq!(end.end, End::Reset, "{end:?}\n{}", run.describe());
-        assert!(end.received_bytes + end.sent_bytes > 0, "mid-transfer: {end:?}");
-    }
-}
+use crate::support::{ENDLESS, PORT, Run, both_ways, expect_resets, is_up, reader, transfers};
 
 #[test]
 fn three_seconds_of_silence_are_survived() {
@@ -76,69 +52,6 @@ fn a_dead_wan_resets_both_hosts() {
         run.expect_service(5 * SECOND_NS);
         run.settle();
     }
-}
-
-/// Kills an appliance in mid-transfer and starts it again `pause_ns` later.
-fn restart(killed: Site, pause_ns: u64, v6: bool) {
-    let mut run = Run::new(PairConfig::default());
-    transfers(&mut run, ENDLESS, v6);
-    run.pair.run_for(SECOND_NS);
-    run.pair.happen(Event::Kill(killed));
-    run.pair.run_for(pause_ns);
-    run.pair.happen(Event::Start(killed));
-    let started = run.pair.now();
-    expect_resets(&mut run, 20 * SECOND_NS);
-    let took_ns = run.pair.now().since_ns(started);
-    assert!(took_ns < 5 * SECOND_NS, "{took_ns} ns until every host knew");
-    run.expect_service(5 * SECOND_NS);
-    run.settle();
-}
-
-#[test]
-fn a_restart_is_seen_by_every_host() {
-    for killed in Site::BOTH {
-        restart(killed, 0, false);
-        restart(killed, SECOND_NS, true);
-    }
-}
-
-#[test]
-fn a_restart_after_the_survivor_gave_up_is_seen_by_every_host() {
-    for killed in Site::BOTH {
-        restart(killed, 12 * SECOND_NS, false);
-    }
-}
-
-#[test]
-fn a_host_that_only_waits_sees_the_restart() {
-    for killed in Site::BOTH {
-        let mut run = Run::new(PairConfig::default());
-        // Both ends have said something and now wait for each other.
-        let waits = StreamScript { close: Close::Never, ..both_ways(1_000) };
-        run.serve(Site::B, PORT, waits);
-        run.connect(Site::A, PORT, 3, false, waits);
-        run.pair.run_for(2 * SECOND_NS);
-        run.pair.happen(Event::Kill(killed));
-        run.pair.happen(Event::Start(killed));
-        expect_resets(&mut run, 10 * SECOND_NS);
-        run.settle();
-        let counters = &run.pair.tpo(killed).handles.edge;
-        assert_eq!(counters.get(EdgeCounter::RestartResets), 3);
-    }
-}
-
-#[test]
-fn connections_of_others_survive_a_restart() {
-    // Without a rule, connections are not ours.
-    let config =
-        PairConfig { action: dataplane::interceptor::RuleAction::Pass, ..PairConfig::default() };
-    let mut run = Run::new(config);
-    run.serve(Site::B, PORT, StreamScript::sender(3_000_000));
-    run.connect(Site::A, PORT, 1, false, reader());
-    run.pair.run_for(SECOND_NS);
-    run.pair.happen(Event::Kill(Site::A));
-    run.pair.happen(Event::Start(Site::A));
-    run.finish(120 * SECOND_NS);
 }
 
 #[test]

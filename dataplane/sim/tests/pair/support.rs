@@ -266,3 +266,27 @@ fn unbalanced<C: Counter>(counters: &Counters<C>) -> Vec<String> {
         .map(|(unit, came_in, went)| format!("{} {unit}: {came_in} in, {went} out", C::STAGE))
         .collect()
 }
+
+/// More than the WAN carries in the time these tests take.
+pub(crate) const ENDLESS: u64 = 10_000_000_000;
+
+/// Connections with data one way, the other, and both.
+pub(crate) fn transfers(run: &mut Run, bytes: u64, v6: bool) {
+    run.serve(Site::B, PORT, StreamScript::sender(bytes));
+    run.serve(Site::B, PORT + 1, reader());
+    run.serve(Site::B, PORT + 2, both_ways(bytes));
+    run.connect(Site::A, PORT, 1, v6, reader());
+    run.connect(Site::A, PORT + 1, 1, v6, StreamScript::sender(bytes));
+    run.connect(Site::A, PORT + 2, 1, v6, both_ways(bytes));
+}
+
+/// Every host of every connection sees a reset; none a short stream.
+pub(crate) fn expect_resets(run: &mut Run, within_ns: u64) {
+    run.run_to_end(within_ns, 2);
+    let (clients, servers) = run.reports();
+    assert_eq!((clients.len(), servers.len()), (run.connections, run.connections));
+    for end in clients.iter().chain(&servers) {
+        assert_eq!(end.end, End::Reset, "{end:?}\n{}", run.describe());
+        assert!(end.received_bytes + end.sent_bytes > 0, "mid-transfer: {end:?}");
+    }
+}

@@ -7,7 +7,7 @@ use super::super::rng::Rng;
 use super::super::wire::{DataView, DatagramHeader, Subfields};
 use super::super::{Down, Incarnation, MoverCounter, PeerConfig, Session, Sink, State, Up};
 use crate::packet_driver::{
-    BufferKind, BufferPool, BufferSlice, Class, OutboundBuffer, PeerIndex, PoolClass,
+    BufferKind, BufferPool, BufferSlice, Class, OutboundBuffer, PeerIndex, PoolClass, SessionNumber,
 };
 use crate::time::{MICROSECOND_NS, MILLISECOND_NS, SECOND_NS, Time};
 
@@ -250,6 +250,7 @@ impl World {
                 source.next = self.now + source.every_ns;
                 let buffer = OutboundBuffer {
                     peer: PeerIndex(0),
+                    session: SessionNumber(1),
                     class: Class(0),
                     kind: source.kind,
                     compress: false,

@@ -1,11 +1,11 @@
 //! How messages leave the queues: into a buffer, or discarded.
 
-use super::super::{BufferKind, Class, FlowId, OutboundBuffer, PeerIndex};
+use super::super::{BufferKind, Class, FlowId, MessageKind, Outbound, OutboundBuffer, PeerIndex};
 use super::config::AggregateCounter;
 use super::schedule::{GROUP_COUNT, GroupIndex, Readiness};
 use super::slab::Queue;
 use super::writer::{Writer, Written};
-use super::{Aggregator, Downstream, ROUTING_HEADER_LEN, group_of, peer_index, wire_len};
+use super::{Aggregator, Downstream, Peer, ROUTING_HEADER_LEN, group_of, peer_index, wire_len};
 use crate::frame::Frame;
 use crate::time::Time;
 
@@ -18,6 +18,9 @@ impl<F: Frame> Aggregator<F> {
     /// Discards all that is queued for a peer.
     pub fn discard_peer(&mut self, peer: PeerIndex) {
         let index = usize::from(peer.0);
+        if self.peers.get(index).is_none_or(Peer::is_empty) {
+            return;
+        }
         for group in (0..GROUP_COUNT).map(GroupIndex) {
             while let Some(slot) = self.first_flow(index, group) {
                 self.discard_where(slot, AggregateCounter::MessagesPeerLost, |_| true);
@@ -28,6 +31,18 @@ impl<F: Frame> Aggregator<F> {
         while let Some(message) = self.slab.pop_front(&mut peer.control) {
             self.counters.increment(AggregateCounter::MessagesPeerLost);
             self.counters.add(AggregateCounter::DataBytesDiscarded, message.body.len() as u64);
+        }
+    }
+
+    /// Discards a message of a session that is over, in place of [`Aggregator::push`].
+    pub fn discard(&mut self, message: &Outbound<F>) {
+        let data_len = message.body.len() as u64;
+        self.counters.increment(AggregateCounter::MessagesIn);
+        self.counters.increment(AggregateCounter::MessagesPeerLost);
+        self.counters.add(AggregateCounter::DataBytesIn, data_len);
+        self.counters.add(AggregateCounter::DataBytesDiscarded, data_len);
+        if matches!(message.header.kind, MessageKind::Data | MessageKind::Datagram) {
+            self.backlog.drained(message.slot, data_len);
         }
     }
 
@@ -111,6 +126,7 @@ impl<F: Frame> Aggregator<F> {
         self.counters.increment(AggregateCounter::ControlBuffersOut);
         Some(OutboundBuffer {
             peer: peer_index(index),
+            session: self.session(peer_index(index)),
             class: Class(0),
             kind: BufferKind::Control,
             compress: false,
@@ -143,6 +159,7 @@ impl<F: Frame> Aggregator<F> {
         self.publish(index);
         Some(OutboundBuffer {
             peer: peer_index(index),
+            session: self.session(peer_index(index)),
             class: group.class(),
             kind: group.kind(),
             compress: group.compress(),

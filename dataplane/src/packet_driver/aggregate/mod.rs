@@ -25,7 +25,9 @@ pub use config::{AggregateConfig, AggregateCounter};
 
 use super::header::{MESSAGE_DATA_MAX, header_len};
 use super::routing::ROUTING_HEADER_LEN;
-use super::{BufferKind, BufferPool, MessageKind, Outbound, OutboundBuffer, PeerIndex};
+use super::{
+    BufferKind, BufferPool, MessageKind, Outbound, OutboundBuffer, PeerIndex, SessionNumber,
+};
 use crate::counters::Counters;
 use crate::frame::Frame;
 use crate::time::Time;
@@ -48,6 +50,8 @@ pub enum Downstream {
 
 #[derive(Default)]
 struct Peer {
+    /// The session that what is queued is of.
+    session: SessionNumber,
     control: Queue,
     control_bytes: u64,
     schedule: Schedule,
@@ -136,6 +140,20 @@ impl<F: Frame> Aggregator<F> {
     #[must_use]
     pub fn queued_bytes(&self, slot: u32) -> u64 {
         self.flows.get(slot).map_or(0, |flow| flow.data_bytes)
+    }
+
+    /// The session that `peer`'s messages are of.
+    #[must_use]
+    pub fn session(&self, peer: PeerIndex) -> SessionNumber {
+        self.peers.get(usize::from(peer.0)).map_or(SessionNumber::NONE, |peer| peer.session)
+    }
+
+    /// Messages to `peer` are of this session from now on; what is queued is of a former one.
+    pub fn begin_session(&mut self, peer: PeerIndex, session: SessionNumber) {
+        self.discard_peer(peer);
+        if let Some(peer) = self.peers.get_mut(usize::from(peer.0)) {
+            peer.session = session;
+        }
     }
 
     /// Takes a message in. A reset discards what its flow has queued. What no buffer can carry

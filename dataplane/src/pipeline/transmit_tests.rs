@@ -1,0 +1,172 @@
+//! Two transmit stages, datagram links crossed: what happens to buffers when a session is replaced.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::transmit::{PeerPath, TransmitCounter, TransmitStage};
+use crate::data_mover::{CloseReason, Incarnation, PeerConfig, Session, Sessions};
+use crate::frame::heap::{HeapFrame, HeapSource};
+use crate::frame::{Frame, MacAddr};
+use crate::link::Link;
+use crate::packet_driver::{
+    Arrived, BufferKind, BufferPool, Class, OutboundBuffer, PeerIndex, PeerStatus, PoolClass,
+    SessionChange, SessionNumber,
+};
+use crate::time::{MILLISECOND_NS, Time};
+
+const ADDRESSES: [&str; 2] = ["10.0.0.1:4980", "10.0.0.2:4980"];
+
+struct End {
+    stage: TransmitStage<HeapFrame>,
+    status: Arc<[PeerStatus]>,
+    pool: BufferPool,
+    datagrams_in: Link<HeapFrame>,
+    packed: Link<OutboundBuffer>,
+    arrived: Link<Arrived>,
+    datagrams_out: Link<HeapFrame>,
+}
+
+impl End {
+    fn new(index: usize, incarnation: u64) -> Self {
+        let pool = BufferPool::new(&[PoolClass { size: 2048, count: 64, reserve: 0 }]);
+        let address = |index: usize| -> SocketAddr { ADDRESSES[index].parse().unwrap() };
+        let config = PeerConfig::new(PeerIndex(0), 1_000_000_000);
+        let session = Session::new(config, Incarnation(incarnation), pool.clone(), incarnation);
+        let status: Arc<[PeerStatus]> = Arc::new([PeerStatus::default()]);
+        status[0].set_next_hop(Some([2, 0, 0, 0, 0, 9]));
+        let path = PeerPath {
+            source: address(index),
+            destination: address(1 - index),
+            mac: MacAddr([2, 0, 0, 0, 0, 1]),
+            vlan: 0,
+        };
+        let sessions = Sessions::new(vec![(address(1 - index), session)]);
+        End {
+            stage: TransmitStage::new(sessions, vec![path], Arc::clone(&status)),
+            status,
+            pool,
+            datagrams_in: Link::direct(512),
+            packed: Link::direct(8),
+            arrived: Link::direct(256),
+            datagrams_out: Link::direct(512),
+        }
+    }
+
+    fn session(&self) -> SessionNumber {
+        self.status[0].session()
+    }
+
+    fn push(&mut self, session: SessionNumber, content: u8) {
+        let mut bytes = self.pool.alloc(1).unwrap();
+        bytes.append(1).unwrap().fill(content);
+        let buffer = OutboundBuffer {
+            peer: PeerIndex(0),
+            session,
+            class: Class(0),
+            kind: BufferKind::Stream,
+            compress: false,
+            bytes: bytes.freeze(),
+        };
+        self.packed.push(buffer).unwrap();
+    }
+
+    /// Buffers that arrived since the last time, and how often a session began.
+    fn take_arrived(&mut self) -> (Vec<u8>, Vec<SessionChange>) {
+        let (mut buffers, mut changes) = (Vec::new(), Vec::new());
+        while let Some(arrived) = self.arrived.pop() {
+            match arrived {
+                Arrived::Buffer { bytes, .. } => buffers.push(bytes[0]),
+                Arrived::Session { change, .. } => changes.push(change),
+            }
+        }
+        (buffers, changes)
+    }
+
+    fn counted(&self, counter: TransmitCounter) -> u64 {
+        self.stage.counters().get(counter)
+    }
+}
+
+/// Turns both until `done`, at most ten seconds of virtual time.
+fn run(ends: &mut [End; 2], now: &mut Time, done: impl Fn(&[End; 2]) -> bool) {
+    let mut source = HeapSource::new(1024);
+    for _ in 0..10_000 {
+        for end in ends.iter_mut() {
+            end.stage.turn(
+                *now,
+                &mut end.datagrams_in,
+                &mut end.packed,
+                &mut end.arrived,
+                &mut end.datagrams_out,
+                &mut source,
+            );
+        }
+        let [a, b] = ends;
+        for (from, to) in [
+            (&mut a.datagrams_out, &mut b.datagrams_in),
+            (&mut b.datagrams_out, &mut a.datagrams_in),
+        ] {
+            while let Some(frame) = from.pop() {
+                to.push(source.frame_of(frame.head()).unwrap()).unwrap();
+            }
+        }
+        if done(ends) {
+            return;
+        }
+        *now = *now + MILLISECOND_NS;
+    }
+    panic!("never done");
+}
+
+fn both_up(ends: &[End; 2]) -> bool {
+    ends.iter().all(|end| end.session() != SessionNumber::NONE)
+}
+
+#[test]
+fn a_buffer_of_a_former_session_is_dropped_and_its_memory_returned() {
+    let (mut ends, mut now) = ([End::new(0, 1), End::new(1, 2)], Time::ZERO);
+    run(&mut ends, &mut now, both_up);
+    let first = ends[0].session();
+    ends[0].push(first, 1);
+    run(&mut ends, &mut now, |ends| ends[1].arrived.waiting() > 1);
+    assert_eq!(ends[1].take_arrived().0, [1]);
+
+    // The peer begins anew; the session is replaced, never seen as down in between.
+    ends[1] = End::new(1, 3);
+    run(&mut ends, &mut now, |ends| both_up(ends) && ends[0].session() != first);
+    let second = ends[0].session();
+    for (session, content) in [(first, 2), (SessionNumber::NONE, 3), (second, 4)] {
+        ends[0].push(session, content);
+    }
+    run(&mut ends, &mut now, |ends| ends[1].arrived.waiting() > 1);
+    run(&mut ends, &mut now, |ends| ends[0].pool.in_use_bytes() == 0);
+    assert_eq!(ends[1].take_arrived().0, [4]);
+    let counted =
+        [TransmitCounter::BuffersIn, TransmitCounter::BuffersTaken, TransmitCounter::BuffersStale];
+    assert_eq!(counted.map(|counter| ends[0].counted(counter)), [4, 2, 2]);
+    // What aggregation had on its way is accounted for.
+    assert_eq!(ends[0].status[0].buffers_taken(), 4);
+}
+
+#[test]
+fn the_larger_incarnation_opens_with_the_opener_bit() {
+    let (mut ends, mut now) = ([End::new(0, 1), End::new(1, 2)], Time::ZERO);
+    run(&mut ends, &mut now, both_up);
+    for (end, expected) in ends.iter_mut().zip([false, true]) {
+        let session = end.session();
+        let (_, changes) = end.take_arrived();
+        assert_eq!(changes, [SessionChange::Up { session, restarted: false, opener: expected }]);
+    }
+}
+
+#[test]
+fn nothing_is_taken_after_the_close() {
+    let (mut ends, mut now) = ([End::new(0, 1), End::new(1, 2)], Time::ZERO);
+    run(&mut ends, &mut now, both_up);
+    let session = ends[0].session();
+    ends[0].stage.close(now, CloseReason::Stopping);
+    ends[0].push(session, 1);
+    run(&mut ends, &mut now, |ends| ends[1].session() == SessionNumber::NONE);
+    assert_eq!(ends[0].counted(TransmitCounter::BuffersStale), 1);
+    assert_eq!(ends[0].pool.in_use_bytes(), 0);
+}
