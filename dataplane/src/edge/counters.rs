@@ -19,6 +19,7 @@ crate::counters! {
         SegmentsDuplicate: Drop, "segments_duplicate", "frames", "Segments with nothing new in them.";
         SegmentsOutOfWindow: Drop, "segments_out_of_window", "frames", "Segments outside the window.";
         SegmentsNoRoom: Drop, "segments_no_room", "frames", "Segments behind a gap for which there was no room.";
+        SegmentsDiscarded: Info, "segments_discarded", "frames", "Segments behind a gap that were taken and then freed, because all connections together held too many: their hosts send them again.";
         SegmentsTimestamp: Drop, "segments_timestamp", "frames", "Segments with an old timestamp, or without one where both ends send them.";
         SegmentsUnacceptableAck: Drop, "segments_unacceptable_ack", "frames", "Segments that acknowledge what was never sent.";
         SegmentsChallenged: Drop, "segments_challenged", "frames", "Segments that might be forged, answered with a challenge ACK.";

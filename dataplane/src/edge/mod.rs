@@ -13,6 +13,7 @@
 //! | `sessions` | peers that come and go, and the restart procedure |
 //! | `paths` | link addresses, and what is done every millisecond |
 //! | `flow`, `table`, `timers`, `credit` | one flow; all flows; deadlines; grants |
+//! | `held_frames` | segments behind gaps, of all connections together |
 //! | `tcp`, `writer` | the connection to a host, and its segments as frames |
 
 pub mod config;
@@ -20,6 +21,7 @@ pub mod counters;
 pub mod credit;
 pub mod flow;
 mod frames;
+mod held_frames;
 mod inbound;
 mod outbound;
 mod packet_mode;

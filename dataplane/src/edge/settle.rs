@@ -47,6 +47,7 @@ impl<F: Frame> EdgeStage<F> {
             }
             self.update_limit(place);
         }
+        self.note_held(place);
         self.settle(now, place, happened);
     }
 
@@ -132,6 +133,7 @@ impl<F: Frame> EdgeStage<F> {
         let Some(flow) = self.table.get(place) else { return };
         let facts = flow.facts;
         let Some(mut flow) = self.table.remove(place, facts.peer, facts.id) else { return };
+        self.note_held(place);
         self.credit.close(&mut flow.grant);
         self.half_open -= u32::from(flow.is_half_open);
         self.timers.set(place, Time::NEVER);
@@ -168,6 +170,7 @@ impl<F: Frame> EdgeStage<F> {
         let facts = flow.facts;
         self.upstream.push_back(Upstream::DiscardFlow { flow: facts.id, place });
         self.table.hide(facts.peer, facts.id);
+        self.note_held(place);
         self.touch(place);
     }
 

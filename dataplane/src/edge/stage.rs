@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::config::EdgeConfig;
 use super::credit::CreditPool;
 use super::flow::Flow;
+use super::held_frames::HeldFrames;
 use super::inbound::TOMBSTONES;
 use super::packet_mode::Waiting;
 use super::sessions::Restarts;
@@ -49,6 +50,7 @@ pub struct EdgeStage<F> {
     pub(super) table: EdgeTable<Flow<F>>,
     pub(super) timers: TimerWheel,
     pub(super) credit: CreditPool,
+    pub(super) held: HeldFrames,
     pub(super) numbers: InitialNumberSource,
     pub(super) time_wait: TimeWaitTable,
     pub(super) restarts: Restarts,
@@ -110,6 +112,7 @@ impl<F: Frame> EdgeStage<F> {
             table: EdgeTable::new(config.connections),
             timers: TimerWheel::new(connections),
             credit: CreditPool::new(config.credit_bytes),
+            held: HeldFrames::new(config.held_frames_max, connections),
             numbers: InitialNumberSource::new(config.secret),
             time_wait: TimeWaitTable::new(config.time_wait),
             restarts: Restarts::new(connections, peers.len()),
@@ -241,6 +244,7 @@ impl<F: Frame> EdgeStage<F> {
             });
             busy = true;
         }
+        busy |= self.list_lost();
         self.follow_backlog(BURST);
         busy |= self.transmit(now, source, TRANSMIT_PER_TURN);
         self.hasten_housekeeping(now);

@@ -198,6 +198,7 @@ fn edge_config(config: &ApplianceConfig, credit_bytes: u64) -> EdgeConfig {
         datagram_slots: DATAGRAM_SLOTS,
         time_wait: limits.connections as usize,
         credit_bytes,
+        held_frames_max: limits.frames / 8,
         frames_max: limits.frames / 8,
         lan_mtu: config.lan_mtu,
         tcp_v4: tcp(true),
