@@ -150,6 +150,7 @@ pub enum DecompressError {
 #[derive(Debug)]
 pub struct Decompressor {
     pool: BufferPool,
+    last: Option<BufferPool>,
     buffer_len_max: usize,
     counters: Counters<DecompressionCounter>,
 }
@@ -159,7 +160,14 @@ impl Decompressor {
     /// `buffer_len_max` bytes, routing header included.
     #[must_use]
     pub fn new(pool: BufferPool, buffer_len_max: usize) -> Self {
-        Decompressor { pool, buffer_len_max, counters: Counters::default() }
+        Decompressor { pool, last: None, buffer_len_max, counters: Counters::default() }
+    }
+
+    /// The same, with another pool for when the first has nothing.
+    #[must_use]
+    pub fn with_last_resort(mut self, last: BufferPool) -> Self {
+        self.last = Some(last);
+        self
     }
 
     /// The counters.
@@ -208,6 +216,7 @@ impl Decompressor {
         let mut out = self
             .pool
             .alloc(ROUTING_HEADER_LEN + plain_len)
+            .or_else(|| self.last.as_ref()?.alloc(ROUTING_HEADER_LEN + plain_len))
             .ok_or(DecompressionCounter::BuffersNoMemory)?;
         out.set_len(ROUTING_HEADER_LEN);
         let room = out.append(plain_len).unwrap_or_default();

@@ -16,8 +16,6 @@ pub struct EdgeConfig {
     pub datagram_slots: u32,
     /// Connections in TIME-WAIT, at most.
     pub time_wait: usize,
-    /// Bytes that hosts may be behind in all, as granted to the far sides.
-    pub credit_bytes: u64,
     /// Frames that all connections together may hold behind gaps, at most.
     pub held_frames_max: usize,
     /// Frames that may wait for each port, at most.

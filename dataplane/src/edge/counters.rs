@@ -12,6 +12,7 @@ crate::counters! {
         BytesFromHosts: Info, "bytes_from_hosts", "bytes", "Bytes of streams accepted from hosts of this LAN.";
         BytesFromPeers: Info, "bytes_from_peers", "bytes", "Bytes of streams that peers delivered.";
         BytesCopiedOut: Info, "bytes_copied_out", "bytes", "Of these, copied out of buffers that slow hosts would have kept from the pool.";
+        CreditsReturned: Info, "credits_returned", "messages", "Times that a flow gave credit back that it had no use for.";
         PacketsFromHosts: Info, "packets_from_hosts", "packets", "Packets taken in packet mode.";
         PacketsFromPeers: Info, "packets_from_peers", "packets", "Packets delivered in packet mode.";
         SegmentsIn: In, "segments_in", "frames", "TCP segments of hosts, of split flows.";

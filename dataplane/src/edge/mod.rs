@@ -13,6 +13,7 @@
 //! | `sessions` | peers that come and go, and the restart procedure |
 //! | `paths` | link addresses, and what is done every millisecond |
 //! | `flow`, `table`, `timers`, `credit` | one flow; all flows; deadlines; grants |
+//! | `memory` | copies for slow hosts, grants, credit given back |
 //! | `held_frames` | segments behind gaps, of all connections together |
 //! | `tcp`, `writer` | the connection to a host, and its segments as frames |
 
@@ -23,6 +24,7 @@ pub mod flow;
 mod frames;
 mod held_frames;
 mod inbound;
+mod memory;
 mod outbound;
 mod packet_mode;
 mod paths;

@@ -26,7 +26,9 @@ use crate::interceptor::{
 };
 use crate::link::Link;
 use crate::packet_driver::reset::ResetCause;
-use crate::packet_driver::{Backlog, BufferPool, FlowId, Inbound, PeerIndex, PeerStatus, Upstream};
+use crate::packet_driver::{
+    Backlog, FlowId, Inbound, PeerIndex, PeerStatus, ReceiveMemory, Upstream,
+};
 use crate::time::{MILLISECOND_NS, Time};
 
 /// Frames and messages taken in per turn, at most.
@@ -58,7 +60,9 @@ pub struct EdgeStage<F> {
     /// The next hop towards each peer's endpoint.
     pub(super) endpoints: Vec<std::net::IpAddr>,
     pub(super) backlog: Backlog,
-    pub(super) pool: BufferPool,
+    pub(super) memory: ReceiveMemory,
+    /// Where the walk over all flows is that looks after their memory.
+    pub(super) walk: u32,
     /// Bytes of data ever pushed towards the packet driver, by slot.
     pub(super) pushed: Box<[u64]>,
     pub(super) next_flow: u64,
@@ -104,14 +108,14 @@ impl<F: Frame> EdgeStage<F> {
         peers: Arc<[PeerStatus]>,
         endpoints: Vec<std::net::IpAddr>,
         backlog: Backlog,
-        pool: BufferPool,
+        memory: ReceiveMemory,
     ) -> Self {
         let connections = config.connections as usize;
         EdgeStage {
             interceptor,
             table: EdgeTable::new(config.connections),
             timers: TimerWheel::new(connections),
-            credit: CreditPool::new(config.credit_bytes),
+            credit: CreditPool::new(memory.credit_bytes(), config.connections),
             held: HeldFrames::new(config.held_frames_max, connections),
             numbers: InitialNumberSource::new(config.secret),
             time_wait: TimeWaitTable::new(config.time_wait),
@@ -140,7 +144,8 @@ impl<F: Frame> EdgeStage<F> {
             next_hop_missing: false,
             peers,
             backlog,
-            pool,
+            walk: 0,
+            memory,
             config,
         }
     }

@@ -11,6 +11,7 @@ pub mod header;
 pub mod message;
 pub mod open;
 pub mod peer_status;
+pub mod receive_memory;
 pub mod reset;
 pub mod routing;
 pub mod traffic;
@@ -21,6 +22,7 @@ pub use buffer::{BufferMut, BufferPool, BufferSlice, PoolClass};
 pub use disaggregate::{DisaggregateCounter, Disaggregator, Messages};
 pub use message::{FlowId, Message, MessageHeader, MessageKind, Outbound, OutboundBody};
 pub use peer_status::{PeerAnswer, PeerStatus};
+pub use receive_memory::ReceiveMemory;
 pub use traffic::{Arrived, Inbound, SessionChange, Upstream};
 
 /// Which peer (far TPO), an index into the configuration's list of peers.

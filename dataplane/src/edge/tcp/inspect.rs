@@ -62,6 +62,12 @@ impl<F: Frame> Connection<F> {
         sequence_at(self.send.initial, self.send.unacknowledged)
     }
 
+    /// Stream offset below which bytes may be accepted from the host.
+    #[must_use]
+    pub fn receive_limit(&self) -> u64 {
+        offset_of(self.receive.limit)
+    }
+
     /// Bytes from the far side that the host has not acknowledged, those behind gaps included.
     #[must_use]
     pub fn unread_bytes(&self) -> u64 {
