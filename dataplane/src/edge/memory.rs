@@ -77,7 +77,12 @@ impl<F: Frame> EdgeStage<F> {
     }
 
     /// The far side gives back credit; false when it has sent bytes beyond what it keeps.
-    pub(super) fn credit_returned(&mut self, now: Time, place: u32, header: &MessageHeader) -> bool {
+    pub(super) fn credit_returned(
+        &mut self,
+        now: Time,
+        place: u32,
+        header: &MessageHeader,
+    ) -> bool {
         let Some(flow) = self.table.get_mut(place) else { return true };
         let ahead = header.status.wrapping_sub(flow.grant.epoch());
         // An older one, overtaken by one that gave back more.

@@ -26,7 +26,7 @@ mod held_frames;
 mod inbound;
 mod memory;
 mod outbound;
-mod packet_mode;
+pub(crate) mod packet_mode;
 mod paths;
 mod sessions;
 mod settle;

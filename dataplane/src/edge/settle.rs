@@ -98,7 +98,11 @@ impl<F: Frame> EdgeStage<F> {
                 self.queued.push_back(place);
             }
             self.update_limit(place);
-            self.touch(place);
+            // Only those with news for their hosts: while the WAN stands still there is none, and
+            // more flows than transmit in one turn must not keep the worker busy.
+            if self.table.get(place).is_some_and(|flow| flow.connection.wants_transmit()) {
+                self.touch(place);
+            }
         }
         !self.queued.is_empty()
     }

@@ -32,10 +32,10 @@ use crate::packet_driver::{
 use crate::time::{MILLISECOND_NS, Time};
 
 /// Frames and messages taken in per turn, at most.
-pub(super) const BURST: usize = 64;
+pub(crate) const BURST: usize = 64;
 /// Messages that may wait for the packet driver while more frames are taken in: beyond it, hosts
 /// are left to wait in the port's queue.
-pub(super) const UPSTREAM_BUSY: usize = 512;
+pub(crate) const UPSTREAM_BUSY: usize = 512;
 /// Flows that may transmit per turn.
 const TRANSMIT_PER_TURN: usize = 64;
 /// How often neighbours, ageing and peers are looked after.

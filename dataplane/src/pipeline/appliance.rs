@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::aggregate::AggregateStage;
 use super::compress::CompressStage;
 use super::decompress::DecompressStage;
+use super::frame_budget::FrameBudget;
 use super::links::Links;
 use super::placement::{Placement, StageKind};
 use super::port::{PortCounter, PortStage};
@@ -168,6 +169,7 @@ pub struct Appliance<F> {
 
 fn edge_config(config: &ApplianceConfig) -> EdgeConfig {
     let limits = &config.limits;
+    let frames = FrameBudget::of(limits.frames);
     let tcp = |ipv4| {
         let mut tcp = TcpConfig::for_mtu(config.lan_mtu, ipv4);
         tcp.fin_timeout_ns = limits.fin_timeout_ns;
@@ -182,8 +184,8 @@ fn edge_config(config: &ApplianceConfig) -> EdgeConfig {
         half_open: limits.half_open.min(limits.connections),
         datagram_slots: DATAGRAM_SLOTS,
         time_wait: limits.connections as usize,
-        held_frames_max: limits.frames / 8,
-        frames_max: limits.frames / 8,
+        held_frames_max: frames.held,
+        frames_max: frames.output,
         lan_mtu: config.lan_mtu,
         tcp_v4: tcp(true),
         tcp_v6: tcp(false),
@@ -233,12 +235,13 @@ impl<F: Frame> Appliance<F> {
         let memory = ReceiveMemory::new(limits.buffer_bytes / 4 * 3, limits.buffer_size_max);
         let peers: Arc<[PeerStatus]> = config.peers.iter().map(|_| PeerStatus::default()).collect();
 
+        let frames = FrameBudget::of(limits.frames);
         let edge_config = edge_config(config);
         let aggregator = Aggregator::new(
             AggregateConfig {
                 flows_max: edge_config.slots(),
-                messages_max: limits.frames / 2,
-                control_reserve: limits.frames / 16,
+                messages_max: frames.messages,
+                control_reserve: frames.control_reserve,
                 buffer_size_max: limits.buffer_size_max,
                 flush_deadline_ns: limits.flush_deadline_ns,
                 peers: config.peers.iter().map(|peer| Some(peer.endpoint.ip())).collect(),

@@ -74,7 +74,8 @@ impl<F: Frame> Connection<F> {
     /// The far side gives back what it was granted from stream offset `offset` on; false when it
     /// has sent bytes from there.
     pub fn shrink_grant(&mut self, offset: u64) -> bool {
-        let unused = self.send.queue.end() <= offset && self.send.end.is_none_or(|end| end <= offset);
+        let unused =
+            self.send.queue.end() <= offset && self.send.end.is_none_or(|end| end <= offset);
         if unused {
             self.send.granted = self.send.granted.min(offset);
         }
