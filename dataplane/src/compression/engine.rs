@@ -363,6 +363,23 @@ mod tests {
         assert_eq!(decompressor.counters().get(DecompressionCounter::BuffersTooLong), 1);
     }
 
+    #[test]
+    fn a_plain_buffer_finds_a_place_although_the_pool_is_empty() {
+        let sending = pool();
+        let data = vec![7; 4_000];
+        let packed = Compressor::new(sending.clone(), 1, 1).compress(outbound(&sending, 0, &data));
+        let (arrivals, last) = (pool(), pool());
+        let all: Vec<_> = std::iter::from_fn(|| arrivals.alloc(1)).collect();
+        let mut without = Decompressor::new(arrivals.clone(), SIZE);
+        assert_eq!(without.decompress(&packed.bytes).err(), Some(DecompressError::NoMemory));
+        let mut with = Decompressor::new(arrivals.clone(), SIZE).with_last_resort(last.clone());
+        let plain = with.decompress(&packed.bytes).unwrap();
+        assert_eq!(&plain[ROUTING_HEADER_LEN..], &data[..]);
+        assert_eq!(last.in_use_bytes(), SIZE);
+        drop((plain, all));
+        assert_eq!((last.in_use_bytes(), arrivals.in_use_bytes()), (0, 0));
+    }
+
     proptest! {
         #[test]
         fn damaged_buffers_are_refused_or_of_the_announced_length(

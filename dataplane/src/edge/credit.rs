@@ -285,6 +285,53 @@ mod tests {
     }
 
     #[test]
+    fn ten_thousand_idle_flows_never_overcommit_and_one_alone_fills_the_link() {
+        const FLOWS: u32 = 10_000;
+        const BUDGET: u64 = 96 << 20;
+        let mut pool = CreditPool::new(BUDGET, FLOWS);
+        let mut grants = Vec::new();
+        for count in 0..FLOWS {
+            let mut grant = pool.open(Time::ZERO, BDP).expect("a floor for each");
+            if count == 0 {
+                assert!(grant.granted() + CHUNK > FIRST_BDP * BDP, "{}", grant.granted());
+            }
+            assert!(pool.reserved() <= BUDGET);
+            // Some of them give back what they do not use.
+            if count % 2 == 0 {
+                pool.returned(&mut grant, Time::ZERO, 3_000, 1);
+                assert_eq!((grant.granted(), grant.epoch()), (3_000, 1));
+            }
+            grants.push(grant);
+        }
+        let charged: u64 = grants.iter().map(Grant::charge).sum();
+        assert_eq!(charged, pool.reserved());
+        for grant in &mut grants {
+            pool.close(grant);
+            pool.close(grant);
+        }
+        assert_eq!((pool.reserved(), pool.flows), (0, 0));
+        let again = pool.open(Time::ZERO, BDP).unwrap();
+        assert!(again.granted() + CHUNK > FIRST_BDP * BDP);
+    }
+
+    #[test]
+    fn a_slow_reader_shrinks_to_the_floor_and_a_fast_one_has_a_full_window_at_once() {
+        let mut pool = CreditPool::new(128 << 20, 100);
+        let mut grant = pool.open(Time::ZERO, BDP).unwrap();
+        let mut now = Time::ZERO;
+        for _ in 0..20 {
+            now = now + 100 * RTT_NS;
+            let all = grant.granted();
+            pool.consumed(&mut grant, now, all, BDP, RTT_NS);
+        }
+        assert_eq!(grant.granted() - grant.consumed, WINDOW_FLOOR);
+        now = now + RTT_NS;
+        let all = grant.granted();
+        pool.consumed(&mut grant, now, all, BDP, RTT_NS);
+        assert!(grant.granted() - grant.consumed + CHUNK > FIRST_BDP * BDP);
+    }
+
+    #[test]
     fn acknowledgements_beyond_the_grant_change_nothing() {
         let mut pool = CreditPool::new(1 << 20, 100);
         let mut grant = pool.open(Time::ZERO, 0).unwrap();

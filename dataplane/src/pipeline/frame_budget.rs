@@ -27,7 +27,7 @@ const FIXED: usize =
     FRAMES + UPSTREAM + UPSTREAM_BUSY + BURST + WAITING_MAX + PACKETS_MAX * FRAGMENTS_MAX;
 
 const _: () = assert!(
-    FrameBudget::stalled_max(FRAMES_MIN) + 2 * (256 + BURST) + BURST <= FRAMES_MIN,
+    FrameBudget::stalled_max(FRAMES_MIN) + 2 * (256 + 32) + FrameBudget::SENDING <= FRAMES_MIN,
     "with the fewest frames, two ports with queues of 256 still receive, and the data mover sends"
 );
 
@@ -45,6 +45,9 @@ pub struct FrameBudget {
 }
 
 impl FrameBudget {
+    /// Frames that the data mover needs to go on sending.
+    pub const SENDING: usize = BURST;
+
     /// The limits for a pool of `frames`.
     #[must_use]
     pub const fn of(frames: usize) -> Self {

@@ -301,3 +301,73 @@ impl<'a> Iterator for Payload<'a> {
         Some(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet_driver::PoolClass;
+    use crate::packet_driver::receive_memory::CHUNK_BYTES;
+    use proptest::prelude::*;
+
+    const LEN: usize = 20_000;
+    const BUFFER: usize = 8_192;
+
+    fn pattern(offset: usize) -> u8 {
+        u8::try_from((offset * 7 + offset / 251) % 256).unwrap()
+    }
+
+    fn slice(pool: &BufferPool, from: usize, len: usize) -> BufferSlice {
+        let mut buffer = pool.alloc(BUFFER).unwrap();
+        let bytes: Vec<u8> = (from..from + len).map(pattern).collect();
+        buffer.append(len).unwrap().copy_from_slice(&bytes);
+        buffer.freeze()
+    }
+
+    fn chunks(from: u64, to: u64) -> u64 {
+        (to.next_multiple_of(CHUNK_BYTES as u64) - from / CHUNK_BYTES as u64 * CHUNK_BYTES as u64)
+            / CHUNK_BYTES as u64
+    }
+
+    proptest! {
+        /// Whatever is copied out and when, the bytes are the same, and the copies take no more
+        /// memory than the chunks that the range touches, however small the slices are.
+        #[test]
+        fn copies_are_the_same_bytes_in_bounded_memory(
+            steps in prop::collection::vec((0..LEN, 1usize..3_000, any::<bool>(), 0u8..10), 1..120),
+        ) {
+            let class = |size, count| PoolClass { size, count, reserve: 0 };
+            let buffers = BufferPool::new(&[class(BUFFER, 400)]);
+            // What a grant of these bytes is charged, exactly.
+            let kept = BufferPool::new(&[class(CHUNK_BYTES, LEN.div_ceil(CHUNK_BYTES))]);
+            let mut queue = SendQueue::default();
+            let rest = (0..LEN).step_by(1_000).map(|from| (from, 1_000, true, 0));
+            for (from, len, copy, other) in steps.into_iter().chain(rest) {
+                let len = len.min(LEN - from);
+                let keep = copy.then_some(&kept);
+                queue.insert(from as u64, slice(&buffers, from, len), 1 << 16, keep).unwrap();
+                match other {
+                    1 => { queue.keep_all(&kept); }
+                    2 => queue.acknowledge(queue.contiguous_end() / 2),
+                    _ => {}
+                }
+                let held = kept.in_use_bytes() / CHUNK_BYTES;
+                prop_assert!(held as u64 <= chunks(queue.start, LEN as u64));
+                let (start, end) = (queue.start, queue.contiguous_end());
+                let bytes: Vec<u8> = queue
+                    .range(start, u32::try_from(end - start).unwrap())
+                    .flatten()
+                    .copied()
+                    .collect();
+                let right = (start..end).map(|offset| pattern(usize::try_from(offset).unwrap()));
+                prop_assert!(bytes.into_iter().eq(right));
+            }
+            queue.keep_all(&kept);
+            prop_assert_eq!(buffers.in_use_bytes(), 0, "no buffer is held any more");
+            prop_assert_eq!(queue.contiguous_end(), LEN as u64);
+            queue.acknowledge(LEN as u64);
+            prop_assert_eq!((queue.len(), queue.pieces()), (0, 0));
+            queue.release();
+            prop_assert_eq!((kept.in_use_bytes(), queue.pinned_bytes()), (0, 0));
+        }
+    }
+}
