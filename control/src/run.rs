@@ -9,6 +9,8 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use dataplane::pipeline::frame_budget::FrameBudget;
+
 use crate::args::{Args, ArgsError, CommandLine};
 use crate::config::{Config, ConfigErrors, Limits};
 use crate::eal_args::eal_args;
@@ -49,6 +51,22 @@ pub enum RunError {
         needed: u32,
         /// Frames in the pool.
         frames: u32,
+    },
+    /// What an appliance holds while the WAN stands still leaves too little for the queues.
+    #[error(
+        "while the WAN stands still, {stalled} of {frames} frames may be held for hosts, and the \
+         receive queues take {queues}: raise limits.frames to {least} or more, or lower --rxq or \
+         --rxd"
+    )]
+    StalledFrames {
+        /// Frames that wait for the WAN.
+        stalled: usize,
+        /// Frames that fill the receive queues, and a burst for each.
+        queues: usize,
+        /// Frames in the pool.
+        frames: usize,
+        /// Frames that are enough.
+        least: usize,
     },
     /// The appliance did not start, or ended with an error.
     #[error("{0}")]
@@ -103,6 +121,9 @@ fn prepare(
     };
     let limits = config.as_ref().map_or_else(Limits::default, |(_, config)| config.limits);
     check_frames(&args, limits.frames)?;
+    if config.is_some() {
+        check_stalled_frames(&args, limits.frames)?;
+    }
     if let Some((path, config)) = config.as_ref().filter(|_| args.check) {
         let (peers, rules) = (config.peers.len(), config.rules.len());
         let text = format!("{}: valid, {peers} peers, {rules} rules\n", path.display());
@@ -121,6 +142,21 @@ fn check_frames(args: &Args, frames: u32) -> Result<(), RunError> {
     let port = side(args.rxq, args.rxd).saturating_add(side(args.txq, args.txd));
     let needed = port.saturating_mul(PORTS);
     if needed > frames { Err(RunError::Frames { needed, frames }) } else { Ok(()) }
+}
+
+/// While the WAN stands still, hosts' segments wait for it; there must still be frames to receive
+/// acknowledgements into and to send from.
+fn check_stalled_frames(args: &Args, frames: u32) -> Result<(), RunError> {
+    let queues = u32::from(args.rxq) * (u32::from(args.rxd) + u32::from(args.burst)) * PORTS;
+    let [queues, frames] =
+        [queues, frames].map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+    let needed = |frames| FrameBudget::stalled_max(frames) + queues + FrameBudget::SENDING;
+    if needed(frames) <= frames {
+        return Ok(());
+    }
+    let least = (frames..).step_by(1024).find(|frames| needed(*frames) <= *frames);
+    let stalled = FrameBudget::stalled_max(frames);
+    Err(RunError::StalledFrames { stalled, queues, frames, least: least.unwrap_or(frames) })
 }
 
 #[cfg(test)]
@@ -177,6 +213,22 @@ mod tests {
         assert!(error.to_string().lines().count() > 30, "{error}");
         let error = prepared("tpo --check --config /nonexistent.toml").unwrap_err().to_string();
         assert!(error.starts_with("/nonexistent.toml: cannot be read: "), "{error}");
+    }
+
+    #[test]
+    fn too_few_frames_beside_what_waits_for_the_wan_are_refused() {
+        let minimal = include_str!("config/tests/minimal.toml");
+        let file = File::new("few", &format!("{minimal}[limits]\nframes = 4096\n"));
+        let line = format!("tpo --check --config {}", file.0.display());
+        let error = prepared(&format!("{line} --txd 256")).unwrap_err().to_string();
+        assert!(
+            error.contains("3392 of 4096") && error.contains("limits.frames to 7168"),
+            "{error}"
+        );
+        assert!(prepared(&format!("{line} --txd 256 --rxd 256")).is_ok());
+        let file = File::new("fewer", &format!("{minimal}[limits]\nframes = 1024\n"));
+        let error = prepared(&format!("tpo --check --config {}", file.0.display())).unwrap_err();
+        assert!(error.to_string().contains("4096"), "{error}");
     }
 
     #[test]

@@ -190,7 +190,7 @@ fn limits(section: &mut Section<'_, '_, '_>, wan_mtu: u16) -> Limits {
         connections: section.within("connections", default.connections, 16..=1 << 20),
         half_open: section.within("half_open", default.half_open, 16..=1 << 20),
         neighbours: section.within("neighbours", default.neighbours, 16..=1 << 20),
-        frames: section.within("frames", default.frames, 1024..=1 << 24),
+        frames: section.within("frames", default.frames, 4096..=1 << 24),
         buffer_memory: section.within(
             "buffer_memory",
             default.buffer_memory,

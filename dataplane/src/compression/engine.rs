@@ -150,6 +150,7 @@ pub enum DecompressError {
 #[derive(Debug)]
 pub struct Decompressor {
     pool: BufferPool,
+    last: Option<BufferPool>,
     buffer_len_max: usize,
     counters: Counters<DecompressionCounter>,
 }
@@ -159,7 +160,14 @@ impl Decompressor {
     /// `buffer_len_max` bytes, routing header included.
     #[must_use]
     pub fn new(pool: BufferPool, buffer_len_max: usize) -> Self {
-        Decompressor { pool, buffer_len_max, counters: Counters::default() }
+        Decompressor { pool, last: None, buffer_len_max, counters: Counters::default() }
+    }
+
+    /// The same, with another pool for when the first has nothing.
+    #[must_use]
+    pub fn with_last_resort(mut self, last: BufferPool) -> Self {
+        self.last = Some(last);
+        self
     }
 
     /// The counters.
@@ -208,6 +216,7 @@ impl Decompressor {
         let mut out = self
             .pool
             .alloc(ROUTING_HEADER_LEN + plain_len)
+            .or_else(|| self.last.as_ref()?.alloc(ROUTING_HEADER_LEN + plain_len))
             .ok_or(DecompressionCounter::BuffersNoMemory)?;
         out.set_len(ROUTING_HEADER_LEN);
         let room = out.append(plain_len).unwrap_or_default();
@@ -353,6 +362,23 @@ mod tests {
         let mut decompressor = Decompressor::new(pool.clone(), 3000);
         assert_eq!(decompressor.decompress(&packed.bytes).err(), Some(DecompressError::Damaged));
         assert_eq!(decompressor.counters().get(DecompressionCounter::BuffersTooLong), 1);
+    }
+
+    #[test]
+    fn a_plain_buffer_finds_a_place_although_the_pool_is_empty() {
+        let sending = pool();
+        let data = vec![7; 4_000];
+        let packed = Compressor::new(sending.clone(), 1, 1).compress(outbound(&sending, 0, &data));
+        let (arrivals, last) = (pool(), pool());
+        let all: Vec<_> = std::iter::from_fn(|| arrivals.alloc(1)).collect();
+        let mut without = Decompressor::new(arrivals.clone(), SIZE);
+        assert_eq!(without.decompress(&packed.bytes).err(), Some(DecompressError::NoMemory));
+        let mut with = Decompressor::new(arrivals.clone(), SIZE).with_last_resort(last.clone());
+        let plain = with.decompress(&packed.bytes).unwrap();
+        assert_eq!(&plain[ROUTING_HEADER_LEN..], &data[..]);
+        assert_eq!(last.in_use_bytes(), SIZE);
+        drop((plain, all));
+        assert_eq!((last.in_use_bytes(), arrivals.in_use_bytes()), (0, 0));
     }
 
     proptest! {

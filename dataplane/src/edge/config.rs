@@ -25,8 +25,8 @@ pub struct EdgeConfig {
     pub mirrors: usize,
     /// Connections in TIME-WAIT, at most.
     pub time_wait: usize,
-    /// Bytes that hosts may be behind in all, as granted to the far sides.
-    pub credit_bytes: u64,
+    /// Frames that all connections together may hold behind gaps, at most.
+    pub held_frames_max: usize,
     /// Frames that may wait for each port, at most.
     pub frames_max: usize,
     /// Largest IP packet of the LAN, in bytes.

@@ -12,6 +12,7 @@ crate::counters! {
         BytesFromHosts: Info, "bytes_from_hosts", "bytes", "Bytes of streams accepted from hosts of this LAN.";
         BytesFromPeers: Info, "bytes_from_peers", "bytes", "Bytes of streams that peers delivered.";
         BytesCopiedOut: Info, "bytes_copied_out", "bytes", "Of these, copied out of buffers that slow hosts would have kept from the pool.";
+        CreditsReturned: Info, "credits_returned", "messages", "Times that a flow gave credit back that it had no use for.";
         PacketsIn: In, "packets_in", "packets", "Packets of hosts for packet mode, and packets that peers sent in it.";
         PacketsFromHosts: Out, "packets_from_hosts", "packets", "Packets taken in packet mode.";
         PacketsFromPeers: Out, "packets_from_peers", "packets", "Packets delivered in packet mode.";
@@ -20,6 +21,7 @@ crate::counters! {
         SegmentsDuplicate: Drop, "segments_duplicate", "frames", "Segments with nothing new in them.";
         SegmentsOutOfWindow: Drop, "segments_out_of_window", "frames", "Segments outside the window.";
         SegmentsNoRoom: Drop, "segments_no_room", "frames", "Segments behind a gap for which there was no room.";
+        SegmentsDiscarded: Info, "segments_discarded", "frames", "Segments behind a gap that were taken and then freed, because all connections together held too many: their hosts send them again.";
         SegmentsTimestamp: Drop, "segments_timestamp", "frames", "Segments with an old timestamp, or without one where both ends send them.";
         SegmentsUnacceptableAck: Drop, "segments_unacceptable_ack", "frames", "Segments that acknowledge what was never sent.";
         SegmentsChallenged: Drop, "segments_challenged", "frames", "Segments that might be forged, answered with a challenge ACK.";

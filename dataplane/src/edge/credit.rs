@@ -1,33 +1,51 @@
 //! Credits: how many bytes of a stream the far side may send towards us.
 //!
-//! In: what hosts have acknowledged, the path's rate and round trip. Out: absolute offsets to
-//! announce. Never: a grant without memory reserved for it, so whatever was granted can always be
-//! taken, in order or not.
+//! In: what hosts have acknowledged, the path's rate and round trip, credit given back. Out:
+//! absolute offsets to announce. Never: a grant without memory reserved for it, so whatever was
+//! granted can always be taken, in order or not.
 //!
-//! A flow begins with a small share of the free memory (at most one bandwidth-delay product);
-//! whenever its host has taken a whole window about as fast as the path brings it, the window doubles, up to
-//! what repairing a lossy path in order needs. A slow reader never grows beyond its first share.
-//! However fast a host reads, its window stays within half of what the others leave, so that n
-//! busy flows come to rest at `1 / (n + 1)` of the memory each, and a new one always finds some.
+//! What is reserved for a flow are the chunks that the range from what its host has acknowledged to
+//! what was granted touches: that is where its bytes go when they cannot stay in the buffers they
+//! come in (`packet_driver/receive_memory.rs`).
+//!
+//! A flow begins with what one flow needs to fill a lossy path at once, as far as one half of the
+//! memory goes; with n others open with `1 / (n + 1)` of what is left of that half. The other half
+//! is for flows whose hosts read: whenever a host has taken a whole window about as fast as the
+//! path brings it, the window grows, within half of what the others leave, so that n busy flows
+//! come to rest at `1 / (n + 1)` of the memory each, and a new one always finds some. A host that
+//! reads slowly shrinks its window by half per window, down to the floor; a flow that has no use
+//! for its credit gives it back (`edge/memory.rs`).
 
+use crate::packet_driver::receive_memory::CHUNK_BYTES;
 use crate::time::Time;
 
-/// Least window of a flow, in bytes: granted while anything is left, below it opens are refused.
+const CHUNK: u64 = CHUNK_BYTES as u64;
+/// Least window of a flow, in bytes, where memory allows: granted while anything is left.
 pub const WINDOW_FLOOR: u64 = 16 * 1024;
+/// Least window of a flow, in bytes, whatever the memory: a few segments.
+const WINDOW_FLOOR_MIN: u64 = 4 * 1024;
 /// Window that a flow may start with on a path that was not measured yet, in bytes.
 const WINDOW_UNMEASURED: u64 = 256 * 1024;
-/// Bandwidth-delay products in the largest window: one under way, and what waits for repairs of
-/// repairs (three rounds hold one flow in order at full rate with several per cent of loss), all
-/// that several times over because the path carries compressed bytes and credits count plain ones.
+/// Bandwidth-delay products that one flow needs to fill a path: one under way, and what waits in
+/// order for repairs of repairs; at 10 % loss, and at 1 %, where it is more than enough.
+const FIRST_BDP: u64 = 6;
+/// Bandwidth-delay products in the largest window: what is needed at first, several times over,
+/// because the path carries compressed bytes and credits count plain ones.
 const WINDOW_BDP_MAX: u64 = 16;
 /// Round trips that a host may take for a window, beyond those that the window itself lasts at the
 /// path's rate, and still count as fast: the repair of a loss and the way of the credit.
 const FAST_ROUNDS: u64 = 3;
-/// Part of the free memory that one new flow may take, `1 / FIRST_SHARE`: hundreds of idle ones
-/// must not keep others out.
-const FIRST_SHARE: u64 = 64;
+/// A host that takes this many times longer than a fast one is slow.
+const SLOW_FACTOR: u64 = 4;
+/// Part of the memory that is left to flows whose hosts read: `1 / GROWTH_SHARE`.
+const GROWTH_SHARE: u64 = 2;
 /// Part of what the others leave that one flow's window may grow to: `1 / SHARE`.
 const SHARE: u64 = 2;
+
+const _: () = {
+    assert!(WINDOW_FLOOR.is_multiple_of(CHUNK) && WINDOW_FLOOR_MIN.is_multiple_of(CHUNK));
+    assert!(WINDOW_BDP_MAX >= FIRST_BDP && GROWTH_SHARE >= 2 && SHARE >= 2);
+};
 
 /// Bandwidth-delay product of a path, in bytes.
 #[must_use]
@@ -41,9 +59,12 @@ pub fn bdp_bytes(rate_bps: u64, rtt_ns: u64) -> u64 {
 pub struct CreditPool {
     budget: u64,
     reserved: u64,
+    /// Flows with a grant.
+    flows: u64,
+    floor: u64,
 }
 
-/// What one flow was granted. Invariant: `granted - consumed` is reserved in the pool.
+/// What one flow was granted. Invariant: the chunks of `consumed..granted` are reserved in the pool.
 #[derive(Debug, Default)]
 pub struct Grant {
     granted: u64,
@@ -51,6 +72,8 @@ pub struct Grant {
     window: u64,
     round_started: Time,
     round_end: u64,
+    epoch: u16,
+    is_open: bool,
 }
 
 impl Grant {
@@ -59,31 +82,76 @@ impl Grant {
     pub fn granted(&self) -> u64 {
         self.granted
     }
+
+    /// How often credit was given back: CREDITs say so.
+    #[must_use]
+    pub fn epoch(&self) -> u16 {
+        self.epoch
+    }
+
+    /// Bytes of the chunks that may be needed.
+    fn charge(&self) -> u64 {
+        if !self.is_open {
+            return 0;
+        }
+        let first = self.consumed / CHUNK * CHUNK;
+        self.granted.next_multiple_of(CHUNK) - first
+    }
 }
 
 impl CreditPool {
-    /// A pool of `budget` bytes.
+    /// A pool of `budget` bytes for at most `flows` flows. Their floors take half of it at most.
     #[must_use]
-    pub fn new(budget: u64) -> Self {
-        CreditPool { budget, reserved: 0 }
+    pub fn new(budget: u64, flows: u32) -> Self {
+        let floor = budget / 2 / u64::from(flows.max(1)) / CHUNK * CHUNK;
+        let floor = floor.clamp(WINDOW_FLOOR_MIN, WINDOW_FLOOR);
+        CreditPool { budget, reserved: 0, flows: 0, floor }
     }
 
-    /// Bytes granted and not yet taken by hosts.
+    /// Bytes reserved for what was granted and not yet taken by hosts.
     #[must_use]
     pub fn reserved(&self) -> u64 {
         self.reserved
     }
 
-    /// The first grant of a flow; `None` when there is not even [`WINDOW_FLOOR`] left.
+    fn free(&self) -> u64 {
+        self.budget.saturating_sub(self.reserved)
+    }
+
+    /// What a flow without a history may have, in whole chunks.
+    fn first_window(&self, bdp_bytes: u64) -> u64 {
+        let wish = match bdp_bytes {
+            0 => WINDOW_UNMEASURED,
+            bdp => bdp.saturating_mul(FIRST_BDP),
+        };
+        let share = self.free().saturating_sub(self.budget / GROWTH_SHARE) / (self.flows + 1);
+        (wish.min(share) / CHUNK * CHUNK).max(self.floor)
+    }
+
+    /// The first grant of a flow; `None` when there is not even the floor left.
     pub fn open(&mut self, now: Time, bdp_bytes: u64) -> Option<Grant> {
-        let free = self.budget - self.reserved;
-        if free < WINDOW_FLOOR {
+        if self.free() < self.floor {
             return None;
         }
-        let wish = if bdp_bytes == 0 { WINDOW_UNMEASURED } else { bdp_bytes };
-        let window = wish.min(free / FIRST_SHARE).max(WINDOW_FLOOR);
-        self.reserved += window;
-        Some(Grant { granted: window, consumed: 0, window, round_started: now, round_end: window })
+        let window = self.first_window(bdp_bytes);
+        let grant = Grant {
+            granted: window,
+            window,
+            round_started: now,
+            round_end: window,
+            is_open: true,
+            ..Grant::default()
+        };
+        self.reserved += grant.charge();
+        self.flows += 1;
+        Some(grant)
+    }
+
+    /// Changes a grant and what is reserved for it.
+    fn change(&mut self, grant: &mut Grant, change: impl FnOnce(&mut Grant)) {
+        let before = grant.charge();
+        change(grant);
+        self.reserved = self.reserved + grant.charge() - before;
     }
 
     /// The host has acknowledged everything below `offset`: the new grant to announce, or `None`
@@ -96,40 +164,56 @@ impl CreditPool {
         bdp_bytes: u64,
         rtt_ns: u64,
     ) -> Option<u64> {
-        let offset = offset.min(grant.granted);
-        if offset > grant.consumed {
-            self.reserved -= offset - grant.consumed;
-            grant.consumed = offset;
-        }
+        let offset = offset.min(grant.granted).max(grant.consumed);
+        self.change(grant, |grant| grant.consumed = offset);
         if offset >= grant.round_end {
             let round_ns = now.since_ns(grant.round_started);
             let lasts_rounds = grant.window / bdp_bytes.max(1);
-            if round_ns <= rtt_ns.saturating_mul(FAST_ROUNDS + lasts_rounds) {
-                let most = (WINDOW_BDP_MAX * bdp_bytes).max(grant.window);
-                grant.window = (grant.window * 2).min(most);
+            let fast_ns = rtt_ns.saturating_mul(FAST_ROUNDS + lasts_rounds);
+            if round_ns <= fast_ns {
+                let most = WINDOW_BDP_MAX.saturating_mul(bdp_bytes).max(grant.window);
+                let grown = (grant.window * 2).max(self.first_window(bdp_bytes));
+                grant.window = grown.min(most);
+            } else if round_ns > fast_ns.saturating_mul(SLOW_FACTOR) {
+                grant.window = (grant.window / 2).max(self.floor);
             }
             grant.round_started = now;
             grant.round_end = grant.granted.max(offset + 1);
         }
         let outstanding = grant.granted - grant.consumed;
-        let left_by_others = self.budget - (self.reserved - outstanding);
-        let window = grant.window.min((left_by_others / SHARE).max(WINDOW_FLOOR));
-        let target = (grant.consumed + window).max(grant.granted);
-        let more = (target - grant.granted).min(self.budget - self.reserved);
+        let left_by_others = self.free() + grant.charge();
+        let window = grant.window.min((left_by_others / SHARE).max(self.floor));
+        // Whole chunks, so that a grant never reserves more than it says.
+        let target = (grant.consumed + window) / CHUNK * CHUNK;
+        let more = target.saturating_sub(grant.granted).min(self.free() / CHUNK * CHUNK);
         // Often enough that the far side never runs dry, seldom enough to cost nothing.
         let worth_it = more >= window / 8 || (outstanding < window / 2 && more > 0);
         if !worth_it {
             return None;
         }
-        self.reserved += more;
-        grant.granted += more;
+        self.change(grant, |grant| grant.granted += more);
         Some(grant.granted)
+    }
+
+    /// The far side gives back what it was granted from `offset` on, for the `epoch`th time.
+    pub fn returned(&mut self, grant: &mut Grant, now: Time, offset: u64, epoch: u16) {
+        let floor = self.floor;
+        self.change(grant, |grant| {
+            grant.granted = grant.granted.min(offset.max(grant.consumed));
+            grant.window = (grant.granted - grant.consumed).max(floor);
+            grant.round_started = now;
+            grant.round_end = grant.granted;
+            grant.epoch = epoch;
+        });
     }
 
     /// The flow is over: its memory is free again.
     pub fn close(&mut self, grant: &mut Grant) {
-        self.reserved -= grant.granted - grant.consumed;
-        grant.consumed = grant.granted;
+        self.flows -= u64::from(grant.is_open);
+        self.change(grant, |grant| {
+            grant.consumed = grant.granted;
+            grant.is_open = false;
+        });
     }
 }
 
@@ -142,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_fast_reader_grows_to_the_repair_window_and_a_slow_one_does_not() {
-        let mut pool = CreditPool::new(128 << 20);
+        let mut pool = CreditPool::new(128 << 20, 100);
         let mut fast = pool.open(Time::ZERO, BDP).unwrap();
         let mut slow = pool.open(Time::ZERO, BDP).unwrap();
         let first = slow.granted();
@@ -163,7 +247,7 @@ mod tests {
     fn busy_flows_share_and_leave_room_for_new_ones() {
         const BUDGET: u64 = 16 << 20;
         const BUSY: u64 = 9;
-        let mut pool = CreditPool::new(BUDGET);
+        let mut pool = CreditPool::new(BUDGET, 100);
         let mut busy: Vec<Grant> = (0..BUSY).filter_map(|_| pool.open(Time::ZERO, BDP)).collect();
         for round in 1..100 {
             for grant in &mut busy {
@@ -183,7 +267,7 @@ mod tests {
 
     #[test]
     fn grants_never_exceed_the_memory() {
-        let mut pool = CreditPool::new(1 << 20);
+        let mut pool = CreditPool::new(1 << 20, 100);
         let mut grants: Vec<Grant> = std::iter::from_fn(|| pool.open(Time::ZERO, BDP)).collect();
         assert!(grants.len() > 20);
         assert!(pool.reserved() <= 1 << 20);
@@ -201,8 +285,55 @@ mod tests {
     }
 
     #[test]
+    fn ten_thousand_idle_flows_never_overcommit_and_one_alone_fills_the_link() {
+        const FLOWS: u32 = 10_000;
+        const BUDGET: u64 = 96 << 20;
+        let mut pool = CreditPool::new(BUDGET, FLOWS);
+        let mut grants = Vec::new();
+        for count in 0..FLOWS {
+            let mut grant = pool.open(Time::ZERO, BDP).expect("a floor for each");
+            if count == 0 {
+                assert!(grant.granted() + CHUNK > FIRST_BDP * BDP, "{}", grant.granted());
+            }
+            assert!(pool.reserved() <= BUDGET);
+            // Some of them give back what they do not use.
+            if count % 2 == 0 {
+                pool.returned(&mut grant, Time::ZERO, 3_000, 1);
+                assert_eq!((grant.granted(), grant.epoch()), (3_000, 1));
+            }
+            grants.push(grant);
+        }
+        let charged: u64 = grants.iter().map(Grant::charge).sum();
+        assert_eq!(charged, pool.reserved());
+        for grant in &mut grants {
+            pool.close(grant);
+            pool.close(grant);
+        }
+        assert_eq!((pool.reserved(), pool.flows), (0, 0));
+        let again = pool.open(Time::ZERO, BDP).unwrap();
+        assert!(again.granted() + CHUNK > FIRST_BDP * BDP);
+    }
+
+    #[test]
+    fn a_slow_reader_shrinks_to_the_floor_and_a_fast_one_has_a_full_window_at_once() {
+        let mut pool = CreditPool::new(128 << 20, 100);
+        let mut grant = pool.open(Time::ZERO, BDP).unwrap();
+        let mut now = Time::ZERO;
+        for _ in 0..20 {
+            now = now + 100 * RTT_NS;
+            let all = grant.granted();
+            pool.consumed(&mut grant, now, all, BDP, RTT_NS);
+        }
+        assert_eq!(grant.granted() - grant.consumed, WINDOW_FLOOR);
+        now = now + RTT_NS;
+        let all = grant.granted();
+        pool.consumed(&mut grant, now, all, BDP, RTT_NS);
+        assert!(grant.granted() - grant.consumed + CHUNK > FIRST_BDP * BDP);
+    }
+
+    #[test]
     fn acknowledgements_beyond_the_grant_change_nothing() {
-        let mut pool = CreditPool::new(1 << 20);
+        let mut pool = CreditPool::new(1 << 20, 100);
         let mut grant = pool.open(Time::ZERO, 0).unwrap();
         pool.consumed(&mut grant, Time::ZERO, u64::MAX, BDP, RTT_NS);
         assert!(grant.consumed <= grant.granted);

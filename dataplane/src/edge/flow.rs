@@ -13,6 +13,7 @@ use crate::packet_driver::reset::ResetCause;
 use crate::packet_driver::{
     Class, FlowId, MessageHeader, MessageKind, Outbound, OutboundBody, PeerIndex, Upstream,
 };
+use crate::time::Time;
 
 /// Which host of a flow is behind this appliance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +105,12 @@ pub struct Flow<F> {
     pub grant: Grant,
     /// Offset below which the far side takes what our host sends.
     pub credit: u64,
+    /// How often credit was given back: of CREDITs, those that were sent before count no more.
+    pub credit_epoch: u16,
+    /// When the use of the credit was last looked at, and how much was handed up by then.
+    pub credit_seen_at: Time,
+    /// See above.
+    pub credit_seen: u64,
     /// Bytes of the stream from our host handed up.
     pub handed_up: u64,
     /// Sequence number of the host's SYN, for an ICMP error that answers it.
@@ -125,6 +132,7 @@ pub struct Flow<F> {
 impl<F: Frame> Flow<F> {
     /// A flow as it begins.
     pub fn new(
+        now: Time,
         facts: FlowFacts,
         connection: Connection<F>,
         grant: Grant,
@@ -139,6 +147,9 @@ impl<F: Frame> Flow<F> {
             host_dscp: 0,
             grant,
             credit: 0,
+            credit_epoch: 0,
+            credit_seen_at: now,
+            credit_seen: 0,
             handed_up: 0,
             syn_sequence: 0,
             is_half_open: false,

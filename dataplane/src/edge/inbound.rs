@@ -17,9 +17,6 @@ use crate::packet_driver::{
 };
 use crate::time::Time;
 
-/// A host that has this many bytes to acknowledge may keep them for long: its data are kept in
-/// buffers that hold little else.
-const LAG_BYTES: u64 = 64 * 1024;
 /// Resets that came before their open and are remembered, at most (buffers overtake each other
 /// by no more than a few round trips).
 pub(super) const TOMBSTONES: usize = 1024;
@@ -63,17 +60,10 @@ impl<F: Frame> EdgeStage<F> {
             }
             return;
         }
-        let len = data.len() as u64;
-        let scarce = self.pool.in_use_bytes() > self.pool.capacity_bytes() / 2;
-        let lags = |flow: &Flow<F>| scarce || flow.connection.unread_bytes() >= LAG_BYTES;
-        let data = if self.table.get(place).is_some_and(lags) { self.fit(data) } else { data };
-        let Some(flow) = self.table.get_mut(place) else { return };
         let taken = match header.kind {
-            MessageKind::Data => {
-                self.counters.add(EdgeCounter::BytesFromPeers, len);
-                flow.connection.deliver(header.sequence, data).is_ok()
-            }
-            _ => apply(flow, &header),
+            MessageKind::Data => self.deliver(place, header.sequence, data),
+            MessageKind::CreditReturn => self.credit_returned(now, place, &header),
+            _ => self.table.get_mut(place).is_none_or(|flow| apply(flow, &header)),
         };
         if taken {
             if header.kind == MessageKind::Credit {
@@ -203,7 +193,7 @@ impl<F: Frame> EdgeStage<F> {
         };
         let numbers = self.numbers.numbers(now, &key);
         let connection = Connection::connect(now, self.config.tcp(&key), numbers);
-        let mut flow = Flow::new(facts, connection, grant, handle);
+        let mut flow = Flow::new(now, facts, connection, grant, handle);
         flow.credit = parameters.credit;
         flow.dscp = parameters.dscp;
         self.table.insert(place, peer, id, flow);
@@ -230,7 +220,9 @@ impl<F: Frame> EdgeStage<F> {
 fn apply<F: Frame>(flow: &mut Flow<F>, header: &MessageHeader) -> bool {
     match header.kind {
         MessageKind::Credit => {
-            flow.credit = flow.credit.max(header.sequence);
+            if header.status == flow.credit_epoch {
+                flow.credit = flow.credit.max(header.sequence);
+            }
             true
         }
         MessageKind::Fin => flow.connection.deliver_fin(header.sequence).is_ok(),

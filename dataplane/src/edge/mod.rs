@@ -14,6 +14,8 @@
 //! | `sessions` | peers that come and go, and the restart procedure |
 //! | `paths` | link addresses, and what is done every millisecond |
 //! | `flow`, `flow_ids`, `table`, `timers`, `credit` | one flow; its name; all flows; deadlines; grants |
+//! | `memory` | copies for slow hosts, grants, credit given back |
+//! | `held_frames` | segments behind gaps, of all connections together |
 //! | `tcp`, `writer` | the connection to a host, and its segments as frames |
 
 pub mod config;
@@ -22,10 +24,12 @@ pub mod credit;
 pub mod flow;
 mod flow_ids;
 mod frames;
+mod held_frames;
 mod inbound;
+mod memory;
 mod mirror;
 mod outbound;
-mod packet_mode;
+pub(crate) mod packet_mode;
 mod paths;
 mod places;
 mod sessions;

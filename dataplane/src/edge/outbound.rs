@@ -113,7 +113,7 @@ impl<F: Frame> EdgeStage<F> {
             class: decision.class,
             compress: decision.compress,
         };
-        let mut flow = Flow::new(facts, connection, grant, handle);
+        let mut flow = Flow::new(now, facts, connection, grant, handle);
         flow.link = LinkHeader::of(frame.head(), parsed).map(|link| link.mirrored());
         flow.host_dscp = parsed.dscp();
         flow.syn_sequence = segment.seq;

@@ -19,7 +19,7 @@ use crate::packet_driver::{
 use crate::time::{SECOND_NS, Time};
 
 /// Frames that wait for the link address of their host, at most.
-const WAITING_MAX: usize = 256;
+pub(crate) const WAITING_MAX: usize = 256;
 /// How long they wait.
 const WAITING_NS: u64 = 3 * SECOND_NS;
 /// Bytes that one flow may have queued although its share is smaller: a burst of a few packets.

@@ -37,6 +37,7 @@ impl<F: Frame> EdgeStage<F> {
         self.time_wait.expire(now, 64);
         self.reassembly.expire(now);
         self.ask_hosts(now, source);
+        self.look_after_memory(now);
         self.judge_overload();
     }
 

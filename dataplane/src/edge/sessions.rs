@@ -14,7 +14,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::EdgeCounter;
 use super::flow::Role;
-use super::stage::EdgeStage;
+use super::stage::{EdgeStage, UPSTREAM_BUSY};
 use super::tcp::{Flags, Segment};
 use crate::frame::{FlowKey, Frame, FrameSource, Parsed};
 use crate::interceptor::PeerStatus as Admission;
@@ -36,6 +36,11 @@ const ASKS: [Option<u32>; 6] = [Some(0), Some(1 << 31), None, Some(1 << 30), Som
 /// How far apart.
 const ASK_INTERVAL_NS: u64 = 200 * MILLISECOND_NS;
 
+/// Flows looked at per turn for a list to a restarted peer, at most.
+const LISTED_PER_TURN: usize = 64;
+/// Hosts asked for their sequence numbers at a time, at most.
+const ASKED_AT_ONCE: usize = 256;
+
 /// How long a restarted peer is told of the flows it held.
 const LISTED_NS: u64 = 60 * SECOND_NS;
 
@@ -50,6 +55,17 @@ struct Asked {
     expects: Option<u32>,
 }
 
+impl Asked {
+    /// What it is to be sent now; `None` when it was asked often enough.
+    fn next_ask(&mut self, now: Time) -> Option<Segment> {
+        let ask = ASKS.get(usize::from(self.count))?;
+        self.count += 1;
+        self.at = now + ASK_INTERVAL_NS;
+        // Once it has answered, the reset is repeated: one may be lost.
+        Some(self.expects.map_or_else(|| asking(*ask), exact_reset))
+    }
+}
+
 /// A flow that ended because its peer was lost.
 #[derive(Clone, Copy, Debug)]
 struct Lost {
@@ -58,6 +74,17 @@ struct Lost {
     /// The peer has come back restarted: it is told of the flow until then, in every session that
     /// begins, because a session may end before the list has arrived.
     listed_until: Option<Time>,
+    /// Still to be listed in the present session.
+    is_due: bool,
+}
+
+/// The list that a peer is being told in the present session.
+#[derive(Clone, Copy, Debug)]
+struct Listing {
+    /// Flows still to be told.
+    due: usize,
+    /// Flows told.
+    told: u64,
 }
 
 /// Flows of before a restart, ours or a peer's.
@@ -68,6 +95,10 @@ pub(super) struct Restarts {
     /// Hosts of ours to be reset, by the 5-tuple of their frames: when to ask next, how often yet.
     asked: HashMap<FlowKey, Asked>,
     most: usize,
+    /// Per peer: how far its list is; `None` when there is none to tell.
+    listings: Box<[Option<Listing>]>,
+    /// Where among `lost` the next to be listed is looked for.
+    cursor: usize,
     /// Per peer: until when its list may still come.
     list_until: Box<[Time]>,
 }
@@ -79,15 +110,65 @@ impl Restarts {
             lost: VecDeque::with_capacity(most),
             asked: HashMap::with_capacity(most),
             most,
+            listings: vec![None; peers].into_boxed_slice(),
+            cursor: 0,
             list_until: vec![Time::ZERO + START_WAIT_NS; peers].into_boxed_slice(),
         }
     }
 
     fn remember_lost(&mut self, peer: PeerIndex, key: FlowKey) {
-        if self.lost.len() >= self.most {
-            self.lost.pop_front();
+        if self.lost.len() >= self.most
+            && let Some(forgotten) = self.lost.pop_front().filter(|lost| lost.is_due)
+            && let Some(listing) = self.listing(forgotten.peer)
+        {
+            listing.due -= 1;
         }
-        self.lost.push_back(Lost { peer, key, listed_until: None });
+        self.lost.push_back(Lost { peer, key, listed_until: None, is_due: false });
+    }
+
+    fn listing(&mut self, peer: PeerIndex) -> Option<&mut Listing> {
+        self.listings.get_mut(usize::from(peer.0))?.as_mut()
+    }
+
+    /// A session began, or ended: its list is to be told from the beginning, or no longer.
+    fn begin_list(&mut self, peer: PeerIndex, is_up: bool) {
+        let mut due = 0;
+        for lost in self.lost.iter_mut().filter(|lost| lost.peer == peer) {
+            lost.is_due = is_up;
+            due += usize::from(is_up);
+        }
+        if let Some(listing) = self.listings.get_mut(usize::from(peer.0)) {
+            *listing = is_up.then_some(Listing { due, told: 0 });
+        }
+    }
+
+    /// The next flow to be listed, looking at no more than `looks` of them.
+    fn next_listed(&mut self, looks: &mut usize) -> Option<(PeerIndex, FlowKey)> {
+        while *looks > 0 && !self.lost.is_empty() {
+            *looks -= 1;
+            self.cursor = (self.cursor + 1) % self.lost.len();
+            let Some(lost) = self.lost.get_mut(self.cursor) else { break };
+            if std::mem::take(&mut lost.is_due) {
+                let (peer, key) = (lost.peer, lost.key);
+                let listing = self.listing(peer)?;
+                (listing.due, listing.told) = (listing.due - 1, listing.told + 1);
+                return Some((peer, key));
+            }
+        }
+        None
+    }
+
+    /// A peer whose list has been told, and how many flows were in it.
+    fn next_list_end(&mut self) -> Option<(PeerIndex, u64)> {
+        let mut listings = (0..).map(PeerIndex).zip(&mut self.listings);
+        listings.find_map(|(peer, listing)| {
+            let done = listing.take_if(|listing| listing.due == 0)?;
+            Some((peer, done.told))
+        })
+    }
+
+    fn is_listing(&self) -> bool {
+        self.listings.iter().any(Option::is_some)
     }
 
     /// A session began: flows that the peer has not forgotten are its own affair, those that it
@@ -119,7 +200,7 @@ impl<F: Frame> EdgeStage<F> {
                     *place = opener;
                 }
                 self.restarts.sort_lost(now, peer, restarted);
-                self.list_lost(peer);
+                self.restarts.begin_list(peer, true);
                 if let Some(until) = self.restarts.list_until.get_mut(usize::from(peer.0))
                     && *until != Time::ZERO
                 {
@@ -129,6 +210,7 @@ impl<F: Frame> EdgeStage<F> {
                 self.change_admission(peer, |admission| admission.up = !stopping);
             }
             SessionChange::Down => {
+                self.restarts.begin_list(peer, false);
                 self.change_admission(peer, |admission| admission.up = false);
                 self.upstream.push_back(Upstream::Session { peer, session: SessionNumber::NONE });
                 self.reset_flows_of(now, peer);
@@ -171,19 +253,21 @@ impl<F: Frame> EdgeStage<F> {
         }
     }
 
-    /// Lists the flows that a restarted peer held with us.
-    fn list_lost(&mut self, peer: PeerIndex) {
-        let mut count = 0;
-        for index in 0..self.restarts.lost.len() {
-            let Some(Lost { peer: of, key, .. }) = self.restarts.lost.get(index).copied() else {
-                break;
-            };
-            if of == peer {
-                count += 1;
-                self.send(held_message(peer, MessageKind::Held, Some(key), 0));
-            }
+    /// Lists flows that restarted peers held with us, some each turn; says whether there are more.
+    pub(super) fn list_lost(&mut self) -> bool {
+        if !self.restarts.is_listing() {
+            return false;
         }
-        self.send(held_message(peer, MessageKind::HeldEnd, None, count));
+        let mut looks = LISTED_PER_TURN;
+        while self.upstream.len() < UPSTREAM_BUSY
+            && let Some((peer, key)) = self.restarts.next_listed(&mut looks)
+        {
+            self.send(held_message(peer, MessageKind::Held, Some(key), 0));
+        }
+        while let Some((peer, count)) = self.restarts.next_list_end() {
+            self.send(held_message(peer, MessageKind::HeldEnd, None, count));
+        }
+        self.restarts.is_listing() && self.upstream.len() < UPSTREAM_BUSY
     }
 
     /// A flow that the peer held with our former self: its host here has to hear of the end.
@@ -202,8 +286,12 @@ impl<F: Frame> EdgeStage<F> {
             return;
         }
         if self.restarts.asked.len() < self.restarts.most {
-            self.restarts.asked.insert(key, Asked { at: now, count: 0, expects: None });
-            self.ask_hosts(now, source);
+            let mut asked = Asked { at: now, count: 0, expects: None };
+            let ask = asked.next_ask(now);
+            self.restarts.asked.insert(key, asked);
+            if let Some(ask) = ask {
+                self.segment_to(now, &key.reversed(), &ask, source);
+            }
         }
     }
 
@@ -228,15 +316,12 @@ impl<F: Frame> EdgeStage<F> {
         }
         let mut due: Vec<(FlowKey, Segment)> = Vec::new();
         self.restarts.asked.retain(|key, asked| {
-            if asked.at > now {
+            if asked.at > now || due.len() >= ASKED_AT_ONCE {
                 return true;
             }
-            let Some(ask) = ASKS.get(usize::from(asked.count)) else { return false };
-            asked.count += 1;
-            asked.at = now + ASK_INTERVAL_NS;
-            // Once it has answered, the reset is repeated: one may be lost.
-            due.push((*key, asked.expects.map_or_else(|| asking(*ask), exact_reset)));
-            true
+            let ask = asked.next_ask(now);
+            due.extend(ask.map(|ask| (*key, ask)));
+            ask.is_some()
         });
         for (key, syn) in due {
             if self.place_of_key(&key).is_some() {
@@ -332,5 +417,57 @@ fn held_message<F>(
         slot: 0,
         header: MessageHeader { kind, flow: FlowId(0), key, sequence, status: 0 },
         body: OutboundBody::Empty,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn key(number: u32) -> FlowKey {
+        let host = std::net::Ipv4Addr::from_bits(0x0a00_0000 + number);
+        FlowKey::new(host.into(), [10, 1, 0, 1].into(), 1, 80, 6, 0)
+    }
+
+    #[test]
+    fn a_long_list_is_told_in_portions_and_each_flow_once() {
+        const FLOWS: u32 = 4_096;
+        let (this, other) = (PeerIndex(0), PeerIndex(1));
+        let mut restarts = Restarts::new(FLOWS as usize, 2);
+        for number in 0..FLOWS {
+            restarts.remember_lost(if number % 4 == 3 { other } else { this }, key(number));
+        }
+        restarts.sort_lost(Time::ZERO, this, true);
+        restarts.begin_list(this, true);
+        let (mut told, mut turns, mut end) = (HashSet::new(), 0, None);
+        while end.is_none() {
+            let mut looks = LISTED_PER_TURN;
+            let mut portion = 0;
+            while let Some((peer, key)) = restarts.next_listed(&mut looks) {
+                assert_eq!(peer, this);
+                assert!(told.insert(key));
+                portion += 1;
+            }
+            assert!(portion <= LISTED_PER_TURN);
+            if turns == 10 {
+                // The table is full: the oldest is forgotten, whether it was told or not.
+                restarts.remember_lost(other, key(FLOWS));
+            }
+            turns += 1;
+            end = restarts.next_list_end();
+        }
+        assert!((FLOWS * 3 / 4 - 1..=FLOWS * 3 / 4).contains(&u32::try_from(told.len()).unwrap()));
+        assert_eq!(end, Some((this, told.len() as u64)));
+        assert!(turns >= FLOWS as usize / LISTED_PER_TURN && !restarts.is_listing());
+
+        // A session that ends before its list does; a peer without any.
+        restarts.begin_list(this, true);
+        restarts.begin_list(this, false);
+        assert!(!restarts.is_listing());
+        assert_eq!(restarts.next_listed(&mut 10_000), None);
+        let mut none = Restarts::new(4, 1);
+        none.begin_list(this, true);
+        assert_eq!(none.next_list_end(), Some((this, 0)));
     }
 }

@@ -12,11 +12,8 @@ use super::{EdgeCounter, LanCounter};
 use crate::frame::{FlowKey, Frame, FrameSource, Side};
 use crate::interceptor::{Decision, Verdict};
 use crate::packet_driver::reset::ResetCause;
-use crate::packet_driver::{BufferSlice, MessageKind, Outbound, PeerIndex, Upstream};
+use crate::packet_driver::{MessageKind, Outbound, PeerIndex, Upstream};
 use crate::time::Time;
-
-/// A slice that keeps this many times its own length out of the pool is copied out.
-const PINNED_FACTOR: usize = 4;
 
 impl<F: Frame> EdgeStage<F> {
     /// Calls `act` on a flow's connection and acts on what happened.
@@ -49,6 +46,7 @@ impl<F: Frame> EdgeStage<F> {
             }
             self.update_limit(place);
         }
+        self.note_held(place);
         self.settle(now, place, happened);
     }
 
@@ -79,20 +77,6 @@ impl<F: Frame> EdgeStage<F> {
         self.touch(place);
     }
 
-    /// The host has taken bytes: the far side may send more.
-    fn move_credit(&mut self, now: Time, place: u32, offset: u64) {
-        let Some(flow) = self.table.get_mut(place) else { return };
-        let Some(status) = self.peers.get(usize::from(flow.facts.peer.0)) else { return };
-        let rtt_ns = status.rtt_ns();
-        let bdp = bdp_bytes(status.rate_bps(), rtt_ns);
-        let more = self.credit.consumed(&mut flow.grant, now, offset, bdp, rtt_ns);
-        if let Some(granted) = more {
-            flow.connection.grant(granted);
-            let message = flow.facts.signal(MessageKind::Credit, granted, 0);
-            self.send(message);
-        }
-    }
-
     /// Moves the window that the host is offered: as far as the far side takes, and no further
     /// than the flow's share of what may wait here.
     pub(super) fn update_limit(&mut self, place: u32) {
@@ -116,7 +100,11 @@ impl<F: Frame> EdgeStage<F> {
                 self.queued.push_back(place);
             }
             self.update_limit(place);
-            self.touch(place);
+            // Only those with news for their hosts: while the WAN stands still there is none, and
+            // more flows than transmit in one turn must not keep the worker busy.
+            if self.table.get(place).is_some_and(|flow| flow.connection.wants_transmit()) {
+                self.touch(place);
+            }
         }
         !self.queued.is_empty()
     }
@@ -134,6 +122,7 @@ impl<F: Frame> EdgeStage<F> {
         let Some(flow) = self.table.get(place) else { return };
         let facts = flow.facts;
         let Some(mut flow) = self.table.remove(place, facts.peer, facts.id) else { return };
+        self.note_held(place);
         self.credit.close(&mut flow.grant);
         self.half_open -= u32::from(flow.is_half_open);
         self.timers.set(place, Time::NEVER);
@@ -170,6 +159,7 @@ impl<F: Frame> EdgeStage<F> {
         let facts = flow.facts;
         self.upstream.push_back(Upstream::DiscardFlow { flow: facts.id, place });
         self.table.hide(facts.peer, facts.id);
+        self.note_held(place);
         self.touch(place);
     }
 
@@ -258,26 +248,6 @@ impl<F: Frame> EdgeStage<F> {
         let decision = self.interceptor.decision(found.flow)?;
         (decision.verdict == Verdict::Optimize && decision.slot != Decision::NO_SLOT)
             .then_some(decision.slot)
-    }
-
-    /// The slice itself, or a copy of it where it is a small part of a large buffer: such a slice
-    /// could keep the buffer out of the pool for as long as its host is slow.
-    pub(super) fn fit(&self, data: BufferSlice) -> BufferSlice {
-        if data.is_empty() || data.pinned_bytes() / PINNED_FACTOR < data.len() {
-            return data;
-        }
-        let Some(mut copy) = self.pool.alloc(data.len()) else { return data };
-        if copy.capacity() >= data.pinned_bytes() {
-            return data;
-        }
-        match copy.append(data.len()) {
-            Some(into) => {
-                into.copy_from_slice(&data);
-                self.counters.add(EdgeCounter::BytesCopiedOut, data.len() as u64);
-            }
-            None => return data,
-        }
-        copy.freeze()
     }
 
     /// Whether the flow's host is the one that opened it and still waits.

@@ -11,6 +11,7 @@ use super::config::EdgeConfig;
 use super::credit::CreditPool;
 use super::flow::Flow;
 use super::flow_ids::FlowIds;
+use super::held_frames::HeldFrames;
 use super::inbound::TOMBSTONES;
 use super::mirror::Mirrors;
 use super::packet_mode::Waiting;
@@ -28,14 +29,16 @@ use crate::interceptor::{
 };
 use crate::link::Link;
 use crate::packet_driver::reset::ResetCause;
-use crate::packet_driver::{Backlog, BufferPool, FlowId, Inbound, PeerIndex, PeerStatus, Upstream};
+use crate::packet_driver::{
+    Backlog, FlowId, Inbound, PeerIndex, PeerStatus, ReceiveMemory, Upstream,
+};
 use crate::time::{MILLISECOND_NS, Time};
 
 /// Frames and messages taken in per turn, at most.
-pub(super) const BURST: usize = 64;
+pub(crate) const BURST: usize = 64;
 /// Messages that may wait for the packet driver while more frames are taken in: beyond it, hosts
 /// are left to wait in the port's queue.
-pub(super) const UPSTREAM_BUSY: usize = 512;
+pub(crate) const UPSTREAM_BUSY: usize = 512;
 /// Flows that may transmit per turn.
 const TRANSMIT_PER_TURN: usize = 64;
 /// How often neighbours, ageing and peers are looked after.
@@ -52,6 +55,7 @@ pub struct EdgeStage<F> {
     pub(super) table: EdgeTable<Flow<F>>,
     pub(super) timers: TimerWheel,
     pub(super) credit: CreditPool,
+    pub(super) held: HeldFrames,
     pub(super) numbers: InitialNumberSource,
     pub(super) time_wait: TimeWaitTable,
     pub(super) restarts: Restarts,
@@ -59,7 +63,9 @@ pub struct EdgeStage<F> {
     /// The next hop towards each peer's endpoint.
     pub(super) endpoints: Vec<std::net::IpAddr>,
     pub(super) backlog: Backlog,
-    pub(super) pool: BufferPool,
+    pub(super) memory: ReceiveMemory,
+    /// Where the walk over all flows is that looks after their memory.
+    pub(super) walk: u32,
     /// Bytes of data ever pushed towards the packet driver, by slot.
     pub(super) pushed: Box<[u64]>,
     pub(super) places: Places,
@@ -110,14 +116,15 @@ impl<F: Frame> EdgeStage<F> {
         peers: Arc<[PeerStatus]>,
         endpoints: Vec<std::net::IpAddr>,
         backlog: Backlog,
-        pool: BufferPool,
+        memory: ReceiveMemory,
     ) -> Self {
         let connections = config.connections as usize;
         EdgeStage {
             interceptor,
             table: EdgeTable::new(config.connections),
             timers: TimerWheel::new(connections),
-            credit: CreditPool::new(config.credit_bytes),
+            credit: CreditPool::new(memory.credit_bytes(), config.connections),
+            held: HeldFrames::new(config.held_frames_max, connections),
             numbers: InitialNumberSource::new(config.secret),
             time_wait: TimeWaitTable::new(config.time_wait),
             restarts: Restarts::new(connections, peers.len()),
@@ -148,7 +155,8 @@ impl<F: Frame> EdgeStage<F> {
             next_hop_missing: false,
             peers,
             backlog,
-            pool,
+            walk: 0,
+            memory,
             config,
         }
     }
@@ -255,6 +263,7 @@ impl<F: Frame> EdgeStage<F> {
             });
             busy = true;
         }
+        busy |= self.list_lost();
         self.follow_backlog(BURST);
         busy |= self.transmit(now, source, TRANSMIT_PER_TURN);
         self.hasten_housekeeping(now);

@@ -119,6 +119,13 @@ impl BufferPool {
         self.shelves.iter().map(|shelf| shelf.free.capacity() * shelf.size).sum()
     }
 
+    /// Whether more than half of the buffers of the largest class are out.
+    #[must_use]
+    pub fn is_largest_half_out(&self) -> bool {
+        let largest = self.shelves.iter().max_by_key(|shelf| shelf.size);
+        largest.is_some_and(|shelf| 2 * shelf.free.len() < shelf.free.capacity())
+    }
+
     /// Size of the largest class, in bytes.
     #[must_use]
     pub fn largest(&self) -> usize {

@@ -79,6 +79,7 @@ impl MessageKind {
             9 => MessageKind::Held,
             10 => MessageKind::HeldEnd,
             11 => MessageKind::FinHeld,
+            12 => MessageKind::CreditReturn,
             _ => return None,
         })
     }

@@ -41,6 +41,10 @@ pub enum MessageKind {
     /// The sender of this message holds the whole stream up to its FIN: enough for the host's FIN
     /// to be acknowledged once it has waited for long.
     FinHeld = 11,
+    /// The sender of this message will not send bytes from offset `sequence` on before it is
+    /// granted more: credit given back. `status` counts these messages of the flow, and is that of
+    /// the CREDITs that are valid from now on.
+    CreditReturn = 12,
 }
 
 /// The header of a message, in memory.
@@ -54,7 +58,8 @@ pub struct MessageHeader {
     pub key: Option<FlowKey>,
     /// Stream offset in bytes, or as the kind says.
     pub sequence: u64,
-    /// Of a reset: its cause; of a datagram: its [`DatagramStatus`](super::DatagramStatus); else 0.
+    /// Of a reset: its cause; of a datagram: its [`DatagramStatus`](super::DatagramStatus); of a
+    /// credit: how often credit had been given back; else 0.
     pub status: u16,
 }
 

@@ -12,6 +12,7 @@ pub mod header;
 pub mod message;
 pub mod open;
 pub mod peer_status;
+pub mod receive_memory;
 pub mod reset;
 pub mod routing;
 pub mod traffic;
@@ -23,6 +24,7 @@ pub use datagram::DatagramStatus;
 pub use disaggregate::{DisaggregateCounter, Disaggregator, Messages};
 pub use message::{FlowId, Message, MessageHeader, MessageKind, Outbound, OutboundBody};
 pub use peer_status::{PeerAnswer, PeerStatus};
+pub use receive_memory::ReceiveMemory;
 pub use traffic::{Arrived, Inbound, SessionChange, Upstream};
 
 /// Which peer (far TPO), an index into the configuration's list of peers.

@@ -22,9 +22,14 @@ const BUFFERS_AHEAD: u64 = 2;
 /// What may be on its way to the data mover or queued there and more still be given, in time at
 /// its rate: long enough to bridge a worker's sleep, short enough to be no delay to speak of.
 const MOVER_QUEUE_NS: u64 = 2 * MILLISECOND_NS;
-/// The least a backlog limit is set to, in bytes: two full buffers, so that slow links still
-/// compress well.
-const BACKLOG_BYTES_MIN: u64 = 128 * 1024;
+/// The least a backlog limit is set to, in bytes: four segments, so that a host can send on while
+/// its acknowledgement is under way.
+const BACKLOG_BYTES_MIN: u64 = 4 * 1460;
+/// The least that the size of buffers is limited to, in bytes.
+const BUFFER_BYTES_MIN: u64 = 4096;
+/// Buffers that the backlog is divided into at least: where the rate is low, buffers are closed
+/// before they are full, lest small messages wait for as long as a large buffer takes.
+const BUFFERS_PER_BACKLOG: u64 = 2;
 
 /// State of the aggregate stage.
 pub struct AggregateStage<F> {
@@ -33,6 +38,8 @@ pub struct AggregateStage<F> {
     /// Per peer: buffers handed on so far, and the limit last set.
     handed_on: Box<[u64]>,
     buffer_size_max: u64,
+    /// Per peer: the same as its rate allows.
+    buffer_limits: Box<[u64]>,
     backlog_ns: u64,
     rates_bps: Box<[u64]>,
     /// A message for which there was no place: what of a stream is here is acknowledged to a
@@ -56,6 +63,7 @@ impl<F: Frame> AggregateStage<F> {
             peers,
             handed_on: vec![0; count].into_boxed_slice(),
             buffer_size_max: buffer_size_max as u64,
+            buffer_limits: vec![buffer_size_max as u64; count].into_boxed_slice(),
             backlog_ns,
             rates_bps: vec![0; count].into_boxed_slice(),
             held: None,
@@ -88,8 +96,8 @@ impl<F: Frame> AggregateStage<F> {
             return busy;
         }
         let pulled = {
-            let Self { aggregator, peers, handed_on, buffer_size_max, .. } = self;
-            aggregator.pull(now, |peer| downstream(peers, handed_on, *buffer_size_max, peer))
+            let Self { aggregator, peers, handed_on, buffer_limits, .. } = self;
+            aggregator.pull(now, |peer| downstream(peers, handed_on, buffer_limits, peer))
         };
         if let Some(buffer) = pulled {
             if let Some(count) = self.handed_on.get_mut(usize::from(buffer.peer.0)) {
@@ -134,8 +142,8 @@ impl<F: Frame> AggregateStage<F> {
     /// When the next turn may have something to do, if nothing comes in until then.
     #[must_use]
     pub fn next_timeout(&self) -> Time {
-        let (peers, handed_on, len_max) = (&self.peers, &self.handed_on, self.buffer_size_max);
-        self.aggregator.next_timeout(|peer| downstream(peers, handed_on, len_max, peer))
+        let (peers, handed_on, limits) = (&self.peers, &self.handed_on, &self.buffer_limits);
+        self.aggregator.next_timeout(|peer| downstream(peers, handed_on, limits, peer))
     }
 
     /// Whether the messages that come for a peer now are of the session that there is: the edge
@@ -157,6 +165,11 @@ impl<F: Frame> AggregateStage<F> {
                 self.rates_bps[index] = rate_bps;
                 let limit_bytes = bdp_bytes(rate_bps, self.backlog_ns).max(BACKLOG_BYTES_MIN);
                 self.aggregator.set_backlog_limit(peer, limit_bytes);
+                let buffer_limit = (limit_bytes / BUFFERS_PER_BACKLOG)
+                    .max(BUFFER_BYTES_MIN)
+                    .min(self.buffer_size_max);
+                self.buffer_limits[index] = buffer_limit;
+                self.aggregator.set_buffer_limit(peer, buffer_limit);
             }
         }
     }
@@ -170,18 +183,20 @@ fn is_current(status: &PeerStatus, session: SessionNumber) -> bool {
 fn downstream(
     peers: &[PeerStatus],
     handed_on: &[u64],
-    buffer_size_max: u64,
+    buffer_limits: &[u64],
     peer: PeerIndex,
 ) -> Downstream {
     let index = usize::from(peer.0);
-    let (Some(status), Some(handed_on)) = (peers.get(index), handed_on.get(index)) else {
+    let (Some(status), Some(handed_on), Some(buffer_limit)) =
+        (peers.get(index), handed_on.get(index), buffer_limits.get(index))
+    else {
         return Downstream::Closed;
     };
     if !status.is_up() {
         return Downstream::Closed;
     }
     let ahead = handed_on.saturating_sub(status.buffers_taken());
-    let queued_bytes = status.queued_bytes() + ahead * buffer_size_max;
+    let queued_bytes = status.queued_bytes() + ahead * buffer_limit;
     if queued_bytes == 0 {
         Downstream::Idle
     } else if ahead >= BUFFERS_AHEAD || queued_bytes > bdp_bytes(status.rate_bps(), MOVER_QUEUE_NS)

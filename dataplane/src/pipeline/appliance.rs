@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::aggregate::AggregateStage;
 use super::compress::CompressStage;
 use super::decompress::DecompressStage;
+use super::frame_budget::FrameBudget;
 use super::links::Links;
 use super::placement::{Placement, StageKind};
 use super::port::{PortCounter, PortStage};
@@ -26,13 +27,9 @@ use crate::interceptor::{
 };
 use crate::packet_driver::{
     AggregateConfig, AggregateCounter, Aggregator, BufferPool, DisaggregateCounter, Disaggregator,
-    PeerIndex, PeerStatus, PoolClass,
+    PeerIndex, PeerStatus, ReceiveMemory, receive_memory::pool_of,
 };
 
-/// Small buffers: control messages, and data when there is little of it.
-const SMALL: usize = 2 * 1024;
-/// Buffers of a medium size.
-const MEDIUM: usize = 16 * 1024;
 /// Queues that packet mode is spread over, per peer, class and compression.
 const DATAGRAM_SLOTS: u32 = 64;
 /// Flows in packet mode whose host's link address is remembered, at most.
@@ -161,7 +158,7 @@ pub struct Handles {
     /// Buffers on their way to peers.
     pub send_pool: BufferPool,
     /// Buffers on their way to hosts.
-    pub receive_pool: BufferPool,
+    pub receive_pool: ReceiveMemory,
 }
 
 /// A whole appliance.
@@ -172,19 +169,9 @@ pub struct Appliance<F> {
     pub handles: Handles,
 }
 
-/// A pool with these bytes: an eighth in small buffers, an eighth in medium ones.
-fn pool(bytes: usize, buffer_size_max: usize) -> BufferPool {
-    let largest = buffer_size_max.max(MEDIUM);
-    let small = (bytes / 8 / SMALL).max(64);
-    BufferPool::new(&[
-        PoolClass { size: SMALL, count: small, reserve: small / 4 },
-        PoolClass { size: MEDIUM, count: (bytes / 8 / MEDIUM).max(16), reserve: 4 },
-        PoolClass { size: largest, count: (bytes / 4 * 3 / largest).max(16), reserve: 4 },
-    ])
-}
-
-fn edge_config(config: &ApplianceConfig, credit_bytes: u64) -> EdgeConfig {
+fn edge_config(config: &ApplianceConfig) -> EdgeConfig {
     let limits = &config.limits;
+    let frames = FrameBudget::of(limits.frames);
     let tcp = |ipv4| {
         let mut tcp = TcpConfig::for_mtu(config.lan_mtu, ipv4);
         tcp.fin_timeout_ns = limits.fin_timeout_ns;
@@ -201,8 +188,8 @@ fn edge_config(config: &ApplianceConfig, credit_bytes: u64) -> EdgeConfig {
         datagram_slots: DATAGRAM_SLOTS,
         mirrors: limits.flows.min(MIRRORS_MAX),
         time_wait: limits.connections as usize,
-        credit_bytes,
-        frames_max: limits.frames / 8,
+        held_frames_max: frames.held,
+        frames_max: frames.output,
         lan_mtu: config.lan_mtu,
         tcp_v4: tcp(true),
         tcp_v6: tcp(false),
@@ -210,9 +197,9 @@ fn edge_config(config: &ApplianceConfig, credit_bytes: u64) -> EdgeConfig {
     }
 }
 
-fn sessions(config: &ApplianceConfig, receive_pool: &BufferPool) -> Sessions {
+fn sessions(config: &ApplianceConfig, memory: &ReceiveMemory) -> Sessions {
     let limits = &config.limits;
-    let reassembly = receive_pool.capacity_bytes() / 4 / config.peers.len().max(1);
+    let reassembly = memory.reassembly_bytes() / config.peers.len().max(1);
     let list = (0..).zip(&config.peers).map(|(index, peer)| {
         let mut mover = PeerConfig::new(PeerIndex(index), peer.rate_bps);
         mover.segment_size_max = limits.segment_size_max;
@@ -224,7 +211,7 @@ fn sessions(config: &ApplianceConfig, receive_pool: &BufferPool) -> Sessions {
         mover.digest = peer.digest;
         let seed = config.secret[2] ^ (u64::from(index) << 48);
         let incarnation = Incarnation(config.incarnation);
-        (peer.endpoint, Session::new(mover, incarnation, receive_pool.clone(), seed))
+        (peer.endpoint, Session::new(mover, incarnation, memory.arrivals.clone(), seed))
     });
     Sessions::new(list.collect())
 }
@@ -248,19 +235,17 @@ impl<F: Frame> Appliance<F> {
     #[must_use]
     pub fn new(config: &ApplianceConfig) -> Self {
         let limits = &config.limits;
-        let send_pool = pool(limits.buffer_bytes / 4, limits.buffer_size_max);
-        let receive_pool = pool(limits.buffer_bytes / 4 * 3, limits.buffer_size_max);
+        let send_pool = pool_of(limits.buffer_bytes / 4, limits.buffer_size_max);
+        let memory = ReceiveMemory::new(limits.buffer_bytes / 4 * 3, limits.buffer_size_max);
         let peers: Arc<[PeerStatus]> = config.peers.iter().map(|_| PeerStatus::default()).collect();
 
-        // A slice may keep several times its length out of the pool, so hosts may be behind by a
-        // part of it only.
-        let credit_bytes = receive_pool.capacity_bytes() as u64 / 4;
-        let edge_config = edge_config(config, credit_bytes);
+        let frames = FrameBudget::of(limits.frames);
+        let edge_config = edge_config(config);
         let aggregator = Aggregator::new(
             AggregateConfig {
                 flows_max: edge_config.slots(),
-                messages_max: limits.frames / 2,
-                control_reserve: limits.frames / 16,
+                messages_max: frames.messages,
+                control_reserve: frames.control_reserve,
                 buffer_size_max: limits.buffer_size_max,
                 flush_deadline_ns: limits.flush_deadline_ns,
                 peers: config.peers.iter().map(|peer| Some(peer.endpoint.ip())).collect(),
@@ -287,9 +272,10 @@ impl<F: Frame> Appliance<F> {
             timeouts: Timeouts::default(),
             secret: [config.secret[2], config.secret[3]],
         });
-        let sessions = sessions(config, &receive_pool);
+        let sessions = sessions(config, &memory);
         let compressor = Compressor::new(send_pool.clone(), config.peers.len(), ACCELERATION);
-        let decompressor = Decompressor::new(receive_pool.clone(), limits.buffer_size_max);
+        let decompressor = Decompressor::new(memory.arrivals.clone(), limits.buffer_size_max)
+            .with_last_resort(memory.last.clone());
         let own_addresses: Vec<_> =
             config.own.wan.addresses.iter().map(|own| own.address).collect();
         let disaggregator = Disaggregator::new(&own_addresses);
@@ -312,7 +298,7 @@ impl<F: Frame> Appliance<F> {
             peers: Arc::clone(&peers),
             flows: interceptor.reader(),
             send_pool,
-            receive_pool: receive_pool.clone(),
+            receive_pool: memory.clone(),
         };
         let port = PortStage::new(own_addresses, config.own.port, limits.burst);
         let backlog = aggregator.backlog();
@@ -324,7 +310,7 @@ impl<F: Frame> Appliance<F> {
             Arc::clone(&peers),
             endpoints,
             backlog,
-            receive_pool,
+            memory,
         );
         let transmit = TransmitStage::new(sessions, paths(config), Arc::clone(&peers));
         handles.port = port.counters();

@@ -7,7 +7,9 @@ use crate::packet_driver::OutboundBuffer;
 use crate::packet_driver::{Arrived, Inbound, Upstream};
 
 /// Frames that wait between two stages, at most.
-const FRAMES: usize = 512;
+pub(super) const FRAMES: usize = 512;
+/// Messages with frames that wait between two stages, at most.
+pub(super) const UPSTREAM: usize = 256;
 /// Messages that wait between two stages, at most.
 const MESSAGES: usize = 1024;
 /// Buffers that wait between two stages, at most. Few: what waits here is latency for all that
@@ -37,7 +39,7 @@ pub const LAYOUT: [LinkLayout; 10] = {
     [
         layout(Port, Edge, FRAMES),
         layout(Port, Transmit, FRAMES),
-        layout(Edge, Aggregate, MESSAGES),
+        layout(Edge, Aggregate, UPSTREAM),
         layout(Aggregate, Compress, BUFFERS),
         layout(Compress, Transmit, BUFFERS),
         layout(Transmit, Decompress, ARRIVED),

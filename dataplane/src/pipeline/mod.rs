@@ -16,6 +16,7 @@ pub mod aggregate;
 pub mod appliance;
 pub mod compress;
 pub mod decompress;
+pub mod frame_budget;
 pub mod links;
 pub mod placement;
 pub mod port;

@@ -6,7 +6,7 @@ use super::receiver::HostFin;
 use super::send_queue::DeliverError;
 use super::sequence::position_at;
 use crate::frame::Frame;
-use crate::packet_driver::BufferSlice;
+use crate::packet_driver::{BufferPool, BufferSlice};
 use crate::time::Time;
 
 impl<F: Frame> Connection<F> {
@@ -36,6 +36,20 @@ impl<F: Frame> Connection<F> {
     /// # Errors
     /// The peer broke the protocol on this flow; nothing was taken.
     pub fn deliver(&mut self, offset: u64, data: BufferSlice) -> Result<(), DeliverError> {
+        self.deliver_to(offset, data, None)
+    }
+
+    /// The same, the bytes copied out of their buffer into chunks of the pool `keep` if there is
+    /// one.
+    ///
+    /// # Errors
+    /// As for [`Connection::deliver`].
+    pub fn deliver_to(
+        &mut self,
+        offset: u64,
+        data: BufferSlice,
+        keep: Option<&BufferPool>,
+    ) -> Result<(), DeliverError> {
         match self.phase {
             Phase::TimeWait | Phase::Resetting | Phase::Closed => {
                 return Err(DeliverError::NotOpen);
@@ -49,7 +63,23 @@ impl<F: Frame> Connection<F> {
         if self.send.end.is_some_and(|last| end > last) {
             return Err(DeliverError::BeyondEnd);
         }
-        self.send.queue.insert(offset, data, self.config.send_pieces_max)
+        self.send.queue.insert(offset, data, self.config.send_pieces_max, keep)
+    }
+
+    /// Copies what waits for the host out of the buffers that it came in; how many bytes.
+    pub fn keep_all(&mut self, pool: &BufferPool) -> u64 {
+        self.send.queue.keep_all(pool)
+    }
+
+    /// The far side gives back what it was granted from stream offset `offset` on; false when it
+    /// has sent bytes from there.
+    pub fn shrink_grant(&mut self, offset: u64) -> bool {
+        let unused =
+            self.send.queue.end() <= offset && self.send.end.is_none_or(|end| end <= offset);
+        if unused {
+            self.send.granted = self.send.granted.min(offset);
+        }
+        unused
     }
 
     /// The far host's stream ends at `offset`: our FIN follows the last byte.

@@ -62,6 +62,12 @@ impl<F: Frame> Connection<F> {
         sequence_at(self.send.initial, self.send.unacknowledged)
     }
 
+    /// Stream offset below which bytes may be accepted from the host.
+    #[must_use]
+    pub fn receive_limit(&self) -> u64 {
+        offset_of(self.receive.limit)
+    }
+
     /// Bytes from the far side that the host has not acknowledged, those behind gaps included.
     #[must_use]
     pub fn unread_bytes(&self) -> u64 {
@@ -87,9 +93,11 @@ impl<F: Frame> Connection<F> {
         self.receive.held_frames()
     }
 
-    /// Frees the frames that wait for a gap: the host sends them again (RFC 2018 section 8).
-    pub fn discard_held_frames(&mut self) {
-        self.receive.discard_held();
+    /// Frees at most `most` of the frames that wait for a gap, those furthest behind it first;
+    /// how many it were. The host still has their bytes, because nothing behind a gap was
+    /// acknowledged, and sends them again (RFC 2018 section 8).
+    pub fn discard_held_frames(&mut self, most: usize) -> usize {
+        self.receive.discard_last(most)
     }
 
     /// When [`Connection::on_timeout`] is to be called; [`Time::NEVER`] for not at all.

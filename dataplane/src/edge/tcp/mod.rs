@@ -15,6 +15,7 @@
 //! | `incoming`, `outgoing`, `timeout` | segments from the host, segments to it, timers |
 //! | `receiver` | order, SACK blocks, the window we offer |
 //! | `sender`, `send_queue`, `scoreboard` | what the host has acknowledged, what waits, what is in flight |
+//! | `kept` | what of that was copied out of the buffers it came in |
 //! | `rack`, `rtt`, `congestion` | loss detection, timeout, congestion window |
 //! | `time_wait` | connections that are over |
 //! | `isn`, `siphash` | initial numbers that cannot be guessed |
@@ -27,6 +28,7 @@ mod incoming;
 mod inspect;
 mod interface;
 mod isn;
+mod kept;
 mod outgoing;
 mod rack;
 mod receiver;

@@ -233,6 +233,15 @@ impl<F> Receiver<F> {
         self.recent = [0; RECENT];
     }
 
+    /// The last of the frames behind gaps, at most `most` of them, are given back; how many it
+    /// were. From now on no SACK block names them.
+    pub(super) fn discard_last(&mut self, most: usize) -> usize {
+        let kept = self.held.len().saturating_sub(most);
+        let freed = self.held.len() - kept;
+        self.held.truncate(kept);
+        freed
+    }
+
     /// Whether nothing is held and there is memory for it all the same.
     pub(super) fn is_spare(&self) -> bool {
         self.held.is_empty() && self.held.capacity() > 0

@@ -1,11 +1,12 @@
 //! The bytes for the host: slices of buffers from the far side, kept until acknowledged.
 //!
 //! In: slices at stream offsets, in order or not. Out: any range of what is contiguous, as pieces.
-//! Never: a copy.
+//! Never: a copy, unless the caller says that the slices' buffers are needed.
 
 use std::collections::VecDeque;
 
-use crate::packet_driver::BufferSlice;
+use super::kept::Kept;
+use crate::packet_driver::{BufferPool, BufferSlice};
 
 /// Why bytes from the far side were not taken: the peer broke the protocol on this flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,14 +26,45 @@ pub enum DeliverError {
 }
 
 #[derive(Debug)]
+enum Bytes {
+    /// Still in the buffer that they came in.
+    Slice(BufferSlice),
+    /// As many as this, copied out.
+    Kept(usize),
+}
+
+#[derive(Debug)]
 struct Piece {
     offset: u64,
-    bytes: BufferSlice,
+    bytes: Bytes,
 }
 
 impl Piece {
+    fn len(&self) -> usize {
+        match &self.bytes {
+            Bytes::Slice(bytes) => bytes.len(),
+            Bytes::Kept(len) => *len,
+        }
+    }
+
     fn end(&self) -> u64 {
-        self.offset + self.bytes.len() as u64
+        self.offset + self.len() as u64
+    }
+
+    /// What it keeps of the buffer that it came in.
+    fn pinned_bytes(&self) -> u64 {
+        match &self.bytes {
+            Bytes::Slice(bytes) => bytes.pinned_bytes() as u64,
+            Bytes::Kept(_) => 0,
+        }
+    }
+
+    fn advance(&mut self, n: usize) {
+        match &mut self.bytes {
+            Bytes::Slice(bytes) => bytes.advance(n),
+            Bytes::Kept(len) => *len = len.saturating_sub(n),
+        }
+        self.offset += n as u64;
     }
 }
 
@@ -48,6 +80,8 @@ pub(super) struct SendQueue {
     bytes: u64,
     /// Sum of what each slice pins.
     pinned: u64,
+    /// What was copied out.
+    kept: Kept,
 }
 
 impl SendQueue {
@@ -61,7 +95,7 @@ impl SendQueue {
     }
 
     pub(super) fn pinned_bytes(&self) -> u64 {
-        self.pinned
+        self.pinned + self.kept.memory_bytes() as u64
     }
 
     pub(super) fn pieces(&self) -> usize {
@@ -73,12 +107,13 @@ impl SendQueue {
         self.pieces.back().map_or(self.start, Piece::end)
     }
 
-    /// Takes what is new of `bytes` at `offset`.
+    /// Takes what is new of `bytes` at `offset`, copied to `keep` if that is given.
     pub(super) fn insert(
         &mut self,
         mut offset: u64,
         mut bytes: BufferSlice,
         pieces_max: usize,
+        keep: Option<&BufferPool>,
     ) -> Result<(), DeliverError> {
         if offset < self.contiguous_end {
             let known = usize::try_from(self.contiguous_end - offset).unwrap_or(usize::MAX);
@@ -89,9 +124,7 @@ impl SendQueue {
             offset = self.contiguous_end;
         }
         if offset >= self.end() && self.pieces.len() < pieces_max && !bytes.is_empty() {
-            self.bytes += bytes.len() as u64;
-            self.pinned += bytes.pinned_bytes() as u64;
-            self.pieces.push_back(Piece { offset, bytes });
+            self.put(self.pieces.len(), offset, bytes, keep);
             self.extend_contiguous();
             return Ok(());
         }
@@ -116,19 +149,48 @@ impl SendQueue {
             }
             bytes.advance(part.len());
             let end = offset + part.len() as u64;
-            self.bytes += part.len() as u64;
-            self.pinned += part.pinned_bytes() as u64;
-            self.pieces.insert(at, Piece { offset, bytes: part });
+            self.put(at, offset, part, keep);
             offset = end;
         }
         self.extend_contiguous();
         Ok(())
     }
 
+    /// Puts new bytes before the piece at `at`, or makes the one before that longer by them.
+    fn put(&mut self, at: usize, offset: u64, bytes: BufferSlice, keep: Option<&BufferPool>) {
+        let len = bytes.len();
+        self.bytes += len as u64;
+        if !keep.is_some_and(|pool| self.kept.write(pool, offset, &bytes)) {
+            self.pinned += bytes.pinned_bytes() as u64;
+            self.pieces.insert(at, Piece { offset, bytes: Bytes::Slice(bytes) });
+            return;
+        }
+        let before = at.checked_sub(1).and_then(|before| self.pieces.get_mut(before));
+        match before.filter(|before| before.end() == offset).map(|before| &mut before.bytes) {
+            Some(Bytes::Kept(kept)) => *kept += len,
+            _ => self.pieces.insert(at, Piece { offset, bytes: Bytes::Kept(len) }),
+        }
+    }
+
+    /// Copies out all that is still in the buffers it came in; how many bytes that were.
+    pub(super) fn keep_all(&mut self, pool: &BufferPool) -> u64 {
+        let mut copied = 0;
+        for piece in &mut self.pieces {
+            if let Bytes::Slice(bytes) = &piece.bytes
+                && self.kept.write(pool, piece.offset, bytes)
+            {
+                self.pinned -= bytes.pinned_bytes() as u64;
+                copied += bytes.len() as u64;
+                piece.bytes = Bytes::Kept(bytes.len());
+            }
+        }
+        copied
+    }
+
     fn extend_contiguous(&mut self) {
-        let from = self.pieces.partition_point(|piece| piece.offset < self.contiguous_end);
+        let from = self.pieces.partition_point(|piece| piece.end() <= self.contiguous_end);
         for piece in self.pieces.range(from..) {
-            if piece.offset != self.contiguous_end {
+            if piece.offset > self.contiguous_end {
                 break;
             }
             self.contiguous_end = piece.end();
@@ -140,24 +202,25 @@ impl SendQueue {
         let offset = offset.min(self.contiguous_end);
         while let Some(front) = self.pieces.front_mut() {
             if front.end() <= offset {
-                self.bytes -= front.bytes.len() as u64;
-                self.pinned -= front.bytes.pinned_bytes() as u64;
+                self.bytes -= front.len() as u64;
+                self.pinned -= front.pinned_bytes();
                 self.pieces.pop_front();
             } else if front.offset < offset {
                 let done = offset - front.offset;
                 self.bytes -= done;
-                front.bytes.advance(usize::try_from(done).unwrap_or(usize::MAX));
-                front.offset = offset;
+                front.advance(usize::try_from(done).unwrap_or(usize::MAX));
             } else {
                 break;
             }
         }
         self.start = self.start.max(offset);
+        self.kept.release_below(self.start);
     }
 
     /// Lets go of everything, and of the memory of the queue.
     pub(super) fn clear(&mut self) {
         self.pieces = VecDeque::new();
+        self.kept.clear();
         self.bytes = 0;
         self.pinned = 0;
         self.contiguous_end = self.start;
@@ -165,13 +228,14 @@ impl SendQueue {
 
     /// Whether it is empty and has memory all the same.
     pub(super) fn is_spare(&self) -> bool {
-        self.pieces.is_empty() && self.pieces.capacity() > 0
+        self.pieces.is_empty() && (self.pieces.capacity() > 0 || self.kept.is_spare())
     }
 
     /// Gives the memory of an empty queue back.
     pub(super) fn release(&mut self) {
         if self.pieces.is_empty() {
             self.pieces = VecDeque::new();
+            self.kept.clear();
         }
     }
 
@@ -180,6 +244,7 @@ impl SendQueue {
     pub(super) fn skip(&mut self, bytes: u64) {
         self.start += bytes;
         self.contiguous_end += bytes;
+        self.kept.release_below(self.start);
     }
 
     /// `len` bytes from `offset` on, all within the contiguous part.
@@ -224,11 +289,85 @@ impl<'a> Iterator for Payload<'a> {
         }
         let piece = self.queue?.pieces.get(self.index)?;
         let skip = usize::try_from(self.offset.checked_sub(piece.offset)?).ok()?;
-        let bytes = piece.bytes.get(skip..)?;
+        let queue = self.queue?;
+        let bytes = match &piece.bytes {
+            Bytes::Slice(bytes) => bytes.get(skip..)?,
+            Bytes::Kept(len) => queue.kept.read(self.offset, len.checked_sub(skip)?)?,
+        };
         let bytes = bytes.get(..self.left).unwrap_or(bytes);
         self.left -= bytes.len();
         self.offset += bytes.len() as u64;
-        self.index += 1;
+        self.index += usize::from(self.offset >= piece.end());
         Some(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet_driver::PoolClass;
+    use crate::packet_driver::receive_memory::CHUNK_BYTES;
+    use proptest::prelude::*;
+
+    const LEN: usize = 20_000;
+    const BUFFER: usize = 8_192;
+
+    fn pattern(offset: usize) -> u8 {
+        u8::try_from((offset * 7 + offset / 251) % 256).unwrap()
+    }
+
+    fn slice(pool: &BufferPool, from: usize, len: usize) -> BufferSlice {
+        let mut buffer = pool.alloc(BUFFER).unwrap();
+        let bytes: Vec<u8> = (from..from + len).map(pattern).collect();
+        buffer.append(len).unwrap().copy_from_slice(&bytes);
+        buffer.freeze()
+    }
+
+    fn chunks(from: u64, to: u64) -> u64 {
+        (to.next_multiple_of(CHUNK_BYTES as u64) - from / CHUNK_BYTES as u64 * CHUNK_BYTES as u64)
+            / CHUNK_BYTES as u64
+    }
+
+    proptest! {
+        /// Whatever is copied out and when, the bytes are the same, and the copies take no more
+        /// memory than the chunks that the range touches, however small the slices are.
+        #[test]
+        fn copies_are_the_same_bytes_in_bounded_memory(
+            steps in prop::collection::vec((0..LEN, 1usize..3_000, any::<bool>(), 0u8..10), 1..120),
+        ) {
+            let class = |size, count| PoolClass { size, count, reserve: 0 };
+            let buffers = BufferPool::new(&[class(BUFFER, 400)]);
+            // What a grant of these bytes is charged, exactly.
+            let kept = BufferPool::new(&[class(CHUNK_BYTES, LEN.div_ceil(CHUNK_BYTES))]);
+            let mut queue = SendQueue::default();
+            let rest = (0..LEN).step_by(1_000).map(|from| (from, 1_000, true, 0));
+            for (from, len, copy, other) in steps.into_iter().chain(rest) {
+                let len = len.min(LEN - from);
+                let keep = copy.then_some(&kept);
+                queue.insert(from as u64, slice(&buffers, from, len), 1 << 16, keep).unwrap();
+                match other {
+                    1 => { queue.keep_all(&kept); }
+                    2 => queue.acknowledge(queue.contiguous_end() / 2),
+                    _ => {}
+                }
+                let held = kept.in_use_bytes() / CHUNK_BYTES;
+                prop_assert!(held as u64 <= chunks(queue.start, LEN as u64));
+                let (start, end) = (queue.start, queue.contiguous_end());
+                let bytes: Vec<u8> = queue
+                    .range(start, u32::try_from(end - start).unwrap())
+                    .flatten()
+                    .copied()
+                    .collect();
+                let right = (start..end).map(|offset| pattern(usize::try_from(offset).unwrap()));
+                prop_assert!(bytes.into_iter().eq(right));
+            }
+            queue.keep_all(&kept);
+            prop_assert_eq!(buffers.in_use_bytes(), 0, "no buffer is held any more");
+            prop_assert_eq!(queue.contiguous_end(), LEN as u64);
+            queue.acknowledge(LEN as u64);
+            prop_assert_eq!((queue.len(), queue.pieces()), (0, 0));
+            queue.release();
+            prop_assert_eq!((kept.in_use_bytes(), queue.pinned_bytes()), (0, 0));
+        }
     }
 }

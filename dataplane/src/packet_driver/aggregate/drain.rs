@@ -86,7 +86,6 @@ impl<F: Frame> Aggregator<F> {
         if downstream == Downstream::Closed {
             return None;
         }
-        let full_bytes = self.full_bytes();
         let peer = self.peers.get_mut(peer_index)?;
         if !peer.control.is_empty() {
             return self.fill_control(now, peer_index);
@@ -94,13 +93,14 @@ impl<F: Frame> Aggregator<F> {
         if downstream == Downstream::Full {
             return None;
         }
+        let full_bytes = peer.full_bytes();
         let readiness = Readiness {
             now,
             at_once: downstream == Downstream::Idle,
             full_bytes,
             flush_deadline_ns: self.config.flush_deadline_ns,
         };
-        let (weights, quantum) = (&self.config.class_weights, self.config.quantum_bytes);
+        let (weights, quantum) = (&self.config.class_weights, peer.quantum_bytes(&self.config));
         let group = peer.schedule.choose(&readiness, weights, quantum)?;
         self.fill_group(now, peer_index, group)
     }
@@ -135,7 +135,11 @@ impl<F: Frame> Aggregator<F> {
     }
 
     fn fill_group(&mut self, now: Time, index: usize, group: GroupIndex) -> Option<OutboundBuffer> {
-        let len_max = self.config.buffer_size_max;
+        // A packet is not cut: its buffer is as large as it has to be.
+        let len_max = match group.kind() {
+            BufferKind::Datagram => self.config.buffer_size_max,
+            BufferKind::Stream | BufferKind::Control => self.peers.get(index)?.buffer_limit,
+        };
         let queued = self.peers.get(index)?.schedule.groups.get(group.0)?.wire_bytes;
         let Some(buffer) = self.pool.alloc(buffer_len(queued, len_max)) else {
             return self.no_buffer(now);
@@ -182,8 +186,11 @@ impl<F: Frame> Aggregator<F> {
         let Some(flow) = self.flows.get_mut(slot).filter(|flow| flow.deficit <= 0) else {
             return false;
         };
-        flow.deficit += i64::from(self.config.quantum_bytes);
         let peer = self.peers.get_mut(peer);
+        let quantum = peer
+            .as_ref()
+            .map_or(self.config.quantum_bytes, |peer| peer.quantum_bytes(&self.config));
+        flow.deficit += i64::from(quantum);
         if let Some(group) = peer.and_then(|peer| peer.schedule.groups.get_mut(group.0)) {
             self.flows.unlink(&mut group.flows, slot);
             self.flows.link(&mut group.flows, slot);

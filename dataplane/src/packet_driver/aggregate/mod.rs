@@ -57,11 +57,25 @@ struct Peer {
     schedule: Schedule,
     data_bytes: u64,
     flows: u64,
+    /// Bytes of one buffer of a stream: less than the largest where the rate is low.
+    buffer_limit: usize,
 }
 
 impl Peer {
     fn is_empty(&self) -> bool {
         self.control.is_empty() && self.flows == 0
+    }
+
+    // A group with this much queued fills a buffer.
+    fn full_bytes(&self) -> u64 {
+        self.buffer_limit.saturating_sub(ROUTING_HEADER_LEN) as u64
+    }
+
+    // What a flow may send before the next one's turn: a quarter of a buffer at most, however
+    // small buffers are.
+    fn quantum_bytes(&self, config: &AggregateConfig) -> u32 {
+        let quarter = u32::try_from(self.buffer_limit / 4).unwrap_or(u32::MAX);
+        config.quantum_bytes.min(quarter.max(config::QUANTUM_BYTES_MIN))
     }
 }
 
@@ -91,7 +105,11 @@ impl<F: Frame> Aggregator<F> {
         Aggregator {
             slab: Slab::new(config.messages_max),
             flows: Flows::new(config.flows_max),
-            peers: config.peers.iter().map(|_| Peer::default()).collect(),
+            peers: config
+                .peers
+                .iter()
+                .map(|_| Peer { buffer_limit: config.buffer_size_max, ..Peer::default() })
+                .collect(),
             turn: 0,
             retry_at: Time::ZERO,
             backlog: Backlog::new(
@@ -122,6 +140,16 @@ impl<F: Frame> Aggregator<F> {
     pub fn set_backlog_limit(&mut self, peer: PeerIndex, limit_bytes: u64) {
         if let Some(gauges) = self.backlog.peer(usize::from(peer.0)) {
             gauges.limit_bytes.store(limit_bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes of one buffer for `peer`, at most: less than the largest where the rate is low. Flows
+    /// take turns after shares that are accordingly smaller.
+    pub fn set_buffer_limit(&mut self, peer: PeerIndex, limit_bytes: u64) {
+        let limit = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
+        let limit = limit.clamp(config::BUFFER_SIZE_MIN, self.config.buffer_size_max);
+        if let Some(peer) = self.peers.get_mut(usize::from(peer.0)) {
+            peer.buffer_limit = limit;
         }
     }
 
@@ -256,6 +284,7 @@ impl<F: Frame> Aggregator<F> {
             return Err(message);
         }
         let starts = front.is_none();
+        let quantum = peer.quantum_bytes(&self.config);
         let GroupIndex(index) = group_of(front.unwrap_or(&message));
         self.slab.push_back(&mut flow.queue, message)?;
         flow.data_bytes += data_len;
@@ -267,7 +296,7 @@ impl<F: Frame> Aggregator<F> {
             }
             group.wire_bytes += wire_len;
             if starts {
-                flow.deficit = i64::from(self.config.quantum_bytes);
+                flow.deficit = i64::from(quantum);
                 peer.flows += 1;
                 self.flows.link(&mut group.flows, slot);
             }
@@ -311,7 +340,7 @@ impl<F: Frame> Aggregator<F> {
                 Time::ZERO
             } else if state == Downstream::Full {
                 Time::NEVER
-            } else if state == Downstream::Idle || peer.schedule.has_full(self.full_bytes()) {
+            } else if state == Downstream::Idle || peer.schedule.has_full(peer.full_bytes()) {
                 Time::ZERO
             } else {
                 peer.schedule.oldest() + self.config.flush_deadline_ns
@@ -326,11 +355,6 @@ impl<F: Frame> Aggregator<F> {
         let Some(gauges) = self.backlog.peer(peer_index) else { return };
         gauges.queued_bytes.store(peer.data_bytes, Ordering::Relaxed);
         gauges.flows.store(peer.flows, Ordering::Relaxed);
-    }
-
-    // A group with this much queued fills a buffer.
-    fn full_bytes(&self) -> u64 {
-        self.config.buffer_size_max.saturating_sub(ROUTING_HEADER_LEN) as u64
     }
 }
 

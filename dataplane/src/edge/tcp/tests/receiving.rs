@@ -118,8 +118,28 @@ fn frames_behind_a_gap_are_bounded() {
     case.takes(&host(300, 1, ACK).with(b"x"), Disposition::NoRoom);
     assert_eq!(case.frames.in_use(), 2);
     case.sends(&[us(1, 1, ACK).sack_host(&[(200, 201), (100, 101)])]);
-    case.connection.discard_held_frames();
+    case.connection.discard_held_frames(2);
     assert_eq!(case.frames.in_use(), 0);
+}
+
+#[test]
+fn what_was_discarded_behind_a_gap_is_not_reported_and_taken_again() {
+    let mut case = Case::established();
+    case.takes(&host(4, 1, ACK).with(b"def"), Disposition::Taken);
+    case.takes(&host(10, 1, ACK).with(b"jkl"), Disposition::Taken);
+    case.sends(&[us(1, 1, ACK).sack_host(&[(10, 13), (4, 7)])]);
+    assert_eq!(case.connection.discard_held_frames(1), 1);
+    assert_eq!(case.frames.in_use(), 1);
+    // Of what was reported before, only what is still here (RFC 2018 section 8).
+    case.takes(&host(4, 1, ACK).with(b"def"), Disposition::Duplicate);
+    case.sends(&[us(1, 1, ACK).sack_host(&[(4, 7), (4, 7)])]);
+    case.takes(&host(1, 1, ACK).with(b"abc"), Disposition::Taken);
+    case.says(&[data(0, b"abc"), data(3, b"def")]);
+    case.sends(&[us(1, 7, ACK)]);
+    case.takes(&host(7, 1, ACK).with(b"ghi"), Disposition::Taken);
+    case.takes(&host(10, 1, ACK).with(b"jkl"), Disposition::Taken);
+    case.says(&[data(6, b"ghi"), data(9, b"jkl")]);
+    assert_eq!(case.connection.discard_held_frames(9), 0);
 }
 
 #[test]
