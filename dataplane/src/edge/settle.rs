@@ -167,7 +167,7 @@ impl<F: Frame> EdgeStage<F> {
         self.credit.close(&mut flow.grant);
         let facts = flow.facts;
         self.upstream.push_back(Upstream::DiscardFlow { flow: facts.id, place });
-        self.table.hide(facts.peer, facts.id);
+        self.table.hide(place, facts.peer, facts.id);
         self.touch(place);
     }
 
