@@ -9,6 +9,7 @@ use std::net::IpAddr;
 
 use super::stage::EdgeStage;
 use super::{EdgeCounter, LanCounter};
+use crate::copy::{self, Copied};
 use crate::frame::build::prepend_link;
 use crate::frame::ip::ethertype;
 use crate::frame::{ETHERNET_LEN, FlowKey, Frame, FrameSource, LinkHeader, Parsed, Side, parse};
@@ -110,7 +111,7 @@ impl<F: Frame> EdgeStage<F> {
             return;
         };
         match frame.append(packet.len()) {
-            Some(into) => into.copy_from_slice(packet),
+            Some(into) => copy::bytes(Copied::BufferToFrame, into, packet),
             None => {
                 self.counters.increment(EdgeCounter::PacketsTooBig);
                 return;

@@ -9,7 +9,7 @@ use dataplane::frame::heap::{HeapFrame, HeapSource};
 use dataplane::frame::{Frame, Side};
 use dataplane::pipeline::appliance::{Appliance, ApplianceConfig, Handles};
 use dataplane::pipeline::port::PortIo;
-use dataplane::pipeline::worker::Worker;
+use dataplane::pipeline::worker::{Turn, Worker};
 use dataplane::time::Time;
 
 /// Frames that wait in a port's receive queue, at most.
@@ -28,8 +28,8 @@ pub struct PortTally {
     pub frames_peak: usize,
     /// Turns of all workers.
     pub turns: u64,
-    /// By how much the watched number grew during turns.
-    pub watched: u64,
+    /// What the meter has measured during turns.
+    pub metered: u64,
 }
 
 /// Both ports, as the workers see them.
@@ -53,6 +53,9 @@ impl PortIo for Ports {
     }
 }
 
+/// Calls a function and says how much of something, such as allocations, that took.
+pub type Meter = fn(&mut dyn FnMut()) -> u64;
+
 /// An appliance of a pair.
 pub struct Tpo {
     workers: Vec<Worker<HeapFrame>>,
@@ -61,7 +64,7 @@ pub struct Tpo {
     source: HeapSource,
     ports: Ports,
     next: Time,
-    watch: fn() -> u64,
+    meter: Option<Meter>,
     /// What happened at its ports.
     pub tally: PortTally,
 }
@@ -78,14 +81,15 @@ impl Tpo {
             source: HeapSource::new(config.limits.frames),
             ports: Ports { received: [queue(), queue()], sent: [queue(), queue()] },
             next: Time::ZERO,
-            watch: || 0,
+            meter: None,
             tally: PortTally::default(),
         }
     }
 
-    /// Watches a number, such as that of allocations: how much it grows while workers run.
-    pub fn watch(&mut self, number: fn() -> u64) {
-        self.watch = number;
+    /// Measures the turns of its workers, and nothing else, from now on.
+    pub fn measure(&mut self, meter: Meter) {
+        self.meter = Some(meter);
+        self.tally.metered = 0;
     }
 
     /// A frame arrives at a port.
@@ -116,9 +120,13 @@ impl Tpo {
             let mut busy = false;
             let mut next = Time::NEVER;
             for worker in &mut self.workers {
-                let before = (self.watch)();
-                let turn = worker.turn(now, &mut self.ports, &mut self.source);
-                self.tally.watched += (self.watch)().wrapping_sub(before);
+                let (ports, source) = (&mut self.ports, &mut self.source);
+                let mut turn = Turn { busy: false, next: Time::NEVER };
+                let mut take_turn = || turn = worker.turn(now, ports, source);
+                match self.meter {
+                    Some(meter) => self.tally.metered += meter(&mut take_turn),
+                    None => take_turn(),
+                }
                 busy |= turn.busy;
                 next = next.min(turn.next);
                 turns += 1;

@@ -3,8 +3,7 @@
 //! In: slices at stream offsets, in order or not. Out: any range of what is contiguous, as pieces.
 //! Never: a copy.
 
-use std::collections::VecDeque;
-
+use super::queue::Queue;
 use crate::packet_driver::BufferSlice;
 
 /// Why bytes from the far side were not taken: the peer broke the protocol on this flow.
@@ -25,7 +24,7 @@ pub enum DeliverError {
 }
 
 #[derive(Debug)]
-struct Piece {
+pub(super) struct Piece {
     offset: u64,
     bytes: BufferSlice,
 }
@@ -39,7 +38,7 @@ impl Piece {
 /// Slices sorted by stream offset, without overlaps; gaps only behind the contiguous part.
 #[derive(Debug, Default)]
 pub(super) struct SendQueue {
-    pieces: VecDeque<Piece>,
+    pub(super) pieces: Queue<Piece>,
     /// All below is acknowledged and gone.
     start: u64,
     /// All of `start..contiguous_end` is here.
@@ -157,7 +156,7 @@ impl SendQueue {
 
     /// Lets go of everything, and of the memory of the queue.
     pub(super) fn clear(&mut self) {
-        self.pieces = VecDeque::new();
+        self.pieces.release();
         self.bytes = 0;
         self.pinned = 0;
         self.contiguous_end = self.start;
@@ -165,13 +164,13 @@ impl SendQueue {
 
     /// Whether it is empty and has memory all the same.
     pub(super) fn is_spare(&self) -> bool {
-        self.pieces.is_empty() && self.pieces.capacity() > 0
+        self.pieces.is_spare()
     }
 
     /// Gives the memory of an empty queue back.
     pub(super) fn release(&mut self) {
         if self.pieces.is_empty() {
-            self.pieces = VecDeque::new();
+            self.pieces.release();
         }
     }
 
