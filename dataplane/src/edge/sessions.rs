@@ -10,14 +10,14 @@
 //! Stacks, and filters in front of them, differ in which SYN they look at (without ACK, or with
 //! one from beyond what was sent), so several forms are tried in turn.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use super::EdgeCounter;
 use super::flow::Role;
 use super::stage::EdgeStage;
 use super::tcp::{Flags, Segment};
 use crate::frame::{FlowKey, Frame, FrameSource, Parsed};
-use crate::interceptor::PeerStatus as Admission;
+use crate::interceptor::{Decision, FlowHasher, PeerStatus as Admission, Verdict};
 use crate::packet_driver::reset::ResetCause;
 use crate::packet_driver::{
     FlowId, Message, MessageHeader, MessageKind, Outbound, OutboundBody, PeerIndex, SessionChange,
@@ -33,8 +33,15 @@ const START_WAIT_NS: u64 = 10 * SECOND_NS;
 /// How a host is asked for its sequence numbers, time after time: without an acknowledgement, or
 /// with this one. One of any two half the space apart is beyond what the host has sent.
 const ASKS: [Option<u32>; 6] = [Some(0), Some(1 << 31), None, Some(1 << 30), Some(3 << 30), None];
-/// How far apart.
+/// How far apart, and the resets that follow the answer.
 const ASK_INTERVAL_NS: u64 = 200 * MILLISECOND_NS;
+/// How far apart once each form has been tried: stacks answer such a segment once a second, and
+/// the LAN may have lost the answer.
+const ASK_AGAIN_NS: u64 = 1_100 * MILLISECOND_NS;
+/// How often a host is asked at most.
+const ASKS_MAX: usize = 2 * ASKS.len();
+/// Resets in all, in case some are lost.
+const RESETS: usize = 3;
 
 /// How long a restarted peer is told of the flows it held.
 const LISTED_NS: u64 = 60 * SECOND_NS;
@@ -54,7 +61,6 @@ struct Asked {
 #[derive(Clone, Copy, Debug)]
 struct Lost {
     peer: PeerIndex,
-    key: FlowKey,
     /// The peer has come back restarted: it is told of the flow until then, in every session that
     /// begins, because a session may end before the list has arrived.
     listed_until: Option<Time>,
@@ -63,10 +69,11 @@ struct Lost {
 /// Flows of before a restart, ours or a peer's.
 #[derive(Debug)]
 pub(super) struct Restarts {
-    /// Flows that ended because their peer was lost: listed should it come back restarted.
-    lost: VecDeque<Lost>,
+    /// Flows that ended because their peer was lost, by the 5-tuple of the far host's frames:
+    /// listed should it come back restarted.
+    lost: HashMap<FlowKey, Lost, FlowHasher>,
     /// Hosts of ours to be reset, by the 5-tuple of their frames: when to ask next, how often yet.
-    asked: HashMap<FlowKey, Asked>,
+    asked: HashMap<FlowKey, Asked, FlowHasher>,
     most: usize,
     /// Per peer: until when its list may still come.
     list_until: Box<[Time]>,
@@ -74,26 +81,40 @@ pub(super) struct Restarts {
 
 impl Restarts {
     /// Nothing known yet; at most `most` flows are remembered.
-    pub(super) fn new(most: usize, peers: usize) -> Self {
+    pub(super) fn new(most: usize, peers: usize, hasher: &FlowHasher) -> Self {
         Restarts {
-            lost: VecDeque::with_capacity(most),
-            asked: HashMap::with_capacity(most),
+            // Twice the room: at most half full, a map cleans itself up in place.
+            lost: HashMap::with_capacity_and_hasher(2 * most, hasher.clone()),
+            asked: HashMap::with_capacity_and_hasher(2 * most, hasher.clone()),
             most,
             list_until: vec![Time::ZERO + START_WAIT_NS; peers].into_boxed_slice(),
         }
     }
 
     fn remember_lost(&mut self, peer: PeerIndex, key: FlowKey) {
-        if self.lost.len() >= self.most {
-            self.lost.pop_front();
+        if self.lost.len() >= self.most
+            && let Some(any) = self.lost.keys().next().copied()
+        {
+            self.lost.remove(&any);
         }
-        self.lost.push_back(Lost { peer, key, listed_until: None });
+        self.lost.insert(key, Lost { peer, listed_until: None });
+    }
+
+    /// The far host and ours begin a new connection with this 5-tuple, as in the far host's
+    /// frames: whoever forgot the old one, the hosts have, and the new one is not to be reset.
+    pub(super) fn begun_anew(&mut self, key: &FlowKey) {
+        self.lost.remove(key);
+    }
+
+    /// Whether there are flows that the peer may have to be told of.
+    pub(super) fn has_lost(&self) -> bool {
+        !self.lost.is_empty()
     }
 
     /// A session began: flows that the peer has not forgotten are its own affair, those that it
     /// has are listed for a while.
     fn sort_lost(&mut self, now: Time, peer: PeerIndex, restarted: bool) {
-        self.lost.retain_mut(|lost| {
+        self.lost.retain(|_, lost| {
             if lost.peer == peer && restarted && lost.listed_until.is_none() {
                 lost.listed_until = Some(now + LISTED_NS);
             }
@@ -147,6 +168,12 @@ impl<F: Frame> EdgeStage<F> {
             if facts.peer != peer || self.table.place_of(facts.peer, facts.id) != Some(place) {
                 continue;
             }
+            // As the far side's host has it in its frames; it may have accepted already.
+            let far = match facts.role {
+                Role::Opener => facts.key.reversed(),
+                Role::Responder => facts.key,
+            };
+            self.restarts.remember_lost(peer, far);
             if self.is_held(place) {
                 // Nothing was promised yet: the host's next SYN takes the new session, or the
                 // fallback.
@@ -156,12 +183,6 @@ impl<F: Frame> EdgeStage<F> {
                 self.forget(now, place, EdgeCounter::FlowsRefused);
                 continue;
             }
-            // As the far side's host has it in its frames.
-            let far = match facts.role {
-                Role::Opener => facts.key.reversed(),
-                Role::Responder => facts.key,
-            };
-            self.restarts.remember_lost(peer, far);
             self.reset_host(now, place);
             self.counters.increment(EdgeCounter::FlowsReset);
         }
@@ -170,14 +191,10 @@ impl<F: Frame> EdgeStage<F> {
     /// Lists the flows that a restarted peer held with us.
     fn list_lost(&mut self, peer: PeerIndex) {
         let mut count = 0;
-        for index in 0..self.restarts.lost.len() {
-            let Some(Lost { peer: of, key, .. }) = self.restarts.lost.get(index).copied() else {
-                break;
-            };
-            if of == peer {
-                count += 1;
-                self.send(held_message(peer, MessageKind::Held, Some(key), 0));
-            }
+        for (key, _) in self.restarts.lost.iter().filter(|(_, lost)| lost.peer == peer) {
+            count += 1;
+            let message = held_message(peer, MessageKind::Held, Some(*key), 0);
+            self.upstream.push_back(Upstream::Message(message));
         }
         self.send(held_message(peer, MessageKind::HeldEnd, None, count));
     }
@@ -197,10 +214,25 @@ impl<F: Frame> EdgeStage<F> {
             self.counters.increment(EdgeCounter::OpensNotAllowed);
             return;
         }
+        if self.was_passed(&key) {
+            return;
+        }
         if self.restarts.asked.len() < self.restarts.most {
             self.restarts.asked.insert(key, Asked { at: now, count: 0, expects: None });
             self.ask_hosts(now, source);
         }
+    }
+
+    /// Whether our host has begun a connection of this 5-tuple since we started, and it was passed:
+    /// it is none that our former self held, even where the list came late.
+    fn was_passed(&self, key: &FlowKey) -> bool {
+        self.interceptor
+            .lookup(key)
+            .and_then(|found| self.interceptor.decision(found.flow))
+            .is_some_and(|decision| {
+                // The slot is the sequence number of the SYN that was passed.
+                matches!(decision.verdict, Verdict::Pass(_)) && decision.slot != Decision::NO_SLOT
+            })
     }
 
     /// The list is complete: other segments of unknown connections are none of ours.
@@ -227,10 +259,13 @@ impl<F: Frame> EdgeStage<F> {
             if asked.at > now {
                 return true;
             }
-            let Some(ask) = ASKS.get(usize::from(asked.count)) else { return false };
+            let count = usize::from(asked.count);
+            let Some(ask) = ASKS.get(count % ASKS.len()).filter(|_| count < ASKS_MAX) else {
+                return false;
+            };
             asked.count += 1;
-            asked.at = now + ASK_INTERVAL_NS;
-            // Once it has answered, the reset is repeated: one may be lost.
+            let quick = asked.expects.is_some() || count < ASKS.len();
+            asked.at = now + if quick { ASK_INTERVAL_NS } else { ASK_AGAIN_NS };
             due.push((*key, asked.expects.map_or_else(|| asking(*ask), exact_reset)));
             true
         });
@@ -247,6 +282,7 @@ impl<F: Frame> EdgeStage<F> {
     /// A segment of an unknown connection: true when its host was listed, and is reset now.
     pub(super) fn reset_listed<S: FrameSource<Frame = F>>(
         &mut self,
+        now: Time,
         frame: &F,
         parsed: &Parsed,
         source: &mut S,
@@ -255,6 +291,11 @@ impl<F: Frame> EdgeStage<F> {
             return false;
         }
         let Some(segment) = self.segment_of(frame, parsed) else { return true };
+        if parsed.is_syn() {
+            // It begins anew.
+            self.restarts.asked.remove(&parsed.key);
+            return false;
+        }
         self.count_segment(EdgeCounter::SegmentsTaken);
         if segment.flags.has(Flags::RST) {
             // It knows of no connection, or no longer.
@@ -264,6 +305,8 @@ impl<F: Frame> EdgeStage<F> {
                 && asked.expects.replace(segment.ack).is_none()
             {
                 self.counters.increment(EdgeCounter::RestartResets);
+                asked.count = u8::try_from(ASKS_MAX - (RESETS - 1)).unwrap_or(u8::MAX);
+                asked.at = now + ASK_INTERVAL_NS;
             }
             self.answer_segment(frame, parsed, &exact_reset(segment.ack), source);
         }

@@ -9,6 +9,7 @@ use super::stage::EdgeStage;
 use super::tcp::{Connection, Finished, Transmitted};
 use super::writer::FrameWriter;
 use super::{EdgeCounter, LanCounter};
+use crate::copy::{self, Copied};
 use crate::frame::{FlowKey, Frame, FrameSource, Side};
 use crate::interceptor::{Decision, Verdict};
 use crate::packet_driver::reset::ResetCause;
@@ -61,7 +62,8 @@ impl<F: Frame> EdgeStage<F> {
             self.move_credit(now, place, offset);
         }
         if let Some(cause) = happened.ended {
-            let Some(flow) = self.table.get(place) else { return };
+            let Some(flow) = self.table.get_mut(place) else { return };
+            flow.was_reset = true;
             let message = flow.facts.signal(MessageKind::Reset, 0, cause.to_status());
             let over = flow.connection.finished().is_some();
             self.send(message);
@@ -136,8 +138,11 @@ impl<F: Frame> EdgeStage<F> {
         self.half_open -= u32::from(flow.is_half_open);
         self.timers.set(place, Time::NEVER);
         self.interceptor.abandon(flow.handle);
+        let key_of_host = facts.key_to_host().reversed();
         if let Some(Finished::TimeWait(state)) = flow.connection.finished() {
-            self.time_wait.insert(now, facts.key_to_host().reversed(), state);
+            self.time_wait.insert(now, key_of_host, state);
+        } else if flow.was_reset {
+            self.time_wait.insert_reset(now, key_of_host);
         }
         self.counters.increment(EdgeCounter::FlowsEnded);
         if why != EdgeCounter::FlowsEnded {
@@ -158,6 +163,7 @@ impl<F: Frame> EdgeStage<F> {
     /// known to the far side.
     pub(super) fn reset_host(&mut self, now: Time, place: u32) {
         let Some(flow) = self.table.get_mut(place) else { return };
+        flow.was_reset = true;
         if flow.link.is_some() {
             flow.connection.reset(now);
         } else {
@@ -266,7 +272,7 @@ impl<F: Frame> EdgeStage<F> {
         }
         match copy.append(data.len()) {
             Some(into) => {
-                into.copy_from_slice(&data);
+                copy::bytes(Copied::CopiedOut, into, &data);
                 self.counters.add(EdgeCounter::BytesCopiedOut, data.len() as u64);
             }
             None => return data,

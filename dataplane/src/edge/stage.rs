@@ -14,7 +14,7 @@ use super::inbound::TOMBSTONES;
 use super::packet_mode::Waiting;
 use super::sessions::Restarts;
 use super::table::EdgeTable;
-use super::tcp::{InitialNumberSource, TimeWaitTable};
+use super::tcp::{InitialNumberSource, QueueReserves, TimeWaitTable};
 use super::timers::TimerWheel;
 use super::{EdgeCounter, LanCounter};
 use crate::counters::Counters;
@@ -48,6 +48,8 @@ pub struct EdgeStage<F> {
     pub(super) admission: Vec<Admission>,
     pub(super) table: EdgeTable<Flow<F>>,
     pub(super) timers: TimerWheel,
+    /// Memory for the connections' queues.
+    pub(super) reserves: QueueReserves<F>,
     pub(super) credit: CreditPool,
     pub(super) numbers: InitialNumberSource,
     pub(super) time_wait: TimeWaitTable,
@@ -106,13 +108,14 @@ impl<F: Frame> EdgeStage<F> {
     ) -> Self {
         let connections = config.connections as usize;
         EdgeStage {
+            restarts: Restarts::new(connections, peers.len(), interceptor.hasher()),
             interceptor,
             table: EdgeTable::new(config.connections),
             timers: TimerWheel::new(connections),
+            reserves: QueueReserves::new(connections),
             credit: CreditPool::new(config.credit_bytes),
             numbers: InitialNumberSource::new(config.secret),
             time_wait: TimeWaitTable::new(config.time_wait),
-            restarts: Restarts::new(connections, peers.len()),
             pushed: vec![0; config.slots()].into_boxed_slice(),
             next_flow: 0,
             datagrams: 0,

@@ -100,6 +100,12 @@ impl Interceptor {
         self.flows.reader()
     }
 
+    /// The hash function of flows.
+    #[must_use]
+    pub fn hasher(&self) -> &FlowHasher {
+        self.flows.hasher()
+    }
+
     /// Who the TPO is.
     #[must_use]
     pub fn own(&self) -> &Own {
