@@ -4,9 +4,11 @@
 //! Never: DPDK, sockets, a clock, threads, locks, sleeping.
 //!
 //! Imports run one way: [`frame`] < [`interceptor`], [`packet_driver`] < [`edge`],
-//! [`compression`], [`data_mover`] < [`pipeline`].
+//! [`compression`], [`data_mover`] < [`pipeline`]. Payload is copied by [`copy`] and nowhere else.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod compression;
+pub mod copy;
 pub mod counters;
 pub mod data_mover;
 pub mod edge;

@@ -32,7 +32,7 @@ pub use script::{Application, Close, Pace, Probe, Read, StreamScript};
 const ETHERNET_LEN: usize = 14;
 
 /// Far more bytes than a host has unacknowledged.
-const NEVER_SENT: i32 = 1 << 24;
+pub(crate) const NEVER_SENT: i32 = 1 << 24;
 
 /// Repetitions of an acknowledgement that do not yet start a fast retransmission, less one.
 const ACK_REPEATS_MAX: u32 = 2;
@@ -204,12 +204,15 @@ impl Host {
         let mut frame = frame.to_vec();
         if let Some(segment) = segment.as_ref().filter(|segment| segment.is_first())
             && let Some(index) = self.stream_of(segment)
+            && let Some(ack) = self.streams[index].last_ack()
         {
-            as_unacceptable_ack(&mut frame, segment, self.streams[index].last_ack());
+            as_unacceptable_ack(&mut frame, segment, ack);
         }
         self.wire.incoming.push_back(frame);
-        let reset =
-            segment.filter(|segment| segment.rst).and_then(|segment| self.stream_of(&segment));
+        let reset = segment
+            .as_ref()
+            .filter(|segment| segment.rst)
+            .and_then(|segment| self.stream_of(segment));
         let before = reset.map(|index| self.state_of(index));
         self.interface.poll_ingress_single(instant(now), &mut self.wire, &mut self.sockets);
         self.wire.incoming.clear();
@@ -220,6 +223,9 @@ impl Host {
             }
         }
         self.accept();
+        if let Some(segment) = segment {
+            self.note_first_ack(&segment);
+        }
     }
 
     /// Lets applications and stack do what is due; frames to send are appended to `out`.
@@ -384,14 +390,26 @@ impl Host {
         })
     }
 
-    // Whether a segment meets one of two faults of the stack and has to be taken for lost.
+    // The acknowledgement that has made a connection.
+    fn note_first_ack(&mut self, segment: &TcpSegment) {
+        let (Some(index), Some(ack)) = (self.stream_of(segment), segment.ack) else { return };
+        let connecting = Some(tcp::State::SynSent);
+        if self.state_of(index) != connecting {
+            self.streams[index].note_first_ack(ack);
+        }
+    }
+
+    // Whether a segment meets one of three faults of the stack and has to be taken for lost.
     fn would_confuse(&mut self, segment: &TcpSegment) -> bool {
         if segment.is_first() {
             return self.is_half_open(segment);
         }
         let (Some(index), Some(ack)) = (self.stream_of(segment), segment.ack) else { return false };
         let repeats = self.streams[index].repeats_of_ack(ack);
-        repeats >= ACK_REPEATS_MAX && segment.is_bare && self.waits_for_ack_of_fin(index)
+        // A window that closed and opened again, told in the other order: the stack believes the
+        // former, and when its retransmission timer then fires it forgets to probe the window.
+        let shut = repeats > 0 && segment.is_bare && segment.window == 0;
+        shut || repeats >= ACK_REPEATS_MAX && segment.is_bare && self.waits_for_ack_of_fin(index)
     }
 
     // Whether such a connection is in the making. The stack would give a second SYN to the first
@@ -425,6 +443,7 @@ struct TcpSegment {
     syn: bool,
     rst: bool,
     ack: Option<i32>,
+    window: u16,
     /// It carries no data and no flag but ACK.
     is_bare: bool,
 }
@@ -456,6 +475,7 @@ impl TcpSegment {
             remote: SocketAddr::new(source, segment.src_port()),
             syn: segment.syn(),
             rst: segment.rst(),
+            window: segment.window_len(),
             ack: segment.ack().then(|| segment.ack_number().0),
             is_bare: segment.segment_len() == 0 && !segment.rst(),
         })

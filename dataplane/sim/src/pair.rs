@@ -17,7 +17,7 @@ use dataplane::frame::Side;
 use dataplane::pipeline::placement::StageKind;
 use dataplane::time::Time;
 
-pub use appliance::{PortTally, Tpo};
+pub use appliance::{Meter, PortTally, Tpo};
 pub use config::{Event, PairConfig, Site};
 
 use crate::check::StreamReport;
@@ -42,6 +42,8 @@ struct End {
     lan: Lan,
     tpo: Option<Tpo>,
     incarnation: u64,
+    /// It does nothing before.
+    paused_until: Time,
     /// To the other site.
     wan: Link<Vec<u8>>,
 }
@@ -67,6 +69,7 @@ impl Pair {
             lan: Lan::new(random.next_u64()),
             tpo: Some(Tpo::new(&config.appliance(site, 1))),
             incarnation: 1,
+            paused_until: Time::ZERO,
             wan: Link::new(config.wan[site.index()].clone(), WAN_PACKETS_MAX, random.next_u64()),
         });
         let events = config.events.clone().into();
@@ -124,10 +127,10 @@ impl Pair {
         self.ends[site.index()].tpo.as_ref().expect("the appliance runs")
     }
 
-    /// Watches a number while the workers of both appliances run.
-    pub fn watch(&mut self, number: fn() -> u64) {
-        for tpo in self.ends.iter_mut().filter_map(|end| end.tpo.as_mut()) {
-            tpo.watch(number);
+    /// Measures the turns of the workers of the appliance of a site.
+    pub fn measure(&mut self, site: Site, meter: Meter) {
+        if let Some(tpo) = &mut self.ends[site.index()].tpo {
+            tpo.measure(meter);
         }
     }
 
@@ -166,6 +169,7 @@ impl Pair {
         match event {
             Event::Wan(site, link) => self.ends[site.index()].wan.set_config(now, link),
             Event::Lan(site, link) => self.ends[site.index()].lan.set_links(now, &link),
+            Event::Pause(site, ns) => self.ends[site.index()].paused_until = now + ns,
             Event::Kill(site) => self.ends[site.index()].tpo = None,
             Event::Start(site) => {
                 let end = &mut self.ends[site.index()];
@@ -234,7 +238,7 @@ impl Pair {
         for end in &mut self.ends {
             next = next.min(end.lan.next_time(now)).min(end.wan.next_time());
             if let Some(tpo) = &end.tpo {
-                next = next.min(tpo.next_time());
+                next = next.min(tpo.next_time().max(end.paused_until));
             }
         }
         next
@@ -284,8 +288,11 @@ impl Pair {
     }
 
     fn appliance(&mut self, site: Site, first: bool) -> bool {
-        let End { lan, tpo, wan, .. } = &mut self.ends[site.index()];
+        let End { lan, tpo, wan, paused_until, .. } = &mut self.ends[site.index()];
         let Some(tpo) = tpo else { return false };
+        if self.now < *paused_until {
+            return false;
+        }
         if !tpo.is_due(self.now) && !first {
             return false;
         }

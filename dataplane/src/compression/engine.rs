@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::counters::{CompressionCounter, DecompressionCounter};
 use super::lz4;
+use crate::copy::{self, Copied};
 use crate::counters::Counters;
 use crate::packet_driver::routing::{Packing, ROUTING_HEADER_LEN, RoutingHeader, RoutingView};
 use crate::packet_driver::{BufferPool, BufferSlice, CLASS_COUNT, OutboundBuffer};
@@ -128,6 +129,7 @@ impl Compressor {
             return Err(CompressionCounter::BuffersIncompressible);
         };
         *bypass = Bypass::default();
+        copy::count(Copied::Compressed, plain.len());
         out.set_len(ROUTING_HEADER_LEN + packed_len);
         let data_len = u32::try_from(packed_len).unwrap_or(u32::MAX);
         RoutingHeader { packing: Packing::Lz4, data_len, ..header }.emit(out.bytes_mut());
@@ -220,6 +222,7 @@ impl Decompressor {
             .ok_or(DecompressionCounter::BuffersNoMemory)?;
         out.set_len(ROUTING_HEADER_LEN);
         let room = out.append(plain_len).unwrap_or_default();
+        copy::count(Copied::Decompressed, plain_len);
         if lz4::decompress(view.data(), room) != Some(plain_len) {
             return Err(DecompressionCounter::BuffersDamaged);
         }

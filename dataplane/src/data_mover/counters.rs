@@ -36,6 +36,7 @@ crate::counters! {
         AcksInvalid: Info, "acks_invalid", "datagrams", "Acknowledgements of what was never sent: ignored.";
         SessionsUp: Info, "sessions_up", "sessions", "Sessions that came up.";
         SessionsLost: Info, "sessions_lost", "sessions", "Sessions that ended because the peer fell silent or began anew.";
+        SessionsStalled: Info, "sessions_stalled", "sessions", "Of the sessions lost, those whose peer was heard but did not get our data: look at the path's MTU.";
         SessionsClosed: Info, "sessions_closed", "sessions", "Sessions that either end closed.";
     }
 }

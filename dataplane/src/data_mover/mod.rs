@@ -27,6 +27,7 @@ mod sent;
 mod session;
 mod timers;
 mod transmit;
+#[expect(clippy::disallowed_methods, reason = "writes headers, never payload")]
 pub mod wire;
 
 #[cfg(test)]

@@ -124,6 +124,11 @@ impl Outbound {
         discarded
     }
 
+    /// The lowest number that is not done.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        (self.floor < self.next).then_some(self.floor)
+    }
+
     fn slot(&self, number: u64) -> usize {
         let mask = self.ring.len() as u64 - 1;
         usize::try_from(number & mask).unwrap_or(0)

@@ -6,6 +6,7 @@
 
 use super::config::PeerConfig;
 use super::wire::Piece;
+use crate::copy::{self, Copied};
 use crate::packet_driver::{BufferKind, BufferMut, BufferPool, BufferSlice};
 
 /// Gaps in one buffer, at most; a piece that would make more is refused and sent again later.
@@ -177,7 +178,7 @@ impl Reassembly {
         };
         memory.set_len(size);
         if size == bytes.len() {
-            memory.bytes_mut().copy_from_slice(bytes);
+            copy::bytes(Copied::DatagramToBuffer, memory.bytes_mut(), bytes);
             self.finish(piece.logical);
             return Taken::Complete(memory.freeze());
         }
@@ -211,7 +212,7 @@ impl Reassembly {
         }
         let start = usize::try_from(from).unwrap_or(usize::MAX);
         if let Some(place) = memory.bytes_mut().get_mut(start..start.saturating_add(bytes.len())) {
-            place.copy_from_slice(bytes);
+            copy::bytes(Copied::DatagramToBuffer, place, bytes);
         }
         insert_range(&mut assembly.ranges, from, to);
         if assembly.ranges.first() != Some(&(0, piece.buffer_len)) {

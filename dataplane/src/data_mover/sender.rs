@@ -137,6 +137,14 @@ impl Sender {
         self.sent.next()
     }
 
+    /// The oldest buffer that the peer has room for and does not have whole.
+    pub(super) fn oldest_buffer(&self) -> Option<u64> {
+        let oldest = self.outbound.oldest()?;
+        // The first piece of a buffer is refused where there is no memory for it; that is no
+        // matter of the path.
+        (self.peer.room_bytes > 0).then_some(oldest)
+    }
+
     fn gate(&self) -> Gate {
         let limits = &self.peer.limits;
         // With nothing in flight no acknowledgement will come to tell of more room: one is begun.

@@ -105,6 +105,8 @@ pub(super) struct Established {
     pub(super) heard_at: Time,
     /// When we sent a datagram of it; `None` before the first.
     pub(super) spoke_at: Option<Time>,
+    /// All buffers below this number are done, since then; nothing waited for it before.
+    pub(super) done: (u64, Time),
 }
 
 impl Established {
@@ -277,10 +279,32 @@ impl Session {
             self.end(now, Down::Dead, events);
             return;
         }
+        if self.is_stalled(now) {
+            self.counters.increment(MoverCounter::SessionsStalled);
+            self.end(now, Down::Dead, events);
+            return;
+        }
         if self.handshake.as_ref().is_some_and(|candidate| candidate.is_over(now)) {
             self.handshake = None;
         }
         self.sender.on_timeout(now);
+    }
+
+    /// Whether the oldest buffer has been on its way for so long that the path does not carry it,
+    /// although the peer is heard: such a path is dead too. Datagrams of full size may vanish
+    /// where small ones pass.
+    fn is_stalled(&mut self, now: Time) -> bool {
+        let waits = self.sender.oldest_buffer();
+        let Some(established) = &mut self.established else { return false };
+        match waits {
+            Some(number) if number == established.done.0 => {
+                now.since_ns(established.done.1) >= self.config.dead_after_ns
+            }
+            _ => {
+                established.done = (waits.unwrap_or(u64::MAX), now);
+                false
+            }
+        }
     }
 
     /// How it fares.
@@ -334,8 +358,15 @@ impl Session {
         if let Some(rtt_ns) = rtt_ns {
             self.sender.rtt.sample(now, rtt_ns, 0);
         }
-        self.established =
-            Some(Established { own, peer, up, reply, heard_at: now, spoke_at: None });
+        self.established = Some(Established {
+            own,
+            peer,
+            up,
+            reply,
+            heard_at: now,
+            spoke_at: None,
+            done: (u64::MAX, now),
+        });
         self.counters.increment(MoverCounter::SessionsUp);
         events.up(up);
     }

@@ -9,6 +9,7 @@ use super::wire::{
     ABANDONED_MAX, CloseReason, DATA_BASE_LEN, DatagramHeader, DatagramKind, Floor, HEADER_LEN,
     Hello, KEY_EPOCH_CLEAR, OVERHEAD_LEN, SUBFIELD_LEN, SessionId, emit_data, emit_keepalive,
 };
+use crate::copy::{self, Copied};
 use crate::time::{MILLISECOND_NS, Time};
 
 /// How far acknowledgements may run ahead of the pacer, in nanoseconds.
@@ -183,11 +184,12 @@ impl Session {
         let data_len = emit_data(self.sender.next_physical(), list, body)?;
         let subfields = self.scratch.bytes();
         let field_len = data_len + subfields.len();
-        body.get_mut(data_len..field_len)?.copy_from_slice(subfields);
+        copy::bytes(Copied::Made, body.get_mut(data_len..field_len)?, subfields);
         let mut len = field_len;
         for piece in list {
             let end = len + usize::from(piece.len);
-            body.get_mut(len..end)?.copy_from_slice(self.sender.outbound.bytes(piece)?);
+            let bytes = self.sender.outbound.bytes(piece)?;
+            copy::bytes(Copied::BufferToDatagram, body.get_mut(len..end)?, bytes);
             len = end;
         }
         emit_header(DatagramKind::Session, session, field_len, head)?;

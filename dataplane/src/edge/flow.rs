@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use super::credit::Grant;
 use super::tcp::{Connection, HostParameters, State, Upward};
+use crate::copy::{self, Copied};
 use crate::frame::{FlowKey, Frame, LinkHeader};
 use crate::interceptor::FlowHandle;
 use crate::packet_driver::message::INLINE_MAX;
@@ -82,7 +83,7 @@ impl FlowFacts {
     pub fn open_message<F>(&self, kind: MessageKind, parameters: &OpenParameters) -> Outbound<F> {
         let data = parameters.emit();
         let mut bytes = [0; INLINE_MAX];
-        bytes[..data.len()].copy_from_slice(&data);
+        copy::bytes(Copied::Made, &mut bytes[..data.len()], &data);
         let len = u8::try_from(data.len()).unwrap_or(0);
         self.message(kind, 0, 0, OutboundBody::Inline { bytes, len })
     }
@@ -121,6 +122,8 @@ pub struct Flow<F> {
     pub is_half_open: bool,
     /// State of the connection as the flow table has it.
     pub shown: Option<State>,
+    /// Whether it ends by a reset, of the host or to it.
+    pub was_reset: bool,
     /// Whether FIN-HELD was said.
     pub fin_held_said: bool,
     /// Whether it is in the list of flows that may have something to transmit.
@@ -154,6 +157,7 @@ impl<F: Frame> Flow<F> {
             syn_sequence: 0,
             is_half_open: false,
             shown: None,
+            was_reset: false,
             fin_held_said: false,
             is_ready: false,
             is_queued: false,

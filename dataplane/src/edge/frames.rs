@@ -7,8 +7,8 @@ use super::EdgeCounter;
 use super::stage::{BURST, EdgeStage, UPSTREAM_BUSY};
 use super::tcp::{Flags, Segment, State};
 use crate::frame::ip::protocol;
-use crate::frame::{Frame, FrameSource, LinkHeader, Parsed, Side, icmp};
-use crate::interceptor::{Action, Fallback, Found};
+use crate::frame::{FlowKey, Frame, FrameSource, LinkHeader, Parsed, Side, icmp};
+use crate::interceptor::{Action, Fallback, Found, PassReason, Verdict};
 use crate::link::Link;
 use crate::packet_driver::reset::ResetCause;
 use crate::time::Time;
@@ -106,7 +106,8 @@ impl<F: Frame> EdgeStage<F> {
     }
 
     /// A frame that no rule takes; but a segment of a connection that has just ended here, or that
-    /// our former self held, is not for the far host.
+    /// our former self held, is not for the far host. A SYN that is passed begins a connection
+    /// that has nothing to do with one that was lost with a peer.
     fn forward<S: FrameSource<Frame = F>>(
         &mut self,
         now: Time,
@@ -114,16 +115,41 @@ impl<F: Frame> EdgeStage<F> {
         frame: F,
         source: &mut S,
     ) {
-        if side == Side::Lan
-            && !(self.time_wait.is_empty() && self.restarts.is_quiet())
+        let remembers = !(self.time_wait.is_empty() && self.restarts.is_quiet());
+        if (remembers || self.restarts.has_lost())
             && let Ok(parsed) = crate::frame::parse(frame.head(), frame.frame_len())
             && parsed.key.protocol == protocol::TCP
-            && (self.continues_time_wait(now, &frame, &parsed, source)
-                || self.reset_listed(&frame, &parsed, source))
         {
-            return;
+            if side == Side::Lan
+                && (self.continues_time_wait(now, &frame, &parsed, source)
+                    || self.reset_listed(now, &frame, &parsed, source))
+            {
+                self.forget_passed(&parsed.key);
+                return;
+            }
+            if parsed.is_syn() {
+                let from_far = if side == Side::Wan { parsed.key } else { parsed.key.reversed() };
+                self.begins_anew(&from_far);
+            }
         }
         self.put_out(side.other(), frame);
+    }
+
+    /// A segment that was not passed after all leaves no entry behind.
+    fn forget_passed(&mut self, key: &FlowKey) {
+        let Some(found) = self.interceptor.lookup(key) else { return };
+        let decision = self.interceptor.decision(found.flow);
+        let not_seen = Verdict::Pass(PassReason::SynNotSeen);
+        if decision.is_some_and(|decision| decision.verdict == not_seen) {
+            self.interceptor.abandon(found.flow);
+        }
+    }
+
+    /// Hosts begin a connection with this 5-tuple, as in the far host's frames: former ones of
+    /// the same addresses and ports are nothing to it.
+    pub(super) fn begins_anew(&mut self, from_far: &FlowKey) {
+        self.restarts.begun_anew(from_far);
+        self.time_wait.remove(&from_far.reversed());
     }
 
     /// There is no place for a flow that a rule wants split: its peer's fallback.

@@ -191,8 +191,10 @@ impl<F: Frame> EdgeStage<F> {
             self.credit.close(&mut grant);
             return None;
         };
+        self.begins_anew(&key);
         let numbers = self.numbers.numbers(now, &key);
-        let connection = Connection::connect(now, self.config.tcp(&key), numbers);
+        let connection =
+            Connection::connect(now, self.config.tcp(&key), numbers).drawing_on(&self.reserves);
         let mut flow = Flow::new(now, facts, connection, grant, handle);
         flow.credit = parameters.credit;
         flow.dscp = parameters.dscp;

@@ -103,7 +103,8 @@ impl<F: Frame> EdgeStage<F> {
         let opener = self.openers.get(usize::from(peer.0)).is_some_and(|opener| *opener);
         let key = parsed.key;
         let numbers = self.numbers.numbers(now, &key.reversed());
-        let connection = Connection::accept(now, self.config.tcp(&key), &segment, numbers);
+        let connection = Connection::accept(now, self.config.tcp(&key), &segment, numbers)
+            .drawing_on(&self.reserves);
         let facts = FlowFacts {
             place,
             peer,
@@ -120,6 +121,7 @@ impl<F: Frame> EdgeStage<F> {
         flow.is_half_open = true;
         let message = facts.open_message(MessageKind::Open, &flow.parameters());
         self.interceptor.bind(handle, place);
+        self.begins_anew(&key.reversed());
         self.table.insert(place, peer, facts.id, flow);
         self.half_open += 1;
         self.send(message);

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use super::stage::EdgeStage;
 use super::{EdgeCounter, LanCounter};
+use crate::copy::{self, Copied};
 use crate::frame::build::prepend_link;
 use crate::frame::ip::ethertype;
 use crate::frame::{ETHERNET_LEN, FlowKey, Frame, FrameSource, LinkHeader, Parsed, Side, parse};
@@ -178,7 +179,8 @@ impl<F: Frame> EdgeStage<F> {
             return Err(EdgeCounter::PacketsTooBig);
         }
         let mut frame = source.alloc().ok_or(EdgeCounter::PacketsNoFrame)?;
-        frame.append(bytes.len()).ok_or(EdgeCounter::PacketsTooBig)?.copy_from_slice(bytes);
+        let into = frame.append(bytes.len()).ok_or(EdgeCounter::PacketsTooBig)?;
+        copy::bytes(Copied::BufferToFrame, into, bytes);
         // Addressed when the host's link address is known; until then only a place for it.
         let unaddressed = LinkHeader::default();
         prepend_link(&mut frame, &unaddressed, ethertype)

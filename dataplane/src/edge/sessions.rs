@@ -10,14 +10,14 @@
 //! Stacks, and filters in front of them, differ in which SYN they look at (without ACK, or with
 //! one from beyond what was sent), so several forms are tried in turn.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use super::EdgeCounter;
 use super::flow::Role;
 use super::stage::{EdgeStage, UPSTREAM_BUSY};
 use super::tcp::{Flags, Segment};
 use crate::frame::{FlowKey, Frame, FrameSource, Parsed};
-use crate::interceptor::PeerStatus as Admission;
+use crate::interceptor::{Decision, FlowHasher, PeerStatus as Admission, Verdict};
 use crate::packet_driver::reset::ResetCause;
 use crate::packet_driver::{
     FlowId, Message, MessageHeader, MessageKind, Outbound, OutboundBody, PeerIndex, SessionChange,
@@ -33,8 +33,15 @@ const START_WAIT_NS: u64 = 10 * SECOND_NS;
 /// How a host is asked for its sequence numbers, time after time: without an acknowledgement, or
 /// with this one. One of any two half the space apart is beyond what the host has sent.
 const ASKS: [Option<u32>; 6] = [Some(0), Some(1 << 31), None, Some(1 << 30), Some(3 << 30), None];
-/// How far apart.
+/// How far apart, and the resets that follow the answer.
 const ASK_INTERVAL_NS: u64 = 200 * MILLISECOND_NS;
+/// How far apart once each form has been tried: stacks answer such a segment once a second, and
+/// the LAN may have lost the answer.
+const ASK_AGAIN_NS: u64 = 1_100 * MILLISECOND_NS;
+/// How often a host is asked at most.
+const ASKS_MAX: usize = 2 * ASKS.len();
+/// Resets in all, in case some are lost.
+const RESETS: usize = 3;
 
 /// Flows looked at per turn for a list to a restarted peer, at most.
 const LISTED_PER_TURN: usize = 64;
@@ -58,9 +65,11 @@ struct Asked {
 impl Asked {
     /// What it is to be sent now; `None` when it was asked often enough.
     fn next_ask(&mut self, now: Time) -> Option<Segment> {
-        let ask = ASKS.get(usize::from(self.count))?;
+        let count = usize::from(self.count);
+        let ask = ASKS.get(count % ASKS.len()).filter(|_| count < ASKS_MAX)?;
         self.count += 1;
-        self.at = now + ASK_INTERVAL_NS;
+        let quick = self.expects.is_some() || count < ASKS.len();
+        self.at = now + if quick { ASK_INTERVAL_NS } else { ASK_AGAIN_NS };
         // Once it has answered, the reset is repeated: one may be lost.
         Some(self.expects.map_or_else(|| asking(*ask), exact_reset))
     }
@@ -70,19 +79,16 @@ impl Asked {
 #[derive(Clone, Copy, Debug)]
 struct Lost {
     peer: PeerIndex,
-    key: FlowKey,
     /// The peer has come back restarted: it is told of the flow until then, in every session that
     /// begins, because a session may end before the list has arrived.
     listed_until: Option<Time>,
-    /// Still to be listed in the present session.
-    is_due: bool,
 }
 
 /// The list that a peer is being told in the present session.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Listing {
     /// Flows still to be told.
-    due: usize,
+    due: Vec<FlowKey>,
     /// Flows told.
     told: u64,
 }
@@ -90,69 +96,74 @@ struct Listing {
 /// Flows of before a restart, ours or a peer's.
 #[derive(Debug)]
 pub(super) struct Restarts {
-    /// Flows that ended because their peer was lost: listed should it come back restarted.
-    lost: VecDeque<Lost>,
+    /// Flows that ended because their peer was lost, by the 5-tuple of the far host's frames:
+    /// listed should it come back restarted.
+    lost: HashMap<FlowKey, Lost, FlowHasher>,
     /// Hosts of ours to be reset, by the 5-tuple of their frames: when to ask next, how often yet.
-    asked: HashMap<FlowKey, Asked>,
+    asked: HashMap<FlowKey, Asked, FlowHasher>,
     most: usize,
     /// Per peer: how far its list is; `None` when there is none to tell.
     listings: Box<[Option<Listing>]>,
-    /// Where among `lost` the next to be listed is looked for.
-    cursor: usize,
     /// Per peer: until when its list may still come.
     list_until: Box<[Time]>,
 }
 
 impl Restarts {
     /// Nothing known yet; at most `most` flows are remembered.
-    pub(super) fn new(most: usize, peers: usize) -> Self {
+    pub(super) fn new(most: usize, peers: usize, hasher: &FlowHasher) -> Self {
         Restarts {
-            lost: VecDeque::with_capacity(most),
-            asked: HashMap::with_capacity(most),
+            // Twice the room: at most half full, a map cleans itself up in place.
+            lost: HashMap::with_capacity_and_hasher(2 * most, hasher.clone()),
+            asked: HashMap::with_capacity_and_hasher(2 * most, hasher.clone()),
             most,
             listings: vec![None; peers].into_boxed_slice(),
-            cursor: 0,
             list_until: vec![Time::ZERO + START_WAIT_NS; peers].into_boxed_slice(),
         }
     }
 
     fn remember_lost(&mut self, peer: PeerIndex, key: FlowKey) {
         if self.lost.len() >= self.most
-            && let Some(forgotten) = self.lost.pop_front().filter(|lost| lost.is_due)
-            && let Some(listing) = self.listing(forgotten.peer)
+            && let Some(any) = self.lost.keys().next().copied()
         {
-            listing.due -= 1;
+            self.lost.remove(&any);
         }
-        self.lost.push_back(Lost { peer, key, listed_until: None, is_due: false });
+        self.lost.insert(key, Lost { peer, listed_until: None });
     }
 
-    fn listing(&mut self, peer: PeerIndex) -> Option<&mut Listing> {
-        self.listings.get_mut(usize::from(peer.0))?.as_mut()
+    /// The far host and ours begin a new connection with this 5-tuple, as in the far host's
+    /// frames: whoever forgot the old one, the hosts have, and the new one is not to be reset.
+    pub(super) fn begun_anew(&mut self, key: &FlowKey) {
+        self.lost.remove(key);
+    }
+
+    /// Whether there are flows that the peer may have to be told of.
+    pub(super) fn has_lost(&self) -> bool {
+        !self.lost.is_empty()
     }
 
     /// A session began, or ended: its list is to be told from the beginning, or no longer.
     fn begin_list(&mut self, peer: PeerIndex, is_up: bool) {
-        let mut due = 0;
-        for lost in self.lost.iter_mut().filter(|lost| lost.peer == peer) {
-            lost.is_due = is_up;
-            due += usize::from(is_up);
-        }
-        if let Some(listing) = self.listings.get_mut(usize::from(peer.0)) {
-            *listing = is_up.then_some(Listing { due, told: 0 });
+        let of_peer = self.lost.iter().filter(|(_, lost)| lost.peer == peer);
+        let listing =
+            is_up.then(|| Listing { due: of_peer.map(|(key, _)| *key).collect(), told: 0 });
+        if let Some(place) = self.listings.get_mut(usize::from(peer.0)) {
+            *place = listing;
         }
     }
 
     /// The next flow to be listed, looking at no more than `looks` of them.
     fn next_listed(&mut self, looks: &mut usize) -> Option<(PeerIndex, FlowKey)> {
-        while *looks > 0 && !self.lost.is_empty() {
-            *looks -= 1;
-            self.cursor = (self.cursor + 1) % self.lost.len();
-            let Some(lost) = self.lost.get_mut(self.cursor) else { break };
-            if std::mem::take(&mut lost.is_due) {
-                let (peer, key) = (lost.peer, lost.key);
-                let listing = self.listing(peer)?;
-                (listing.due, listing.told) = (listing.due - 1, listing.told + 1);
-                return Some((peer, key));
+        for (peer, listing) in (0..).map(PeerIndex).zip(&mut self.listings) {
+            let Some(listing) = listing else { continue };
+            while *looks > 0
+                && let Some(key) = listing.due.pop()
+            {
+                *looks -= 1;
+                // Unless its hosts have begun anew since.
+                if self.lost.get(&key).is_some_and(|lost| lost.peer == peer) {
+                    listing.told += 1;
+                    return Some((peer, key));
+                }
             }
         }
         None
@@ -162,7 +173,7 @@ impl Restarts {
     fn next_list_end(&mut self) -> Option<(PeerIndex, u64)> {
         let mut listings = (0..).map(PeerIndex).zip(&mut self.listings);
         listings.find_map(|(peer, listing)| {
-            let done = listing.take_if(|listing| listing.due == 0)?;
+            let done = listing.take_if(|listing| listing.due.is_empty())?;
             Some((peer, done.told))
         })
     }
@@ -174,7 +185,7 @@ impl Restarts {
     /// A session began: flows that the peer has not forgotten are its own affair, those that it
     /// has are listed for a while.
     fn sort_lost(&mut self, now: Time, peer: PeerIndex, restarted: bool) {
-        self.lost.retain_mut(|lost| {
+        self.lost.retain(|_, lost| {
             if lost.peer == peer && restarted && lost.listed_until.is_none() {
                 lost.listed_until = Some(now + LISTED_NS);
             }
@@ -233,6 +244,12 @@ impl<F: Frame> EdgeStage<F> {
             if facts.peer != peer || self.table.place_of(facts.peer, facts.id) != Some(place) {
                 continue;
             }
+            // As the far side's host has it in its frames; it may have accepted already.
+            let far = match facts.role {
+                Role::Opener => facts.key.reversed(),
+                Role::Responder => facts.key,
+            };
+            self.restarts.remember_lost(peer, far);
             if self.is_held(place) {
                 // Nothing was promised yet: the host's next SYN takes the new session, or the
                 // fallback.
@@ -242,12 +259,6 @@ impl<F: Frame> EdgeStage<F> {
                 self.forget(now, place, EdgeCounter::FlowsRefused);
                 continue;
             }
-            // As the far side's host has it in its frames.
-            let far = match facts.role {
-                Role::Opener => facts.key.reversed(),
-                Role::Responder => facts.key,
-            };
-            self.restarts.remember_lost(peer, far);
             self.reset_host(now, place);
             self.counters.increment(EdgeCounter::FlowsReset);
         }
@@ -285,6 +296,9 @@ impl<F: Frame> EdgeStage<F> {
             self.counters.increment(EdgeCounter::OpensNotAllowed);
             return;
         }
+        if self.was_passed(&key) {
+            return;
+        }
         if self.restarts.asked.len() < self.restarts.most {
             let mut asked = Asked { at: now, count: 0, expects: None };
             let ask = asked.next_ask(now);
@@ -293,6 +307,18 @@ impl<F: Frame> EdgeStage<F> {
                 self.segment_to(now, &key.reversed(), &ask, source);
             }
         }
+    }
+
+    /// Whether our host has begun a connection of this 5-tuple since we started, and it was passed:
+    /// it is none that our former self held, even where the list came late.
+    fn was_passed(&self, key: &FlowKey) -> bool {
+        self.interceptor
+            .lookup(key)
+            .and_then(|found| self.interceptor.decision(found.flow))
+            .is_some_and(|decision| {
+                // The slot is the sequence number of the SYN that was passed.
+                matches!(decision.verdict, Verdict::Pass(_)) && decision.slot != Decision::NO_SLOT
+            })
     }
 
     /// The list is complete: other segments of unknown connections are none of ours.
@@ -336,6 +362,7 @@ impl<F: Frame> EdgeStage<F> {
     /// A segment of an unknown connection: true when its host was listed, and is reset now.
     pub(super) fn reset_listed<S: FrameSource<Frame = F>>(
         &mut self,
+        now: Time,
         frame: &F,
         parsed: &Parsed,
         source: &mut S,
@@ -344,6 +371,11 @@ impl<F: Frame> EdgeStage<F> {
             return false;
         }
         let Some(segment) = self.segment_of(frame, parsed) else { return true };
+        if parsed.is_syn() {
+            // It begins anew.
+            self.restarts.asked.remove(&parsed.key);
+            return false;
+        }
         self.count_segment(EdgeCounter::SegmentsTaken);
         if segment.flags.has(Flags::RST) {
             // It knows of no connection, or no longer.
@@ -353,6 +385,8 @@ impl<F: Frame> EdgeStage<F> {
                 && asked.expects.replace(segment.ack).is_none()
             {
                 self.counters.increment(EdgeCounter::RestartResets);
+                asked.count = u8::try_from(ASKS_MAX - (RESETS - 1)).unwrap_or(u8::MAX);
+                asked.at = now + ASK_INTERVAL_NS;
             }
             self.answer_segment(frame, parsed, &exact_reset(segment.ack), source);
         }
@@ -434,7 +468,7 @@ mod tests {
     fn a_long_list_is_told_in_portions_and_each_flow_once() {
         const FLOWS: u32 = 4_096;
         let (this, other) = (PeerIndex(0), PeerIndex(1));
-        let mut restarts = Restarts::new(FLOWS as usize, 2);
+        let mut restarts = Restarts::new(FLOWS as usize, 2, &FlowHasher::new([1, 2]));
         for number in 0..FLOWS {
             restarts.remember_lost(if number % 4 == 3 { other } else { this }, key(number));
         }
@@ -451,7 +485,7 @@ mod tests {
             }
             assert!(portion <= LISTED_PER_TURN);
             if turns == 10 {
-                // The table is full: the oldest is forgotten, whether it was told or not.
+                // The table is full: some other is forgotten, whether it was told or not.
                 restarts.remember_lost(other, key(FLOWS));
             }
             turns += 1;
@@ -459,14 +493,24 @@ mod tests {
         }
         assert!((FLOWS * 3 / 4 - 1..=FLOWS * 3 / 4).contains(&u32::try_from(told.len()).unwrap()));
         assert_eq!(end, Some((this, told.len() as u64)));
-        assert!(turns >= FLOWS as usize / LISTED_PER_TURN && !restarts.is_listing());
+        assert!(turns >= told.len() / LISTED_PER_TURN && !restarts.is_listing());
+
+        // One whose hosts have begun anew is not told.
+        restarts.begin_list(this, true);
+        let begun = *told.iter().next().unwrap();
+        restarts.begun_anew(&begun);
+        let mut others = HashSet::new();
+        while let Some((_, key)) = restarts.next_listed(&mut 64) {
+            others.insert(key);
+        }
+        assert!(!others.contains(&begun) && others.len() >= told.len() - 2);
 
         // A session that ends before its list does; a peer without any.
         restarts.begin_list(this, true);
         restarts.begin_list(this, false);
         assert!(!restarts.is_listing());
         assert_eq!(restarts.next_listed(&mut 10_000), None);
-        let mut none = Restarts::new(4, 1);
+        let mut none = Restarts::new(4, 1, &FlowHasher::new([1, 2]));
         none.begin_list(this, true);
         assert_eq!(none.next_list_end(), Some((this, 0)));
     }

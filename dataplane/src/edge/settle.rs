@@ -61,7 +61,8 @@ impl<F: Frame> EdgeStage<F> {
             self.move_credit(now, place, offset);
         }
         if let Some(cause) = happened.ended {
-            let Some(flow) = self.table.get(place) else { return };
+            let Some(flow) = self.table.get_mut(place) else { return };
+            flow.was_reset = true;
             let message = flow.facts.signal(MessageKind::Reset, 0, cause.to_status());
             let over = flow.connection.finished().is_some();
             self.send(message);
@@ -127,8 +128,11 @@ impl<F: Frame> EdgeStage<F> {
         self.half_open -= u32::from(flow.is_half_open);
         self.timers.set(place, Time::NEVER);
         self.interceptor.abandon(flow.handle);
+        let key_of_host = facts.key_to_host().reversed();
         if let Some(Finished::TimeWait(state)) = flow.connection.finished() {
-            self.time_wait.insert(now, facts.key_to_host().reversed(), state);
+            self.time_wait.insert(now, key_of_host, state);
+        } else if flow.was_reset {
+            self.time_wait.insert_reset(now, key_of_host);
         }
         self.counters.increment(EdgeCounter::FlowsEnded);
         if why != EdgeCounter::FlowsEnded {
@@ -149,6 +153,7 @@ impl<F: Frame> EdgeStage<F> {
     /// known to the far side.
     pub(super) fn reset_host(&mut self, now: Time, place: u32) {
         let Some(flow) = self.table.get_mut(place) else { return };
+        flow.was_reset = true;
         if flow.link.is_some() {
             flow.connection.reset(now);
         } else {
@@ -158,7 +163,7 @@ impl<F: Frame> EdgeStage<F> {
         self.credit.close(&mut flow.grant);
         let facts = flow.facts;
         self.upstream.push_back(Upstream::DiscardFlow { flow: facts.id, place });
-        self.table.hide(facts.peer, facts.id);
+        self.table.hide(place, facts.peer, facts.id);
         self.note_held(place);
         self.touch(place);
     }

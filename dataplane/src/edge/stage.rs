@@ -18,7 +18,7 @@ use super::packet_mode::Waiting;
 use super::places::Places;
 use super::sessions::Restarts;
 use super::table::EdgeTable;
-use super::tcp::{InitialNumberSource, TimeWaitTable};
+use super::tcp::{InitialNumberSource, QueueReserves, TimeWaitTable};
 use super::timers::TimerWheel;
 use super::{EdgeCounter, LanCounter};
 use crate::counters::Counters;
@@ -54,6 +54,8 @@ pub struct EdgeStage<F> {
     pub(super) admission: Vec<Admission>,
     pub(super) table: EdgeTable<Flow<F>>,
     pub(super) timers: TimerWheel,
+    /// Memory for the connections' queues.
+    pub(super) reserves: QueueReserves<F>,
     pub(super) credit: CreditPool,
     pub(super) held: HeldFrames,
     pub(super) numbers: InitialNumberSource,
@@ -120,14 +122,15 @@ impl<F: Frame> EdgeStage<F> {
     ) -> Self {
         let connections = config.connections as usize;
         EdgeStage {
+            restarts: Restarts::new(connections, peers.len(), interceptor.hasher()),
             interceptor,
             table: EdgeTable::new(config.connections),
             timers: TimerWheel::new(connections),
+            reserves: QueueReserves::new(connections),
             credit: CreditPool::new(memory.credit_bytes(), config.connections),
             held: HeldFrames::new(config.held_frames_max, connections),
             numbers: InitialNumberSource::new(config.secret),
             time_wait: TimeWaitTable::new(config.time_wait),
-            restarts: Restarts::new(connections, peers.len()),
             pushed: vec![0; config.slots()].into_boxed_slice(),
             places: Places::new(peers.len()),
             flow_ids: FlowIds::new(&config.secret),

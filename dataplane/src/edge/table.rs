@@ -74,9 +74,12 @@ impl<E> EdgeTable<E> {
         self.by_flow.get(&(peer, flow)).copied()
     }
 
-    /// Messages no longer find the edge with this id; its place stays taken.
-    pub fn hide(&mut self, peer: PeerIndex, flow: FlowId) {
-        self.by_flow.remove(&(peer, flow));
+    /// Messages no longer find the edge at `place` by its id; the place stays taken. A later flow
+    /// with the same id (ids begin anew with a session) is not touched.
+    pub fn hide(&mut self, place: u32, peer: PeerIndex, flow: FlowId) {
+        if self.place_of(peer, flow) == Some(place) {
+            self.by_flow.remove(&(peer, flow));
+        }
     }
 
     /// The edge at `place`.
@@ -93,7 +96,7 @@ impl<E> EdgeTable<E> {
     /// Takes the edge at `place` out.
     pub fn remove(&mut self, place: u32, peer: PeerIndex, flow: FlowId) -> Option<E> {
         let edge = self.places.get_mut(place as usize)?.take()?;
-        self.hide(peer, flow);
+        self.hide(place, peer, flow);
         self.len -= 1;
         self.free.push_back(place);
         Some(edge)
@@ -123,8 +126,21 @@ mod tests {
         // Bytes of the first flow are still queued at its place.
         assert_eq!(table.vacant(|_| false), None);
         assert_eq!(table.vacant(|_| true), Some(place));
-        table.hide(PeerIndex(0), FlowId(2));
+        table.hide(other, PeerIndex(0), FlowId(2));
         assert_eq!(table.place_of(PeerIndex(0), FlowId(2)), None);
         assert_eq!(table.len(), 1);
+    }
+
+    #[test]
+    fn a_hidden_edge_leaves_without_its_successor_of_the_same_id() {
+        let mut table = EdgeTable::new(2);
+        let (peer, id) = (PeerIndex(0), FlowId(1));
+        let old = table.vacant(|_| true).unwrap();
+        table.insert(old, peer, id, "of the former session");
+        table.hide(old, peer, id);
+        let new = table.vacant(|_| true).unwrap();
+        table.insert(new, peer, id, "of this session");
+        assert!(table.remove(old, peer, id).is_some());
+        assert_eq!(table.place_of(peer, id), Some(new));
     }
 }

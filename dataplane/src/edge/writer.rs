@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use super::tcp::{Emit, Payload, Segment};
+use crate::copy::{self, Copied};
 use crate::frame::build::{TTL_DEFAULT, prepend_ip, prepend_link};
 use crate::frame::ip::protocol;
 use crate::frame::{FlowKey, Frame, FrameSource, IpHeader, LinkHeader, checksum};
@@ -55,7 +56,7 @@ impl<S: FrameSource> FrameWriter<'_, S> {
         rest = &mut rest[header_len..];
         for slice in payload {
             let (into, after) = rest.split_at_mut_checked(slice.len())?;
-            into.copy_from_slice(slice);
+            copy::bytes(Copied::BufferToFrame, into, slice);
             rest = after;
         }
         let (source, destination) = (self.key.source(), self.key.destination());

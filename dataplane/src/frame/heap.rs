@@ -36,6 +36,7 @@ impl HeapSource {
     }
 
     /// A frame with these bytes; `None` when the pool is empty or they do not fit.
+    #[expect(clippy::disallowed_methods, reason = "a frame from outside the pipeline")]
     pub fn frame_of(&mut self, bytes: &[u8]) -> Option<HeapFrame> {
         let mut frame = self.alloc()?;
         frame.append(bytes.len())?.copy_from_slice(bytes);

@@ -3,16 +3,21 @@
 //! In: bytes of a frame. Out: views and plain structs, or headers written into a frame.
 //! Never: a lookup, a decision, a copy that the caller did not ask for.
 
+#[expect(clippy::disallowed_methods, reason = "writes headers, never payload")]
 pub mod arp;
+#[expect(clippy::disallowed_methods, reason = "writes headers, never payload")]
 pub mod build;
 #[cfg(test)]
 mod build_tests;
+#[expect(clippy::disallowed_methods, reason = "writes headers, never payload")]
 pub mod checksum;
 mod flow_key;
 pub mod heap;
+#[expect(clippy::disallowed_methods, reason = "writes headers, never payload")]
 pub mod icmp;
 pub mod ip;
 mod mac;
+#[expect(clippy::disallowed_methods, reason = "writes headers, never payload")]
 pub mod ndp;
 mod parse;
 #[cfg(test)]
@@ -97,6 +102,7 @@ pub trait Frame: Sized + Send + 'static {
 
     /// Copies bytes `offset..offset + into.len()` of the frame into `into`; false, and `into`
     /// partly written, when the frame is shorter than that.
+    #[expect(clippy::disallowed_methods, reason = "called by crate::copy alone")]
     fn copy_out(&self, offset: usize, into: &mut [u8]) -> bool {
         let mut skip = offset;
         let mut done = 0;

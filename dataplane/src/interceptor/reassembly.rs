@@ -5,6 +5,7 @@
 //! fragment, to be classified anew. Never: more frames held than its limits say, longer than its
 //! timeout; overlapping fragments (RFC 5722).
 
+use crate::copy::{self, Copied};
 use crate::counters::Counters;
 use crate::frame::{FlowKey, Frame, Network, Parsed, checksum};
 use crate::time::{SECOND_NS, Time};
@@ -210,6 +211,7 @@ impl<F: Frame> Packet<F> {
     }
 
     /// The whole packet in the frame of its first fragment; `None` when it does not fit there.
+    #[expect(clippy::disallowed_methods, reason = "fields of the header")]
     fn merge(&mut self, network: Network) -> Option<F> {
         let mut pieces = self.pieces.drain(..);
         let first = pieces.next()?;
@@ -217,7 +219,7 @@ impl<F: Frame> Packet<F> {
         frame.truncate(first.at + first.len);
         for piece in pieces {
             let data = piece.frame.head().get(piece.at..piece.at + piece.len)?;
-            frame.append(data.len())?.copy_from_slice(data);
+            copy::bytes(Copied::Reassembled, frame.append(data.len())?, data);
         }
         let parsed = crate::frame::parse(frame.head(), frame.frame_len()).ok()?;
         let l3 = parsed.l3_offset as usize;

@@ -119,6 +119,7 @@ impl<F: Frame> OutboundBody<F> {
     }
 
     /// Removes `n` bytes (at most all) from the front.
+    #[expect(clippy::disallowed_methods, reason = "a few bytes that the edge made")]
     pub fn advance(&mut self, n: usize) {
         let n = n.min(self.len());
         match self {

@@ -177,10 +177,8 @@ fn edge_config(config: &ApplianceConfig) -> EdgeConfig {
         tcp.fin_timeout_ns = limits.fin_timeout_ns;
         Arc::new(tcp)
     };
-    let mut secret = [0; 16];
-    let (low, high) = secret.split_at_mut(8);
-    low.copy_from_slice(&config.secret[0].to_be_bytes());
-    high.copy_from_slice(&config.secret[1].to_be_bytes());
+    let [high, low, ..] = config.secret.map(u128::from);
+    let secret = (high << 64 | low).to_be_bytes();
     EdgeConfig {
         connections: limits.connections,
         half_open: limits.half_open.min(limits.connections),

@@ -74,7 +74,7 @@ impl Placement {
     /// Everything on one core.
     #[must_use]
     pub fn single(core: usize) -> Self {
-        Placement { workers: vec![(core, StageKind::ALL.to_vec())] }
+        Placement { workers: vec![(core, StageKind::ALL.into())] }
     }
 
     /// A worker per stage, on cores 0, 1, 2, ...

@@ -55,7 +55,7 @@ def passed(lab: Any, side: str) -> set[tuple]:
     """The TCP flows that an appliance lets pass although a rule takes them.
 
     Not those it knows from the middle only: the beginning of such a one was seen by the other
-    appliance, or it is the last word of a host whose connection was reset.
+    appliance.
     """
     return {tuple(flow[key] for key in ("source", "source_port", "destination", "destination_port",
                                         "state"))

@@ -1,1 +1,1 @@
-"""Tests of the lab itself. Run as root: python3 -m unittest discover -s scripts -t scripts"""
+"""Tests of the lab itself. Run as root: PYTHONPATH=scripts python3 -m tpolab.tests [--lab]"""

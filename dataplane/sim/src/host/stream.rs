@@ -6,6 +6,7 @@ use dataplane::time::Time;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::{RecvError, Socket, State};
 
+use super::NEVER_SENT;
 use super::script::{Close, Read, StreamScript};
 use crate::check::{End, StreamReport};
 use crate::content::Content;
@@ -15,7 +16,7 @@ pub(super) struct Stream {
     pub(super) handle: Option<SocketHandle>,
     pub(super) report: StreamReport,
     /// The acknowledgement number that came last, and how often it came again.
-    last_ack: (Option<i32>, u32),
+    last_ack: Option<(i32, u32)>,
     script: StreamScript,
     sends: Content,
     receives: Content,
@@ -34,7 +35,7 @@ impl Stream {
         Stream {
             handle: Some(handle),
             report: StreamReport::new(local, remote, script.send_bytes),
-            last_ack: (None, 0),
+            last_ack: None,
             script,
             sends,
             receives,
@@ -69,18 +70,26 @@ impl Stream {
         if waits && self.report.end_of_stream_at.is_none() { self.read_at } else { Time::NEVER }
     }
 
-    /// Notes an acknowledgement number; how often it came before without a break.
-    pub(super) fn repeats_of_ack(&mut self, ack: i32) -> u32 {
-        self.last_ack = match self.last_ack {
-            (Some(last), repeats) if last == ack => (Some(ack), repeats.saturating_add(1)),
-            _ => (Some(ack), 0),
-        };
-        self.last_ack.1
+    /// Notes the first acknowledgement number that the stack has taken.
+    pub(super) fn note_first_ack(&mut self, ack: i32) {
+        self.last_ack.get_or_insert((ack, 0));
     }
 
-    /// The acknowledgement number that came last.
-    pub(super) fn last_ack(&self) -> i32 {
-        self.last_ack.0.unwrap_or(0)
+    /// Notes an acknowledgement number; how often it came before without a break. Older ones that
+    /// were overtaken, and those of what was never sent, are none to the stack, and so no break.
+    pub(super) fn repeats_of_ack(&mut self, ack: i32) -> u32 {
+        let Some((last, repeats)) = &mut self.last_ack else { return 0 };
+        match ack.wrapping_sub(*last) {
+            0 => *repeats = repeats.saturating_add(1),
+            1..NEVER_SENT => (*last, *repeats) = (ack, 0),
+            _ => return 0,
+        }
+        *repeats
+    }
+
+    /// The acknowledgement number that came last; `None` before the connection is there.
+    pub(super) fn last_ack(&self) -> Option<i32> {
+        self.last_ack.map(|(ack, _)| ack)
     }
 
     /// The peer's reset has just closed the socket.

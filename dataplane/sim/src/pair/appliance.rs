@@ -10,7 +10,7 @@ use dataplane::frame::{Frame, Side};
 use dataplane::pipeline::appliance::{Appliance, ApplianceConfig, Handles};
 use dataplane::pipeline::port::PortIo;
 use dataplane::pipeline::stop::{StopLimits, StopStep};
-use dataplane::pipeline::worker::Worker;
+use dataplane::pipeline::worker::{Turn, Worker};
 use dataplane::time::Time;
 
 /// Frames that wait in a port's receive queue, at most.
@@ -29,8 +29,8 @@ pub struct PortTally {
     pub frames_peak: usize,
     /// Turns of all workers.
     pub turns: u64,
-    /// By how much the watched number grew during turns.
-    pub watched: u64,
+    /// What the meter has measured during turns.
+    pub metered: u64,
 }
 
 /// Both ports, as the workers see them.
@@ -54,6 +54,9 @@ impl PortIo for Ports {
     }
 }
 
+/// Calls a function and says how much of something, such as allocations, that took.
+pub type Meter = fn(&mut dyn FnMut()) -> u64;
+
 /// An appliance of a pair.
 pub struct Tpo {
     workers: Vec<Worker<HeapFrame>>,
@@ -68,7 +71,7 @@ pub struct Tpo {
     stopping: VecDeque<StopStep>,
     /// Until when flows may end by themselves.
     drain_until: Time,
-    watch: fn() -> u64,
+    meter: Option<Meter>,
     /// What happened at its ports.
     pub tally: PortTally,
 }
@@ -88,14 +91,15 @@ impl Tpo {
             stalled: None,
             stopping: VecDeque::new(),
             drain_until: Time::NEVER,
-            watch: || 0,
+            meter: None,
             tally: PortTally::default(),
         }
     }
 
-    /// Watches a number, such as that of allocations: how much it grows while workers run.
-    pub fn watch(&mut self, number: fn() -> u64) {
-        self.watch = number;
+    /// Measures the turns of its workers, and nothing else, from now on.
+    pub fn measure(&mut self, meter: Meter) {
+        self.meter = Some(meter);
+        self.tally.metered = 0;
     }
 
     /// The worker with this number stands still from now on; with `None` all run.
@@ -171,9 +175,13 @@ impl Tpo {
                 if self.stalled == Some(number) {
                     continue;
                 }
-                let before = (self.watch)();
-                let turn = worker.turn(now, &mut self.ports, &mut self.source);
-                self.tally.watched += (self.watch)().wrapping_sub(before);
+                let (ports, source) = (&mut self.ports, &mut self.source);
+                let mut turn = Turn { busy: false, next: Time::NEVER };
+                let mut take_turn = || turn = worker.turn(now, ports, source);
+                match self.meter {
+                    Some(meter) => self.tally.metered += meter(&mut take_turn),
+                    None => take_turn(),
+                }
                 busy |= turn.busy;
                 next = next.min(turn.next);
                 turns += 1;

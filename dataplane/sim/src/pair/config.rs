@@ -124,6 +124,8 @@ pub enum Event {
     Kill(Site),
     /// The appliance is started, with a larger incarnation.
     Start(Site),
+    /// The appliance does nothing for this long, in nanoseconds; frames wait in its ports' queues.
+    Pause(Site, u64),
 }
 
 /// What a pair is like.

@@ -1,6 +1,7 @@
 //! How connections begin and end: each host sees what the other host said, and nothing else.
 
 use dataplane::edge::EdgeCounter;
+use dataplane::interceptor::InterceptorCounter;
 use dataplane::time::{MILLISECOND_NS, SECOND_NS};
 use dataplane_sim::check::{End, StreamReport};
 use dataplane_sim::host::{Application, Close, Pace, StreamScript};
@@ -171,13 +172,14 @@ fn a_silent_host_is_silent() {
         run.pair.run_for(200 * SECOND_NS);
         let host = run.pair.scripted(client);
         assert_eq!(host.outcome(), &Outcome::Done);
-        // Neighbours may talk (ARP; types 133 to 137 of ICMPv6); nothing says "unreachable".
-        let is_error = |frame: &[u8]| match frame[12..14] {
-            [0x08, 0x00] => true,
-            [0x86, 0xdd] => frame[14 + 40] < 128,
-            _ => false,
-        };
-        assert!(!host.others().iter().any(|(_, frame)| is_error(frame)), "{:?}", host.others());
+        // The server's station answers the client's question for it (ARP reply, neighbour
+        // advertisement); that is all there is, and nothing says "unreachable".
+        let [(_, answer)] = host.others() else { panic!("{:?}", host.others()) };
+        assert_eq!(answer[6..12], Site::B.mac(0, 30));
+        match v6 {
+            false => assert_eq!((&answer[12..14], &answer[20..22]), (&[8, 6][..], &[0, 2][..])),
+            true => assert_eq!((&answer[12..14], answer[14 + 40]), (&[0x86, 0xdd][..], 136)),
+        }
         run.settle();
     }
 }
@@ -203,6 +205,74 @@ fn no_answer_to_a_syn_before_the_far_host_has_accepted() {
     // The server's host saw the connection come and go.
     assert_eq!(run.pair.streams(Site::B)[0].end, End::Reset);
     run.settle();
+}
+
+/// A client without timestamps that draws its sequence numbers at random, and is in TIME-WAIT at
+/// its appliance, connects again from a lower one: with its next SYN.
+#[test]
+fn a_lower_sequence_number_gets_a_port_pair_in_time_wait() {
+    let mut run = Run::new(PairConfig::default());
+    // The server closes first, so it is for us to wait.
+    run.serve(Site::B, PORT, StreamScript::sender(0));
+    let flags = |flags, ack| Pattern { flags: Some(flags), ack: Some(ack), ..Pattern::default() };
+    let within_ns = 2 * ROUND_TRIP_NS;
+    let lower = 0u32.wrapping_sub(1_000_000);
+    let again = || Action::Send(Segment { seq: lower, ..Segment::syn(1_460) });
+    let await_ = |pattern| Action::Await { pattern, within_ns };
+    let script = vec![
+        syn(),
+        await_(flags(flag::SYN | flag::ACK, 1)),
+        Action::Send(Segment::ack(1, 1)),
+        await_(flags(flag::FIN | flag::ACK, 1)),
+        Action::Send(Segment::fin(1, 2)),
+        await_(flags(flag::ACK, 2)),
+        Action::Wait { ns: SECOND_NS },
+        again(),
+        await_(flags(flag::ACK, 2)),
+        // As RFC 9293 3.10.7.3 has it.
+        Action::Send(Segment::new(flag::RST, 2, 0)),
+        Action::Wait { ns: SECOND_NS },
+        again(),
+        // The server's host is in TIME-WAIT too, and takes our next SYN.
+        Action::Await {
+            pattern: flags(flag::SYN | flag::ACK, lower.wrapping_add(1)),
+            within_ns: 2 * SECOND_NS,
+        },
+    ];
+    let client = scripted(&mut run, (Site::B.address(10, false), PORT).into(), script);
+    run.pair.run_for(10 * SECOND_NS);
+    let host = run.pair.scripted(client);
+    assert_eq!(host.outcome(), &Outcome::Done, "{:?}", host.log());
+}
+
+/// What a host still says after a reset is refused; it does not reach the WAN, and no flow is left.
+#[test]
+fn late_words_after_a_reset_do_not_pass() {
+    let mut run = Run::new(PairConfig::default());
+    run.serve(Site::B, PORT, StreamScript { close: Close::Never, ..reader() });
+    let flags = |flags, ack| Pattern { flags: Some(flags), ack: Some(ack), ..Pattern::default() };
+    let await_ = |pattern| Action::Await { pattern, within_ns: 2 * ROUND_TRIP_NS };
+    let script = vec![
+        syn(),
+        await_(flags(flag::SYN | flag::ACK, 1)),
+        Action::Send(Segment::ack(1, 1)),
+        Action::Send(Segment::new(flag::RST, 1, 0)),
+        Action::Wait { ns: SECOND_NS },
+        Action::Forget,
+        Action::Send(Segment::data(1, 1, b"late")),
+        Action::Expect {
+            pattern: Pattern { flags: Some(flag::RST), ..Pattern::default() },
+            within_ns: MILLISECOND_NS,
+        },
+    ];
+    let client = scripted(&mut run, (Site::B.address(10, false), PORT).into(), script);
+    run.pair.run_for(5 * SECOND_NS);
+    let host = run.pair.scripted(client);
+    assert_eq!(host.outcome(), &Outcome::Done, "{:?}", host.log());
+    run.settle();
+    // Only the neighbours' words have passed: no entry is left.
+    let flows = run.pair.tpo(Site::A).handles.interceptor.get(InterceptorCounter::Flows);
+    assert_eq!(flows, 0, "{}", run.describe());
 }
 
 /// One end aborts when it has sent and received this much; the other sees a reset.

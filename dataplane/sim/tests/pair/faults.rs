@@ -45,6 +45,10 @@ fn bad_wan(random: &mut Random, good: &LinkConfig) -> LinkConfig {
         wan.duplicate_probability = fraction(random) * 0.2;
         wan.corrupt_probability = fraction(random) * 0.1;
     }
+    if random.chance(0.2) {
+        // Above and below what full datagrams need.
+        wan.mtu_bytes = 600 + random.up_to(900);
+    }
     if random.chance(0.3) {
         wan.rate_bps = 1_000_000 + random.up_to(100_000_000);
         wan.queue_bytes_max = 10_000 + random.up_to(100_000);
@@ -55,6 +59,7 @@ fn bad_wan(random: &mut Random, good: &LinkConfig) -> LinkConfig {
 fn bad_lan(random: &mut Random) -> LinkConfig {
     let mut lan = cable();
     lan.loss = Loss::Independent { probability: fraction(random) * 0.05 };
+    lan.black_hole = random.chance(0.2);
     if random.chance(0.3) {
         (lan.jitter_ns, lan.jitter_reorders) = (random.up_to(MILLISECOND_NS), true);
     }
@@ -72,12 +77,18 @@ fn schedule(random: &mut Random, good: &LinkConfig) -> Vec<(u64, Event)> {
             let wan = if bad { bad_wan(random, good) } else { good.clone() };
             events.push((at_ns, Event::Wan(site, wan)));
             at_ns += random.up_to(6 * SECOND_NS);
-            if random.chance(0.3) {
+            if at_ns < HEALED_NS && random.chance(0.3) {
                 events.push((at_ns, Event::Lan(site, bad_lan(random))));
             }
         }
         events.push((HEALED_NS, Event::Wan(site, good.clone())));
         events.push((HEALED_NS, Event::Lan(site, cable())));
+    }
+    for site in Site::BOTH {
+        if random.chance(0.3) {
+            let (at_ns, ns) = (random.up_to(HEALED_NS), random.up_to(2 * SECOND_NS));
+            events.push((at_ns, Event::Pause(site, ns)));
+        }
     }
     if random.chance(0.5) {
         let site = Site::BOTH[usize::from(random.chance(0.5))];
@@ -120,9 +131,9 @@ fn start_connections(run: &mut Run, random: &mut Random) {
 
 fn one(seed: u64) {
     let mut random = Random::for_purpose(seed, 99);
-    // Connections that are passed would be the hosts' own affair.
-    let fallback = Fallback::Refuse;
+    let fallback = if random.chance(0.5) { Fallback::Pass } else { Fallback::Refuse };
     let mut config = PairConfig { seed, fallback, ..PairConfig::default() };
+    config.limits.segment_size_max = 512 + u16::try_from(random.up_to(888)).unwrap_or(0);
     let rate_bps = 20_000_000 + random.up_to(80_000_000);
     config = config.with_wan(|wan| {
         wan.rate_bps = rate_bps;
@@ -134,7 +145,9 @@ fn one(seed: u64) {
     config.rate_bps = rate_bps;
     config.dead_after_ns = 4 * SECOND_NS;
     config.events = schedule(&mut random, &config.wan[0].clone());
-    let mut run = Run::cold(config);
+    // A reset that is lost on a dead LAN is not sent again for ever; with or without tpo, a host
+    // that only waits learns of it by asking.
+    let mut run = Run::with_keep_alive(config, Some(5 * SECOND_NS));
     start_connections(&mut run, &mut random);
     while run.pair.now() < Time::from_ns(HEALED_NS) {
         run.pair.run_for(SECOND_NS / 2);

@@ -1,13 +1,17 @@
 //! A WAN that is gone for a while, peers that are not there.
 
+use dataplane::data_mover::MoverCounter;
 use dataplane::edge::EdgeCounter;
 use dataplane::interceptor::Fallback;
 use dataplane::time::{MILLISECOND_NS, SECOND_NS};
 use dataplane_sim::check::End;
 use dataplane_sim::host::StreamScript;
+use dataplane_sim::link::LinkConfig;
 use dataplane_sim::pair::{Event, PairConfig, Site};
 
-use crate::support::{ENDLESS, PORT, Run, both_ways, expect_resets, is_up, reader, transfers};
+use crate::support::{
+    ENDLESS, PORT, Run, both_ways, cable, expect_resets, is_up, reader, transfers,
+};
 
 #[test]
 fn three_seconds_of_silence_are_survived() {
@@ -34,6 +38,56 @@ fn one_direction_may_be_silent_too() {
         run.pair.happen(Event::Wan(site, silent));
         run.pair.run_for(3 * SECOND_NS);
         run.pair.happen(Event::Wan(site, good));
+        run.finish(60 * SECOND_NS);
+    }
+}
+
+/// The largest datagram of these has 52 bytes of ours and 28 of headers beside the pieces.
+#[test]
+fn a_smaller_mtu_is_nothing_to_smaller_datagrams() {
+    let mut config = PairConfig::default();
+    config.limits.segment_size_max = 1_000;
+    let mut run = Run::new(config);
+    transfers(&mut run, 5_000_000, false);
+    run.pair.run_for(300 * MILLISECOND_NS);
+    run.pair.change_wan(|wan| wan.mtu_bytes = 1_100);
+    run.finish(30 * SECOND_NS);
+}
+
+/// Under load the ends no longer hear each other. With little to say they do, by small datagrams:
+/// then it shows by what does not arrive.
+#[test]
+fn a_path_that_does_not_carry_our_datagrams_any_more_is_a_lost_peer() {
+    let mut run = Run::new(PairConfig::default());
+    run.pair.change_wan(|wan| wan.mtu_bytes = 1_100);
+    run.serve(Site::B, PORT, StreamScript::sender(10_000));
+    run.connect(Site::A, PORT, 1, false, reader());
+    let dead_after_ns = run.pair.config().dead_after_ns;
+    run.run_to_end(2 * dead_after_ns, 2);
+    let (clients, servers) = run.reports();
+    assert!(clients.iter().chain(&servers).all(|end| end.end == End::Reset), "{clients:?}");
+    let stalled = Site::BOTH.map(|site| {
+        let mover = &run.pair.tpo(site).handles.movers[0];
+        mover.get(MoverCounter::SessionsStalled)
+    });
+    assert!(stalled.iter().sum::<u64>() > 0);
+    run.pair.change_wan(|wan| wan.mtu_bytes = 0);
+    assert!(run.wait_for_session(5 * SECOND_NS), "{}", run.describe());
+    run.expect_service(5 * SECOND_NS);
+    run.settle();
+}
+
+#[test]
+fn a_paused_appliance_and_a_dead_lan_lose_nothing() {
+    for site in Site::BOTH {
+        let mut run = Run::new(PairConfig::default());
+        transfers(&mut run, 5_000_000, false);
+        run.pair.run_for(300 * MILLISECOND_NS);
+        run.pair.happen(Event::Pause(site, SECOND_NS));
+        run.pair.run_for(2 * SECOND_NS);
+        run.pair.happen(Event::Lan(site, LinkConfig { black_hole: true, ..cable() }));
+        run.pair.run_for(3 * SECOND_NS);
+        run.pair.happen(Event::Lan(site, cable()));
         run.finish(60 * SECOND_NS);
     }
 }

@@ -9,8 +9,11 @@ use super::config::{MSS_MIN, TcpConfig};
 use super::congestion::Congestion;
 use super::interface::{Finished, HostParameters, State, Totals, Upward};
 use super::isn::InitialNumbers;
-use super::receiver::{HostFin, Receiver};
+use super::queue::Reserve;
+use super::receiver::{Held, HostFin, Receiver};
+use super::scoreboard::Record;
 use super::segment::{Flags, Segment, TIMESTAMPS_LEN, Timestamps};
+use super::send_queue::Piece;
 use super::sender::{Recovery, Sender};
 use super::sequence::{FIRST_BYTE, sequence_at};
 use super::time_wait::TimeWait;
@@ -53,6 +56,26 @@ pub(super) struct Due {
     pub(super) stray_reset: Option<u32>,
     /// Further duplicates of the acknowledgement, for hosts that count them.
     pub(super) duplicate_acks: u8,
+}
+
+/// Memory for the queues of many connections, all taken at the start.
+#[derive(Debug)]
+pub struct QueueReserves<F> {
+    pieces: Arc<Reserve<Piece>>,
+    records: Arc<Reserve<Record>>,
+    held: Arc<Reserve<Held<F>>>,
+}
+
+impl<F> QueueReserves<F> {
+    /// Memory for this many connections.
+    #[must_use]
+    pub fn new(connections: usize) -> Self {
+        QueueReserves {
+            pieces: Arc::new(Reserve::new(connections)),
+            records: Arc::new(Reserve::new(connections)),
+            held: Arc::new(Reserve::new(connections)),
+        }
+    }
 }
 
 /// The local end of one intercepted connection.
@@ -111,6 +134,15 @@ impl<F: Frame> Connection<F> {
         connection.active = true;
         connection.due.syn = true;
         connection
+    }
+
+    /// Its queues take their memory from these reserves from now on.
+    #[must_use]
+    pub fn drawing_on(mut self, reserves: &QueueReserves<F>) -> Self {
+        self.send.queue.pieces.draw_on(&reserves.pieces);
+        self.send.board.records.draw_on(&reserves.records);
+        self.receive.held.draw_on(&reserves.held);
+        self
     }
 
     fn new(now: Time, config: &Arc<TcpConfig>, numbers: InitialNumbers, phase: Phase) -> Self {

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use crate::copy::{self, Copied};
 use crate::packet_driver::receive_memory::CHUNK_BYTES;
 use crate::packet_driver::{BufferMut, BufferPool};
 
@@ -35,7 +36,7 @@ impl Kept {
             let len = bytes.len().min(CHUNK_BYTES - within);
             let (now, later) = bytes.split_at(len);
             let Some(place) = chunk.bytes_mut().get_mut(within..within + len) else { return false };
-            place.copy_from_slice(now);
+            copy::bytes(Copied::CopiedOut, place, now);
             bytes = later;
             offset += len as u64;
         }

@@ -16,6 +16,7 @@
 //! | `receiver` | order, SACK blocks, the window we offer |
 //! | `sender`, `send_queue`, `scoreboard` | what the host has acknowledged, what waits, what is in flight |
 //! | `kept` | what of that was copied out of the buffers it came in |
+//! | `queue` | the memory of the queues of all connections |
 //! | `rack`, `rtt`, `congestion` | loss detection, timeout, congestion window |
 //! | `time_wait` | connections that are over |
 //! | `isn`, `siphash` | initial numbers that cannot be guessed |
@@ -27,13 +28,16 @@ mod far_side;
 mod incoming;
 mod inspect;
 mod interface;
+#[expect(clippy::disallowed_methods, reason = "hashes addresses")]
 mod isn;
 mod kept;
 mod outgoing;
+mod queue;
 mod rack;
 mod receiver;
 mod rtt;
 mod scoreboard;
+#[expect(clippy::disallowed_methods, reason = "writes headers, never payload")]
 pub mod segment;
 mod send_queue;
 mod sender;
@@ -47,7 +51,7 @@ mod timer;
 mod tests;
 
 pub use config::{MSS_DEFAULT_V4, MSS_DEFAULT_V6, MSS_MIN, TcpConfig};
-pub use connection::Connection;
+pub use connection::{Connection, QueueReserves};
 pub use interface::{
     Disposition, Emit, Finished, HostParameters, Report, State, Totals, Transmitted, Upward,
 };

@@ -3,8 +3,7 @@
 //! In: ranges of positions with the frames that hold them. Out: bytes in order, each once; SACK
 //! blocks; the window. Never: a buffer of its own; only frames behind a gap wait.
 
-use std::collections::VecDeque;
-
+use super::queue::Queue;
 use super::sequence::{FIRST_BYTE, Position};
 use crate::time::Time;
 
@@ -13,7 +12,7 @@ const RECENT: usize = 4;
 
 /// A frame behind a gap: its bytes `from..from + len` are positions from `start` on.
 #[derive(Debug)]
-struct Held<F> {
+pub(super) struct Held<F> {
     start: Position,
     from: u32,
     len: u32,
@@ -73,7 +72,7 @@ pub(super) struct Receiver<F> {
     /// The largest segment seen, in bytes.
     pub(super) largest_segment: u32,
     pub(super) fin: HostFin,
-    held: VecDeque<Held<F>>,
+    pub(super) held: Queue<Held<F>>,
     /// Positions in blocks behind a gap, most recent first; 0 for none.
     recent: [Position; RECENT],
     /// A range that came twice, to be reported once (RFC 2883).
@@ -93,7 +92,7 @@ impl<F> Receiver<F> {
             recent_stamp_at: Time::ZERO,
             largest_segment: 0,
             fin: HostFin::None,
-            held: VecDeque::new(),
+            held: Queue::default(),
             recent: [0; RECENT],
             duplicate: None,
         }
@@ -192,6 +191,7 @@ impl<F> Receiver<F> {
         Taken::Held
     }
 
+    #[expect(clippy::disallowed_methods, reason = "four positions, no payload")]
     fn note_recent(&mut self, position: Position) {
         let found = self.recent.iter().position(|&p| p == position).unwrap_or(RECENT - 1);
         self.recent.copy_within(0..found, 1);
@@ -229,7 +229,7 @@ impl<F> Receiver<F> {
     /// Frames behind a gap are given back; the host still has their bytes, for SACK promises
     /// nothing (RFC 2018 section 8).
     pub(super) fn discard_held(&mut self) {
-        self.held = VecDeque::new();
+        self.held.release();
         self.recent = [0; RECENT];
     }
 
@@ -244,13 +244,13 @@ impl<F> Receiver<F> {
 
     /// Whether nothing is held and there is memory for it all the same.
     pub(super) fn is_spare(&self) -> bool {
-        self.held.is_empty() && self.held.capacity() > 0
+        self.held.is_spare()
     }
 
     /// Gives the memory of an empty queue back.
     pub(super) fn release(&mut self) {
         if self.held.is_empty() {
-            self.held = VecDeque::new();
+            self.held.release();
         }
     }
 

@@ -1,8 +1,7 @@
 //! What is in flight: one record per segment sent, until it is acknowledged cumulatively
 //! (RFC 6675's scoreboard, with the times that RFC 8985 needs).
 
-use std::collections::VecDeque;
-
+use super::queue::Queue;
 use super::sequence::Position;
 use crate::time::Time;
 
@@ -39,7 +38,7 @@ impl Record {
 /// The segments in flight in order of positions, without gaps.
 #[derive(Debug, Default)]
 pub(super) struct Scoreboard {
-    records: VecDeque<Record>,
+    pub(super) records: Queue<Record>,
     in_flight: u64,
     lost: u64,
     sacked: u64,
@@ -172,7 +171,7 @@ impl Scoreboard {
     /// those as lost for which it answers true. Returns how many that were.
     pub(super) fn judge(&mut self, mut judge: impl FnMut(&Record) -> Option<bool>) -> u32 {
         let mut count = 0;
-        for record in &mut self.records {
+        for record in self.records.iter_mut() {
             if record.fate != Fate::InFlight {
                 continue;
             }
@@ -193,7 +192,7 @@ impl Scoreboard {
 
     /// What was believed lost is on its way after all.
     pub(super) fn revive_lost(&mut self) {
-        for record in &mut self.records {
+        for record in self.records.iter_mut() {
             if record.fate == Fate::Lost {
                 record.fate = Fate::InFlight;
                 self.lost -= u64::from(record.len);
@@ -204,7 +203,7 @@ impl Scoreboard {
 
     /// The host may drop what it has SACKed (RFC 2018 section 8): forget what it said.
     pub(super) fn forget_sacks(&mut self) {
-        for record in &mut self.records {
+        for record in self.records.iter_mut() {
             if record.fate == Fate::Sacked {
                 record.fate = Fate::InFlight;
                 self.in_flight += u64::from(record.len);
@@ -262,12 +261,14 @@ impl Scoreboard {
 
     /// Forgets everything and gives the memory back.
     pub(super) fn clear(&mut self) {
-        *self = Scoreboard::default();
+        let mut records = std::mem::take(&mut self.records);
+        records.release();
+        *self = Scoreboard { records, ..Scoreboard::default() };
     }
 
     /// Whether nothing is in flight and there is memory for it all the same.
     pub(super) fn is_spare(&self) -> bool {
-        self.records.is_empty() && self.records.capacity() > 0
+        self.records.is_spare()
     }
 
     /// Gives the memory back when nothing is in flight.

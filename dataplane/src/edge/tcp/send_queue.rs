@@ -3,9 +3,8 @@
 //! In: slices at stream offsets, in order or not. Out: any range of what is contiguous, as pieces.
 //! Never: a copy, unless the caller says that the slices' buffers are needed.
 
-use std::collections::VecDeque;
-
 use super::kept::Kept;
+use super::queue::Queue;
 use crate::packet_driver::{BufferPool, BufferSlice};
 
 /// Why bytes from the far side were not taken: the peer broke the protocol on this flow.
@@ -34,7 +33,7 @@ enum Bytes {
 }
 
 #[derive(Debug)]
-struct Piece {
+pub(super) struct Piece {
     offset: u64,
     bytes: Bytes,
 }
@@ -71,7 +70,7 @@ impl Piece {
 /// Slices sorted by stream offset, without overlaps; gaps only behind the contiguous part.
 #[derive(Debug, Default)]
 pub(super) struct SendQueue {
-    pieces: VecDeque<Piece>,
+    pub(super) pieces: Queue<Piece>,
     /// All below is acknowledged and gone.
     start: u64,
     /// All of `start..contiguous_end` is here.
@@ -175,7 +174,7 @@ impl SendQueue {
     /// Copies out all that is still in the buffers it came in; how many bytes that were.
     pub(super) fn keep_all(&mut self, pool: &BufferPool) -> u64 {
         let mut copied = 0;
-        for piece in &mut self.pieces {
+        for piece in self.pieces.iter_mut() {
             if let Bytes::Slice(bytes) = &piece.bytes
                 && self.kept.write(pool, piece.offset, bytes)
             {
@@ -219,7 +218,7 @@ impl SendQueue {
 
     /// Lets go of everything, and of the memory of the queue.
     pub(super) fn clear(&mut self) {
-        self.pieces = VecDeque::new();
+        self.pieces.release();
         self.kept.clear();
         self.bytes = 0;
         self.pinned = 0;
@@ -228,13 +227,13 @@ impl SendQueue {
 
     /// Whether it is empty and has memory all the same.
     pub(super) fn is_spare(&self) -> bool {
-        self.pieces.is_empty() && (self.pieces.capacity() > 0 || self.kept.is_spare())
+        self.pieces.is_spare() || (self.pieces.is_empty() && self.kept.is_spare())
     }
 
     /// Gives the memory of an empty queue back.
     pub(super) fn release(&mut self) {
         if self.pieces.is_empty() {
-            self.pieces = VecDeque::new();
+            self.pieces.release();
             self.kept.clear();
         }
     }

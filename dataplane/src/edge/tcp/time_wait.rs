@@ -1,5 +1,6 @@
 //! TIME-WAIT: connections that are over, kept in a compact table so that late segments are
-//! answered and do not reach a later connection of the same addresses and ports.
+//! answered and do not reach a later connection of the same addresses and ports. Connections that
+//! ended by a reset are kept too: their hosts' late segments are for nobody else either.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -62,8 +63,11 @@ pub enum TimeWaitVerdict {
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    state: TimeWait,
+    /// `None`: it was reset.
+    state: Option<TimeWait>,
     until: Time,
+    /// A SYN that may not reuse the addresses and ports was answered.
+    challenged: bool,
     /// Tells this entry from earlier ones of the same key in the order of age.
     generation: u64,
 }
@@ -84,7 +88,8 @@ impl TimeWaitTable {
     pub fn new(capacity: usize) -> Self {
         let capacity = capacity.max(1);
         TimeWaitTable {
-            entries: HashMap::with_capacity(capacity),
+            // Twice the room: at most half full, the map cleans itself up in place.
+            entries: HashMap::with_capacity(capacity * 2),
             order: VecDeque::with_capacity(capacity * 2),
             capacity,
             generation: 0,
@@ -112,6 +117,20 @@ impl TimeWaitTable {
     /// Adds a connection; `key` as in the frames of its host. When the table is full the oldest
     /// goes, which is returned.
     pub fn insert(&mut self, now: Time, key: FlowKey, state: TimeWait) -> Option<FlowKey> {
+        self.keep(now, key, Some(state))
+    }
+
+    /// Adds a connection that was reset, in the same way.
+    pub fn insert_reset(&mut self, now: Time, key: FlowKey) -> Option<FlowKey> {
+        self.keep(now, key, None)
+    }
+
+    /// Forgets a connection: its addresses and ports are in use again.
+    pub fn remove(&mut self, key: &FlowKey) {
+        self.entries.remove(key);
+    }
+
+    fn keep(&mut self, now: Time, key: FlowKey, state: Option<TimeWait>) -> Option<FlowKey> {
         self.drop_stale();
         let full = self.entries.len() >= self.capacity && !self.entries.contains_key(&key);
         let recycled = if full { self.pop_oldest() } else { None };
@@ -123,7 +142,8 @@ impl TimeWaitTable {
             });
         }
         self.generation += 1;
-        let entry = Entry { state, until: now + TIME_WAIT_NS, generation: self.generation };
+        let until = now + TIME_WAIT_NS;
+        let entry = Entry { state, until, challenged: false, generation: self.generation };
         self.entries.insert(key, entry);
         self.order.push_back((key, self.generation));
         recycled
@@ -141,21 +161,39 @@ impl TimeWaitTable {
             self.entries.remove(key);
             return None;
         }
-        // RFC 1337: a RST does not end TIME-WAIT.
+        let is_first = segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK);
+        let Some(state) = entry.state else {
+            return Some(match segment.refusal() {
+                None => TimeWaitVerdict::Drop,
+                Some(_) if is_first => {
+                    self.entries.remove(key);
+                    TimeWaitVerdict::Reuse
+                }
+                Some(refusal) => TimeWaitVerdict::Answer(refusal),
+            });
+        };
         if segment.flags.has(Flags::RST) {
+            // RFC 1337: a RST does not end TIME-WAIT; but for the one with which a host that
+            // connects anew, having forgotten the old connection, answers our acknowledgement
+            // (RFC 9293 3.10.7.3). Its next SYN then finds the way free.
+            if entry.challenged && segment.seq == state.ack {
+                self.entries.remove(key);
+            }
             return Some(TimeWaitVerdict::Drop);
         }
-        if segment.flags.has(Flags::SYN)
-            && !segment.flags.has(Flags::ACK)
-            && entry.state.may_reuse(segment)
-        {
-            self.entries.remove(key);
-            return Some(TimeWaitVerdict::Reuse);
+        if is_first {
+            if state.may_reuse(segment) {
+                self.entries.remove(key);
+                return Some(TimeWaitVerdict::Reuse);
+            }
+            if let Some(entry) = self.entries.get_mut(key) {
+                entry.challenged = true;
+            }
         }
-        if segment.sequence_len() == 0 && segment.seq == entry.state.ack {
+        if segment.sequence_len() == 0 && segment.seq == state.ack {
             return Some(TimeWaitVerdict::Drop);
         }
-        Some(TimeWaitVerdict::Answer(entry.state.acknowledgement(now)))
+        Some(TimeWaitVerdict::Answer(state.acknowledgement(now)))
     }
 
     /// Forgets what has had its time; at most `budget` entries a call.

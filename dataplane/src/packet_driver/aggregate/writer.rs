@@ -11,6 +11,7 @@ use super::super::routing::{Packing, ROUTING_HEADER_LEN, RoutingHeader};
 use super::super::{
     BufferKind, BufferMut, BufferSlice, MessageHeader, MessageKind, Outbound, OutboundBody,
 };
+use crate::copy::{self, Copied};
 use crate::frame::Frame;
 
 /// A stretch is not cut for fewer bytes than this.
@@ -135,13 +136,13 @@ impl Writer {
             OutboundBody::Empty => len == 0,
             OutboundBody::Inline { bytes, .. } => match bytes.get(..len) {
                 Some(bytes) => {
-                    place.copy_from_slice(bytes);
+                    copy::bytes(Copied::Made, place, bytes);
                     true
                 }
                 None => false,
             },
             OutboundBody::Frame { frame, offset, .. } => {
-                len == 0 || frame.copy_out(*offset as usize, place)
+                len == 0 || copy::of_frame(Copied::FrameToBuffer, frame, *offset as usize, place)
             }
         };
         debug_assert!(copied, "the range was checked when the message was taken in");

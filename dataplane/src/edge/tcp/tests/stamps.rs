@@ -119,6 +119,37 @@ fn time_wait_yields_to_a_newer_syn() {
     }
 }
 
+/// RFC 9293 3.10.7.3: a host in SYN-SENT answers an acknowledgement it did not expect with a RST
+/// that has its number. With that, and only with that, an older sequence number gets its way too.
+#[test]
+fn time_wait_yields_to_a_host_that_has_forgotten() {
+    let mut table = TimeWaitTable::new(4);
+    table.insert(Time::ZERO, key(1), TimeWait { seq: 100, ack: 200, timestamps: None });
+    let older = syn(50, None);
+    let rst = |seq| Segment { seq, flags: Flags::RST, ..Segment::default() };
+    let mut judge = |segment: &Segment| table.segment(Time::ZERO, &key(1), segment);
+    assert_eq!(judge(&rst(200)), Some(TimeWaitVerdict::Drop));
+    let Some(TimeWaitVerdict::Answer(answer)) = judge(&older) else { panic!("no answer") };
+    assert_eq!((answer.flags, answer.ack), (Flags::ACK, 200));
+    assert_eq!(judge(&rst(201)), Some(TimeWaitVerdict::Drop));
+    assert!(matches!(judge(&older), Some(TimeWaitVerdict::Answer(_))));
+    assert_eq!(judge(&rst(answer.ack)), Some(TimeWaitVerdict::Drop));
+    assert_eq!(judge(&older), None);
+}
+
+#[test]
+fn late_segments_of_a_reset_connection_are_refused() {
+    let mut table = TimeWaitTable::new(4);
+    table.insert_reset(Time::ZERO, key(1));
+    let data = Segment { seq: 5, ack: 9, flags: Flags::ACK, payload_len: 3, ..Segment::default() };
+    let refusal = Segment { seq: 9, flags: Flags::RST, ..Segment::default() };
+    let refused = Some(TimeWaitVerdict::Answer(refusal));
+    assert_eq!(table.segment(Time::ZERO, &key(1), &data), refused);
+    assert_eq!(table.segment(Time::ZERO, &key(1), &refusal), Some(TimeWaitVerdict::Drop));
+    assert_eq!(table.segment(Time::ZERO, &key(1), &syn(1, None)), Some(TimeWaitVerdict::Reuse));
+    assert_eq!(table.segment(Time::ZERO, &key(1), &data), None);
+}
+
 #[test]
 fn time_wait_is_bounded_and_the_oldest_makes_room() {
     let mut table = TimeWaitTable::new(3);
