@@ -113,6 +113,9 @@ def _exchange(address: str, port: int, connections: int, count: int) -> list[flo
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         ready.register(connection, selectors.EVENT_READ)
         left[connection], missing[connection] = count, 0
+    # Only when all are connected: a response that comes while this waits for a connection would
+    # be seen late.
+    for connection in left:
         time.sleep(0.011)  # requests of several connections do not go out at once
         began[connection] = time.monotonic()
         missing[connection] = MESSAGE_BYTES
