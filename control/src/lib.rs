@@ -7,6 +7,7 @@ pub mod config;
 pub mod ctl;
 pub mod eal_args;
 pub mod io;
+pub mod keys;
 pub mod machine;
 pub mod run;
 pub mod serve;

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use super::error::Report;
 use super::read::DATAGRAM_OVERHEAD;
-use super::{Config, Device, Port, Prefix, Protocol, Rule, Size};
+use super::{Config, Device, Encryption, Port, Prefix, Protocol, Rule, Size};
 use crate::machine::Machine;
 
 /// Bytes a frame takes of the pool: mbuf, headroom, 2 KiB of data and the pool's own header.
@@ -34,6 +34,7 @@ pub(crate) fn check(config: &Config, machine: &Machine, report: &mut Report<'_>)
         endpoint(config, index, report);
         networks(config, index, report);
         timers(config, index, report);
+        keys(config, index, report);
     }
     rule_names_differ(config, report);
     for (index, rule) in config.rules.iter().enumerate() {
@@ -239,6 +240,25 @@ fn timers(config: &Config, index: usize, report: &mut Report<'_>) {
                     super::format_duration(peer.keepalive)
                 ),
             );
+    }
+}
+
+fn keys(config: &Config, index: usize, report: &mut Report<'_>) {
+    let Some(peer) = config.peers.get(index) else { return };
+    for key in ["public_key", "psk_file"] {
+        let path = format!("peer[{index}].{key}");
+        if peer.encryption == Encryption::None && report.given(&path) {
+            report.error_at(&path, "means nothing with encryption = \"none\"; leave one out");
+        }
+    }
+    let path = format!("peer[{index}].public_key");
+    let earlier = config.peers.iter().take(index);
+    let same = earlier.into_iter().find(|other| other.public_key == peer.public_key);
+    if let Some(other) = same.filter(|_| report.given(&path)) {
+        report.error_at(
+            &path,
+            format!("that of peer \"{}\" already; each appliance has its own", other.name),
+        );
     }
 }
 

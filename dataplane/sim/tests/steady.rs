@@ -77,7 +77,7 @@ fn nothing_is_allocated_per_packet() {
         };
         let remote = (Site::B.address(10, false), 0).into();
         pair.host(hosts[0]).run(Application::Ping { remote, identifier: 1, probe });
-        pair.run_for(2 * SECOND_NS);
+        pair.run_for(4 * SECOND_NS);
 
         pair.watch(allocations);
         let frames = |tpo: &Tpo| {

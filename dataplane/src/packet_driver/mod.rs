@@ -10,7 +10,8 @@ pub mod disaggregate;
 pub mod header;
 pub mod message;
 pub mod open;
-pub mod peer_status;
+pub mod peer_security;
+mod peer_status;
 pub mod reset;
 pub mod routing;
 pub mod traffic;
@@ -20,6 +21,7 @@ pub use aggregate::{AggregateConfig, AggregateCounter, Aggregator, Backlog, Down
 pub use buffer::{BufferMut, BufferPool, BufferSlice, PoolClass};
 pub use disaggregate::{DisaggregateCounter, Disaggregator, Messages};
 pub use message::{FlowId, Message, MessageHeader, MessageKind, Outbound, OutboundBody};
+pub use peer_security::{LastEnd, PeerSecurity, Shield};
 pub use peer_status::{PeerAnswer, PeerStatus};
 pub use traffic::{Arrived, Inbound, SessionChange, Upstream};
 

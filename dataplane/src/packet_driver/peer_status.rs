@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
+use super::peer_security::PeerSecurity;
+
 /// State of one peer. Written by the transmit stage, but for the next hop, which the edge stage
 /// (the owner of the neighbour table) writes; read by all.
 #[derive(Debug, Default)]
@@ -14,6 +16,8 @@ pub struct PeerStatus {
     queued_bytes: AtomicU64,
     buffers_taken: AtomicU64,
     next_hop: AtomicU64,
+    /// How the session is protected, and where the peer is.
+    pub security: PeerSecurity,
 }
 
 /// What a peer without a session answers to our greetings.

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use super::appliance::PeerSettings;
 use crate::counters::Counters;
-use crate::data_mover::{CloseReason, Down, Mismatch, Sessions, Sink, Source, State, Up};
+use crate::data_mover::{
+    CloseReason, Down, Mismatch, Protection, Sessions, Sink, Source, State, Up, Violation,
+};
 use crate::frame::build::{TTL_DEFAULT, UdpChecksum, prepend_link, prepend_udp};
 use crate::frame::ip::protocol;
 use crate::frame::{
@@ -16,8 +18,8 @@ use crate::frame::{
 };
 use crate::link::Link;
 use crate::packet_driver::{
-    Arrived, BufferKind, BufferSlice, OutboundBuffer, PeerAnswer, PeerIndex, PeerStatus,
-    SessionChange,
+    Arrived, BufferKind, BufferSlice, LastEnd, OutboundBuffer, PeerAnswer, PeerIndex, PeerStatus,
+    SessionChange, Shield,
 };
 use crate::time::Time;
 
@@ -228,15 +230,19 @@ impl<F: Frame> TransmitStage<F> {
         let same_family = source.remote.is_ipv4() == path.destination.is_ipv4();
         if same_family && self.sessions.found(peer, source.remote) {
             *found = Some(source).filter(|_| source.remote != path.destination);
+            if let Some(status) = self.peers.get(index) {
+                status.security.set_found(found.map(|found| found.remote));
+            }
         }
     }
 
     /// A peer that has no session any more is sought where it is configured.
     fn lose(&mut self) {
         for (index, (path, found)) in self.paths.iter().zip(&mut self.found).enumerate() {
-            let is_up = self.peers.get(index).is_some_and(PeerStatus::is_up);
-            if found.is_some() && !is_up {
+            let Some(status) = self.peers.get(index) else { continue };
+            if found.is_some() && !status.is_up() {
                 *found = None;
+                status.security.set_found(None);
                 let peer = PeerIndex(u16::try_from(index).unwrap_or(u16::MAX));
                 self.sessions.found(peer, path.destination);
             }
@@ -375,6 +381,7 @@ impl<F: Frame> TransmitStage<F> {
             let report = session.report();
             status.set_path(report.rtt_ns, report.rate_bps);
             status.set_queue(report.queued_bytes as u64, *taken);
+            status.security.set(shield(report.protection), last_end(report.ended));
             status.set_answer(match report.state {
                 State::Mismatch(Mismatch::Digest { .. }) => PeerAnswer::Disagrees,
                 State::Mismatch(_) => PeerAnswer::Incompatible,
@@ -390,6 +397,28 @@ impl<F: Frame> TransmitStage<F> {
             .map(|(_, session)| session.next_timeout())
             .min()
             .unwrap_or(Time::NEVER)
+    }
+}
+
+fn shield(protection: Option<Protection>) -> Shield {
+    match protection {
+        None => Shield::Unknown,
+        Some(Protection::None) => Shield::None,
+        Some(Protection::Aes256Gcm) => Shield::Aes256Gcm,
+        Some(Protection::ChaCha20Poly1305) => Shield::ChaCha20Poly1305,
+    }
+}
+
+fn last_end(ended: Option<Down>) -> LastEnd {
+    match ended {
+        None => LastEnd::Never,
+        Some(Down::Dead) => LastEnd::Silent,
+        Some(Down::Replaced) => LastEnd::Replaced,
+        Some(Down::Closed(_)) => LastEnd::Closed,
+        Some(Down::Broken(Violation::Malformed)) => LastEnd::Malformed,
+        Some(Down::Broken(Violation::Acknowledgement)) => LastEnd::Acknowledgement,
+        Some(Down::Broken(Violation::Contradiction)) => LastEnd::Contradiction,
+        Some(Down::Expired) => LastEnd::Expired,
     }
 }
 
