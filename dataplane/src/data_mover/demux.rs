@@ -336,4 +336,97 @@ mod tests {
         assert_eq!(counters.get(DemuxCounter::DropMalformed), 1);
         assert_eq!(counters.get(DemuxCounter::DropVersion), 1);
     }
+
+    /// Two appliances that encrypt, one peer each, and their key exchanges.
+    fn secured() -> [(Sessions, KeyExchange); 2] {
+        let key = |side: u8| PrivateKey::new([side + 1; 32]);
+        [0, 1].map(|side| {
+            let mut sessions = sessions(u16::from(side) * 10, u64::from(side) + 1);
+            let peers = vec![Some(PeerKeys { public: key(1 - side).public(), psk: None }), None];
+            let entropy = move |bytes: &mut [u8]| {
+                bytes.fill(side + 7);
+                true
+            };
+            let exchange = sessions.secure(key(side), peers, true, [9; 4], Box::new(entropy));
+            (sessions, exchange)
+        })
+    }
+
+    /// Everything that one end sends now: to its peer, or back to where something came from.
+    fn sent(end: &mut (Sessions, KeyExchange), now: Time) -> Vec<(SocketAddr, Vec<u8>)> {
+        let (sessions, exchange) = end;
+        let mut all = Vec::new();
+        loop {
+            while let Some(reply) = sessions.reply() {
+                sessions.on_reply(now, reply, &mut Nothing);
+            }
+            sessions.ask(now);
+            while let Some(outgoing) = sessions.outgoing() {
+                all.push((outgoing.to.remote, outgoing.bytes().to_vec()));
+            }
+            let to = sessions.endpoint(PeerIndex(0)).unwrap();
+            let mut out = [0; 2_048];
+            let session = sessions.get_mut(PeerIndex(0)).unwrap();
+            while let Some(len) = session.transmit(now, &mut out) {
+                all.push((to, out[..len].to_vec()));
+            }
+            if !exchange.turn() {
+                return all;
+            }
+        }
+    }
+
+    /// A datagram arrives, as the stage treats it.
+    fn arrives(sessions: &mut Sessions, now: Time, remote: SocketAddr, bytes: &[u8]) {
+        let mut bytes = bytes.to_vec();
+        if let Some((peer, session)) = sessions.route(now, &from(remote), &bytes)
+            && session.receive(now, &mut bytes, &mut Nothing)
+        {
+            sessions.found(peer, remote);
+        }
+    }
+
+    #[test]
+    fn a_peer_is_followed_by_authentic_datagrams_only_and_only_by_the_newest() {
+        let [mut here, mut there] = secured();
+        let address = |last: u8| SocketAddr::from(([10, 0, 1, last], 4980));
+        // Not where it is configured, from the beginning: a translator on the way.
+        let (at_here, mut at_there) = (address(1), address(20));
+        let mut delayed = None;
+        for ms in 0..6_000 {
+            let now = Time::from_ms(ms);
+            if ms == 3_000 {
+                at_there = address(21);
+            }
+            for (to, bytes) in sent(&mut here, now) {
+                // Only what is sent to where it is reaches it.
+                if to == at_there {
+                    arrives(&mut there.0, now, at_here, &bytes);
+                }
+            }
+            for (_, bytes) in sent(&mut there, now) {
+                if ms > 2_000 && delayed.is_none() {
+                    delayed = Some(bytes);
+                    continue;
+                }
+                arrives(&mut here.0, now, at_there, &bytes);
+                // Somebody sends the same from elsewhere: whole, and damaged.
+                let mut forged = bytes.clone();
+                arrives(&mut here.0, now, address(66), &bytes);
+                forged[9] ^= 1;
+                arrives(&mut here.0, now, address(67), &forged);
+            }
+        }
+        let endpoint = |end: &(Sessions, KeyExchange)| end.0.endpoint(PeerIndex(0)).unwrap();
+        assert_eq!(endpoint(&here), address(21));
+        let session = |end: &(Sessions, KeyExchange)| end.0.get(PeerIndex(0)).unwrap().counters();
+        assert_eq!(session(&here).get(MoverCounter::AddressChanges), 2);
+        assert_eq!(session(&here).get(MoverCounter::SessionsUp), 1);
+        assert_eq!(session(&there).get(MoverCounter::SessionsLost), 0);
+        // What was held back for seconds is authentic and new, but not the newest.
+        let taken = session(&here).get(MoverCounter::DatagramsTaken);
+        arrives(&mut here.0, Time::from_ms(6_000), address(68), &delayed.unwrap());
+        assert_eq!(session(&here).get(MoverCounter::DatagramsTaken), taken + 1);
+        assert_eq!(endpoint(&here), address(21));
+    }
 }
