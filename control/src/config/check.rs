@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::error::Report;
-use super::read::DATAGRAM_OVERHEAD;
+use super::read::datagram_overhead;
 use super::{Config, Device, Encryption, Port, Prefix, Protocol, Rule, Size};
 use crate::machine::Machine;
 
@@ -349,12 +349,13 @@ fn tables(config: &Config, report: &mut Report<'_>) {
     };
     at_most(("half_open", limits.half_open), ("connections", limits.connections));
     at_most(("connections", limits.connections), ("flows", limits.flows));
-    let fits = config.wan.port.mtu.saturating_sub(DATAGRAM_OVERHEAD);
+    let overhead = datagram_overhead(&config.peers);
+    let fits = config.wan.port.mtu.saturating_sub(overhead);
     if limits.segment_size_max > fits && report.given("limits.segment_size_max") {
         report.error_at(
             "limits.segment_size_max",
             format!(
-                "{} does not fit wan.mtu ({}) with {DATAGRAM_OVERHEAD} bytes of headers; write {fits} or less",
+                "{} does not fit wan.mtu ({}) with {overhead} bytes of headers; write {fits} or less",
                 limits.segment_size_max, config.wan.port.mtu
             ),
         );

@@ -334,7 +334,7 @@ impl Default for Limits {
             buffer_memory: Size(256 << 20),
             buffer_size_max: Size(64 << 10),
             flush_deadline: Duration::from_micros(500),
-            segment_size_max: 1_400,
+            segment_size_max: 1_420,
             backlog: Duration::from_millis(5),
             fin_timeout: Duration::from_secs(30),
             stop_timeout: Duration::from_secs(5),

@@ -23,8 +23,11 @@ const UDP_PORT_DEFAULT: u16 = 4980;
 const MTU_DEFAULT: u16 = 1500;
 /// Smallest MTU of a link (RFC 791) and the longest that NICs commonly take.
 const MTU_RANGE: (u16, u16) = (576, 9600);
-/// What a datagram has around the bytes of buffers: IPv6 and UDP headers, and our own at most.
-pub(crate) const DATAGRAM_OVERHEAD: u16 = 40 + 8 + 52;
+/// What a datagram has around the bytes of buffers: headers of UDP and of our own at most, tag
+/// included; and before them that of IP.
+const DATAGRAM_OVERHEAD: u16 = 8 + 52;
+const IPV4_HEADER: u16 = 20;
+const IPV6_HEADER: u16 = 40;
 const RATE_MIN: Rate = Rate(64_000);
 const RATE_MAX: Rate = Rate(400_000_000_000);
 const CLASS_DEFAULT: u8 = 1;
@@ -76,7 +79,8 @@ fn root(section: &mut Section<'_, '_, '_>, machine: &Machine) -> Option<Config> 
     } else {
         section.optional("key_file")
     };
-    let limits = section.optional_section("limits", |section| limits(section, mtu));
+    let overhead = datagram_overhead(&peers);
+    let limits = section.optional_section("limits", |section| limits(section, mtu, overhead));
     let default_core = machine.cores.first().copied().unwrap_or(0);
     let cores = section.optional_section("cores", |section| cores(section, default_core));
     section.report_unknown();
@@ -91,7 +95,7 @@ fn root(section: &mut Section<'_, '_, '_>, machine: &Machine) -> Option<Config> 
         wan: wan??,
         rules: rules.into_iter().flatten().collect(),
         peers,
-        limits: limits.unwrap_or_else(|| limits_for(mtu)),
+        limits: limits.unwrap_or_else(|| limits_for(mtu, overhead)),
         cores: cores.unwrap_or(Cores::all_on(default_core)),
     })
 }
@@ -197,15 +201,21 @@ fn rule(section: &mut Section<'_, '_, '_>, peers: &[Peer]) -> Option<Rule> {
     })
 }
 
+/// What a datagram to any of these peers has around the bytes of buffers, at most.
+pub(crate) fn datagram_overhead(peers: &[Peer]) -> u16 {
+    let ipv6 = peers.iter().any(|peer| peer.endpoint.is_ipv6());
+    DATAGRAM_OVERHEAD + if ipv6 { IPV6_HEADER } else { IPV4_HEADER }
+}
+
 /// The default limits on a link of this MTU.
-fn limits_for(wan_mtu: u16) -> Limits {
+fn limits_for(wan_mtu: u16, overhead: u16) -> Limits {
     let default = Limits::default();
-    let fits = wan_mtu.saturating_sub(DATAGRAM_OVERHEAD);
+    let fits = wan_mtu.saturating_sub(overhead);
     Limits { segment_size_max: default.segment_size_max.min(fits), ..default }
 }
 
-fn limits(section: &mut Section<'_, '_, '_>, wan_mtu: u16) -> Limits {
-    let default = limits_for(wan_mtu);
+fn limits(section: &mut Section<'_, '_, '_>, wan_mtu: u16, overhead: u16) -> Limits {
+    let default = limits_for(wan_mtu, overhead);
     let (micros, millis, seconds) =
         (Duration::from_micros, Duration::from_millis, Duration::from_secs);
     Limits {

@@ -379,7 +379,7 @@ fn limits_that_do_not_fit_each_other_or_the_machine() {
 #[test]
 fn a_smaller_link_gets_smaller_segments_by_default() {
     let config = parse(&MINIMAL.replace("[wan]", "[wan]\nmtu = 1280")).unwrap();
-    assert_eq!(config.limits.segment_size_max, 1180);
+    assert_eq!(config.limits.segment_size_max, 1200);
 }
 
 #[test]
