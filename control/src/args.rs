@@ -21,10 +21,13 @@ const RING_MAX: i64 = 32_768;
     name = "tpo",
     version,
     about = "Carries the flows of two LANs over a long, lossy link.",
-    override_usage = "tpo [options]\n       tpo [EAL options] -- [options]",
+    override_usage = "tpo [options]\n       tpo [EAL options] -- [options]\n       tpo genkey [FILE]\n       tpo pubkey [FILE]",
     disable_help_subcommand = true
 )]
 pub struct Args {
+    /// What to do about keys, and nothing else
+    #[command(subcommand)]
+    pub keys: Option<KeyCommand>,
     /// The configuration; without -i, forwarding starts at once
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -67,6 +70,22 @@ pub struct Args {
     /// What workers do when there is nothing to do
     #[arg(long, value_name = "HOW", default_value = "backoff")]
     pub idle: Idle,
+}
+
+/// What is to be done about keys.
+#[derive(Clone, Debug, clap::Subcommand, PartialEq, Eq)]
+pub enum KeyCommand {
+    /// Make a private key: into FILE, which only its owner can read, with its public key printed;
+    /// or print it
+    Genkey {
+        /// A file that does not exist yet
+        file: Option<PathBuf>,
+    },
+    /// Print the public key that belongs to the private key in FILE, or on standard input
+    Pubkey {
+        /// A private key
+        file: Option<PathBuf>,
+    },
 }
 
 /// What workers do when there is nothing to do.
@@ -118,7 +137,8 @@ impl CommandLine {
         }
         let own = std::iter::once(OsString::from("tpo")).chain(own);
         let args = Args::try_parse_from(own).map_err(|error| sentence(&error))?;
-        if args.config.is_none()
+        if args.keys.is_none()
+            && args.config.is_none()
             && !args.interactive
             && args.cmdline_file.is_none()
             && !args.auto_start

@@ -8,6 +8,7 @@ pub mod ctl;
 pub mod eal_args;
 mod idle;
 pub mod io;
+pub mod keys;
 pub mod machine;
 pub mod run;
 pub mod serve;

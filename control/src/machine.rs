@@ -68,6 +68,20 @@ fn free_hugepages(folder: &Path) -> Size {
     Size(bytes)
 }
 
+/// Whether the processor has instructions for AES and for carry-less multiplication: then AES-GCM
+/// is the faster cipher.
+#[must_use]
+pub fn has_aes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("aes")
+        && std::arch::is_x86_feature_detected!("pclmulqdq");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("aes")
+        && std::arch::is_aarch64_feature_detected!("pmull");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

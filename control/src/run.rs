@@ -14,6 +14,7 @@ use dataplane::pipeline::frame_budget::FrameBudget;
 use crate::args::{Args, ArgsError, CommandLine};
 use crate::config::{Config, ConfigErrors, Limits};
 use crate::eal_args::eal_args;
+use crate::keys::{self, KeyError, Keys};
 use crate::machine::Machine;
 
 /// Ports of an appliance in inline mode.
@@ -41,6 +42,9 @@ pub enum RunError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
+    /// A key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The queues need more frames than there are.
     #[error(
         "the queues of {PORTS} ports hold {needed} frames and the pool has {frames}: \
@@ -115,14 +119,19 @@ fn prepare(
         Err(ArgsError::Help(text)) => return Ok(Prepared::Said(text)),
         other => other?,
     };
+    if let Some(command) = &args.keys {
+        return Ok(Prepared::Said(keys::run(command)?));
+    }
     let config = match &args.config {
         Some(path) => Some((path.clone(), Config::load(path, &machine)?)),
         None => None,
     };
     let limits = config.as_ref().map_or_else(Limits::default, |(_, config)| config.limits);
     check_frames(&args, limits.frames)?;
-    if config.is_some() {
+    if let Some((_, config)) = &config {
         check_stalled_frames(&args, limits.frames)?;
+        // Now, so that --check says it and no device is touched; they are read again at the start.
+        Keys::load(config)?;
     }
     if let Some((path, config)) = config.as_ref().filter(|_| args.check) {
         let (peers, rules) = (config.peers.len(), config.rules.len());

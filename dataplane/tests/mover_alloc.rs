@@ -70,11 +70,12 @@ impl Wire {
 
     fn deliver(&mut self, now: Time, session: &mut Session, sink: &mut Delivered) {
         while self.head < self.tail {
-            let (at, len, bytes) = &self.slots[self.head % self.slots.len()];
+            let index = self.head % self.slots.len();
+            let (at, len, bytes) = &mut self.slots[index];
             if *at > now {
                 return;
             }
-            session.receive(now, &bytes[..*len], sink);
+            session.receive(now, &mut bytes[..*len], sink);
             self.head += 1;
         }
     }

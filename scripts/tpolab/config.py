@@ -47,18 +47,19 @@ def default_rules(site: Site, far: Site) -> list[dict[str, Any]]:
 
 
 def appliance(site: Site, far: Site, *, driver: str, control_socket: str, mtu: int,
-              rate: str, rules: list[dict[str, Any]] | None = None,
+              rate: str, key_file: str, public_key: str, rules: list[dict[str, Any]] | None = None,
               peer: dict[str, Any] | None = None,
               extra: dict[str, Any] | None = None) -> dict[str, Any]:
     """The configuration of one appliance as a tree.
 
-    `rules` replace the default ones, `peer` is laid over the peer's keys, and `extra` over the
+    `key_file` is its own key, `public_key` that of the other. `rules` replace the default ones, `peer` is laid over the peer's keys, and `extra` over the
     whole tree, table by table (`{"limits": {"flows": 64}}`).
     """
     tree: dict[str, Any] = {
         "name": f"site-{site.side}",
         "mode": "inline",
         "control_socket": control_socket,
+        "key_file": key_file,
         "lan": {
             "device": device(driver, 0, topology.APPLIANCE_LAN),
             "addresses": [str(interface) for interface in site.lan_interfaces],
@@ -77,13 +78,16 @@ def appliance(site: Site, far: Site, *, driver: str, control_socket: str, mtu: i
             "endpoint": far.endpoint,
             "networks": far.networks,
             "rate": rate,
-            "encryption": "none",
+            "public_key": public_key,
             **(peer or {}),
         }],
         "rule": default_rules(site, far) if rules is None else rules,
         # Each appliance has a core of its own, as far as there are cores.
         "cores": {"port": core(site.number - 1)},
     }
+    for row in tree["peer"]:
+        if row.get("encryption") == "none":
+            row.pop("public_key", None)
     for key, value in (extra or {}).items():
         both = isinstance(value, dict) and isinstance(tree.get(key), dict)
         tree[key] = {**tree[key], **value} if both else value

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import config, namespaces, record, signals, topology
+from . import config, keys, namespaces, record, signals, topology
 from .capture import Capture
 from .errors import LabError
 from .namespaces import InterfaceCounters
@@ -98,6 +98,7 @@ class Lab:
                       for side in topology.SIDES}
         self.directory = record.STATE_ROOT / self.name
         self.programs: dict[str, Program] = {}
+        self._keys: dict[str, bytes] = {}
         self._record: Record | None = None
         self._others: list[subprocess.Popen[Any]] = []
         self._exit = contextlib.ExitStack()
@@ -198,10 +199,22 @@ class Lab:
             self.site(side), far, driver=self.options.driver, mtu=self.options.mtu,
             control_socket=str(self.socket_path(self.site(side).appliance)),
             rate=self.options.rate, rules=self.options.rules, peer=self.options.peer,
-            extra=self.options.extra)
+            extra=self.options.extra, key_file=str(self.key_path(side)),
+            public_key=keys.public_key(self._private_key(far.side)))
+
+    def key_path(self, side: str) -> Path:
+        """Where the private key of the appliance of one side is, while the lab is up."""
+        return self.directory / f"{self.site(side).appliance}.key"
+
+    def _private_key(self, side: str) -> bytes:
+        """The key of one side; of a lab that is not up, one that is forgotten with it."""
+        if self.directory.is_dir():
+            return keys.private_key(self.key_path(side))
+        return self._keys.setdefault(side, secrets.token_bytes(keys.KEY_BYTES))
 
     def write_config(self, side: str, tree: dict[str, Any] | None = None) -> Path:
         """Writes the configuration file of the appliance of one side; its path."""
+        self._private_key(side)
         path = self.directory / f"{self.site(side).appliance}.toml"
         path.write_text(config.to_toml(tree or self.tpo_config(side)), encoding="utf-8")
         return path

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dataplane::data_mover::security::PeerKeys;
 use dataplane::frame::MacAddr;
 use dataplane::interceptor::Fallback;
 use dataplane::interceptor::{
@@ -13,13 +14,14 @@ use dataplane::interceptor::{
     RuleTable, SideConfig,
 };
 use dataplane::packet_driver::{Class, PeerIndex};
-use dataplane::pipeline::appliance::{ApplianceConfig, Limits, PeerSettings};
+use dataplane::pipeline::appliance::{ApplianceConfig, Identity, Limits, PeerSettings};
 use dataplane::pipeline::{Placement, PlacementError, StageKind};
 
 use crate::config;
+use crate::keys::Keys;
 
 /// What an appliance is made from besides its configuration.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Circumstances {
     /// Station of the LAN port.
     pub lan_mac: MacAddr,
@@ -31,6 +33,8 @@ pub struct Circumstances {
     pub incarnation: u64,
     /// Frames per burst.
     pub burst: usize,
+    /// Our key and those of the peers; `None` when nothing is encrypted.
+    pub keys: Option<Keys>,
 }
 
 /// What the dataplane is made from.
@@ -45,7 +49,11 @@ pub fn appliance(
         placement: placement(&config.cores)?,
         own: own(config, circumstances),
         rules: Arc::new(rules(config)),
-        peers: peers(config),
+        peers: peers(config, circumstances.keys.as_ref()),
+        identity: circumstances
+            .keys
+            .as_ref()
+            .map(|keys| Identity { key: keys.own.clone(), aes: crate::machine::has_aes() }),
         limits: limits(&config.limits, circumstances.burst),
         lan_mtu: config.lan.port.mtu,
         secret: circumstances.secret,
@@ -92,13 +100,16 @@ fn prefixes(list: &[config::Prefix]) -> PrefixSet {
 
 /// The peers in the dataplane's terms.
 #[must_use]
-pub fn peers(config: &config::Config) -> Vec<PeerSettings> {
-    config.peers.iter().map(|each| peer(each, config.digest(each))).collect()
+pub fn peers(config: &config::Config, keys: Option<&Keys>) -> Vec<PeerSettings> {
+    let keys = |index| keys.and_then(|keys| keys.peers.get(index).cloned().flatten());
+    let peers = config.peers.iter().enumerate();
+    peers.map(|(index, each)| peer(each, config.digest(each), keys(index))).collect()
 }
 
-fn peer(peer: &config::Peer, digest: u64) -> PeerSettings {
+fn peer(peer: &config::Peer, digest: u64, keys: Option<PeerKeys>) -> PeerSettings {
     PeerSettings {
         digest,
+        keys,
         endpoint: peer.endpoint,
         rate_bps: peer.rate.0,
         fallback: fallback(peer.fallback),

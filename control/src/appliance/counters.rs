@@ -41,6 +41,7 @@ pub(super) fn of_stages(handles: Option<&Handles>) -> Vec<Sample> {
     add(&mut samples, handles.map(|handles| &handles.compress));
     add(&mut samples, handles.map(|handles| &handles.transmit));
     add(&mut samples, handles.map(|handles| &handles.demux));
+    add(&mut samples, handles.map(|handles| &handles.exchange));
     match handles {
         Some(handles) => handles.movers.iter().for_each(|mover| add(&mut samples, Some(mover))),
         None => add::<dataplane::data_mover::MoverCounter>(&mut samples, None),
@@ -64,7 +65,9 @@ mod tests {
     #[test]
     fn every_stage_that_drops_is_there_before_it_runs() {
         let drops = stats::drops(of_stages(None));
-        for stage in ["port", "interceptor", "edge", "transmit", "data_mover", "demux"] {
+        for stage in
+            ["port", "interceptor", "edge", "transmit", "data_mover", "demux", "key_exchange"]
+        {
             assert!(drops.iter().any(|drop| drop.stage == stage), "{stage}: {drops:?}");
         }
         assert!(drops.iter().all(|drop| drop.count == 0 && !drop.help.is_empty()));

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `devices`, `ports` | EAL, pool and ports of a configuration; ports as the commands see them |
 //! | `convert`, `running` | what the dataplane is made from; workers at work, and their ordered stop |
+//! | `exchange_thread` | the thread that makes keys |
 //! | `backend` | the commands on it |
 //! | `counters`, `flows`, `peers`, `load` | what they show |
 //! | `pairwise` | the commands without a configuration: forwarding between ports |
@@ -14,6 +15,7 @@ pub mod backend;
 pub mod convert;
 mod counters;
 pub mod devices;
+mod exchange_thread;
 mod flows;
 mod load;
 pub mod pairwise;

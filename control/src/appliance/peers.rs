@@ -3,12 +3,13 @@
 use std::time::Instant;
 
 use dataplane::data_mover::MoverCounter;
+use dataplane::data_mover::security::ExchangeCounter;
 use dataplane::edge::LanCounter;
-use dataplane::packet_driver::{PeerAnswer, PeerStatus};
+use dataplane::packet_driver::{LastEnd, PeerAnswer, PeerStatus, Shield};
 use dataplane::pipeline::appliance::Handles;
 
 use crate::cli::{Direction, PeerState, PeerView};
-use crate::config::Peer;
+use crate::config::{Encryption, Peer};
 
 /// What grows with a peer's traffic.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,6 +18,9 @@ pub(super) struct Traffic {
     lost: u64,
     to_peer: Direction,
     from_peer: Direction,
+    clear: u64,
+    sealed: u64,
+    responses: u64,
 }
 
 impl Traffic {
@@ -35,6 +39,9 @@ impl Traffic {
                 lan_bytes: lan(LanCounter::BytesFromPeer),
                 wan_bytes: mover(MoverCounter::BytesIn),
             },
+            clear: mover(MoverCounter::DropClear),
+            sealed: mover(MoverCounter::DropSealed),
+            responses: handles.exchange.get(ExchangeCounter::DropResponse),
         }
     }
 
@@ -49,7 +56,56 @@ impl Traffic {
             lost: self.lost.saturating_sub(earlier.lost),
             to_peer: direction(self.to_peer, earlier.to_peer),
             from_peer: direction(self.from_peer, earlier.from_peer),
+            clear: self.clear.saturating_sub(earlier.clear),
+            sealed: self.sealed.saturating_sub(earlier.sealed),
+            responses: self.responses.saturating_sub(earlier.responses),
         }
+    }
+
+    /// What the counters say of a peer without a session. What they count did not authenticate:
+    /// it is a hint, and nothing more.
+    fn warning(&self, encryption: Encryption) -> Option<&'static str> {
+        match encryption {
+            Encryption::On if self.clear > 0 => Some(
+                "its endpoint greets us in the clear: encryption = \"none\" there and not here; \
+                 nothing is exchanged until both say the same",
+            ),
+            Encryption::None if self.sealed > 0 => Some(
+                "its endpoint wants to encrypt: encryption = \"none\" here and not there; nothing \
+                 is exchanged until both say the same",
+            ),
+            Encryption::On if self.responses > 0 => Some(
+                "responses to our handshakes do not authenticate: compare psk_file at both ends",
+            ),
+            _ => None,
+        }
+    }
+}
+
+/// How what is exchanged with a peer is protected.
+fn encryption(peer: &Peer, status: Option<&PeerStatus>) -> &'static str {
+    match (peer.encryption, status.map(|status| status.security.shield())) {
+        (Encryption::None, _) => "none",
+        (Encryption::On, Some(Shield::Aes256Gcm)) => "AES-256-GCM",
+        (Encryption::On, Some(Shield::ChaCha20Poly1305)) => "ChaCha20-Poly1305",
+        (Encryption::On, _) => "on",
+    }
+}
+
+fn last_end(end: LastEnd) -> Option<&'static str> {
+    match end {
+        LastEnd::Never => None,
+        LastEnd::Silent => Some("the peer was silent for too long"),
+        LastEnd::Replaced => Some("the peer began anew"),
+        LastEnd::Closed => Some("the peer closed it"),
+        LastEnd::Malformed => Some("the peer broke the protocol with a malformed datagram"),
+        LastEnd::Acknowledgement => {
+            Some("the peer broke the protocol: it acknowledged what it has not received")
+        }
+        LastEnd::Contradiction => {
+            Some("the peer broke the protocol: its pieces of a buffer contradict each other")
+        }
+        LastEnd::Expired => Some("its keys could not be renewed in time"),
     }
 }
 
@@ -104,6 +160,14 @@ pub(super) fn view(
     PeerView {
         name: peer.name.clone(),
         endpoint: peer.endpoint,
+        found: status.and_then(|status| status.security.found()),
+        encryption: encryption(peer, status).to_owned(),
+        public_key: peer.public_key.map(|key| crate::keys::encode(&key.0)),
+        last_end: status.and_then(|status| last_end(status.security.ended())).map(str::to_owned),
+        warning: Some(traffic)
+            .filter(|_| state != PeerState::Up)
+            .and_then(|traffic| traffic.warning(peer.encryption))
+            .map(str::to_owned),
         state,
         state_seconds: states.seconds(index, state),
         configuration_agrees: agrees(status),
@@ -160,6 +224,7 @@ mod tests {
             lost: n / 2,
             to_peer: Direction { lan_bytes: 2 * n, wan_bytes: n },
             from_peer: Direction { lan_bytes: 3 * n, wan_bytes: n },
+            ..Traffic::default()
         };
         let since = of(10).since(&of(4));
         assert_eq!((since.sent, since.lost, since.from_peer.lan_bytes), (6, 3, 18));

@@ -4,8 +4,6 @@
 //! device stopped while a worker still has something to send, unless the time is up.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -20,10 +18,12 @@ use dataplane::pipeline::stop::{StopLimits, StopStep};
 
 use super::convert::{self, Circumstances};
 use super::devices::Devices;
+use super::exchange_thread::ExchangeThread;
 use crate::args::Args;
 use crate::config::Config;
 use crate::idle::{Doorbell, Wakeup};
 use crate::io::{MbufFrame, MbufSource, PortPair};
+use crate::keys::{self, KeyError, Keys};
 use crate::worker::{Clock, CoreReport, Order, Progress, Setup, WorkerThread};
 
 /// Why forwarding could not start.
@@ -41,6 +41,9 @@ pub enum StartError {
     /// Randomness or a thread.
     #[error("the system refused randomness or a thread: {0}")]
     System(#[from] std::io::Error),
+    /// A key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
 /// The devices of a worker: both ports, or none.
@@ -68,6 +71,8 @@ impl PortIo for Io {
 /// Worker threads at work.
 pub struct Running {
     threads: Vec<WorkerThread<MbufFrame, Io>>,
+    /// Ends when it is dropped.
+    _key_exchange: Option<ExchangeThread>,
     /// What can be read of the stages.
     pub handles: Handles,
     /// The clock of all workers.
@@ -90,10 +95,12 @@ impl Running {
             secret: secret()?,
             incarnation: incarnation(),
             burst: usize::from(args.burst),
+            keys: Keys::load(config)?,
         };
         let plan = convert::appliance(config, &circumstances)?;
         devices.ports.start_all()?;
-        let Appliance { workers, handles } = Appliance::new(&plan);
+        let entropy = |bytes: &mut [u8]| keys::random(bytes).is_ok();
+        let Appliance { workers, handles, key_exchange } = Appliance::new(&plan, Box::new(entropy));
         let bells = (0..workers.len()).map(|_| Doorbell::new().map(Arc::new));
         let bells = bells.collect::<std::io::Result<Arc<[_]>>>()?;
         let wakeups = workers.iter().zip(bells.iter()).map(|(worker, bell)| {
@@ -104,6 +111,8 @@ impl Running {
             sockets.map(|sockets| Wakeup::new(Arc::clone(bell), sockets)).transpose()
         });
         let wakeups = wakeups.collect::<std::io::Result<Vec<_>>>()?;
+        let taken: Vec<usize> = workers.iter().map(|worker| worker.core).collect();
+        let key_exchange = key_exchange.map(|e| ExchangeThread::start(e, &taken)).transpose()?;
         let mut pair = Some(devices.pair.take().ok_or(StartError::QueuesLost)?);
         let clock = Clock::new(&devices.eal);
         let mut threads = Vec::new();
@@ -119,14 +128,22 @@ impl Running {
             let setup = Setup { worker, io, source, idle, wakeup, bells, place, clock };
             threads.push(WorkerThread::start(&devices.eal, setup)?);
         }
-        Ok(Running { threads, handles, clock, rules: plan.rules, waiting: Arc::default() })
+        let waiting = Arc::default();
+        Ok(Running {
+            threads,
+            _key_exchange: key_exchange,
+            handles,
+            clock,
+            rules: plan.rules,
+            waiting,
+        })
     }
 
     /// New rules, networks, peers' parameters and limits in time; open flows keep their rule.
     pub fn reconfigure(&mut self, config: &Config) {
         let rules = Arc::new(convert::rules(config));
         self.rules = Arc::clone(&rules);
-        let peers: Arc<[PeerSettings]> = convert::peers(config).into();
+        let peers: Arc<[PeerSettings]> = convert::peers(config, None).into();
         let limits = convert::limits(&config.limits, 0);
         for thread in &self.threads {
             let (rules, peers) = (Arc::clone(&rules), Arc::clone(&peers));
@@ -222,7 +239,7 @@ impl Running {
 
 fn secret() -> std::io::Result<[u64; 4]> {
     let mut bytes = [0_u8; 32];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    keys::random(&mut bytes)?;
     let mut words = [0; 4];
     for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
         *word = chunk.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));

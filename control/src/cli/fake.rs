@@ -141,6 +141,11 @@ impl Backend for Fake {
             .map(|peer| PeerView {
                 name: peer.name.clone(),
                 endpoint: peer.endpoint,
+                found: None,
+                encryption: "none".into(),
+                public_key: None,
+                last_end: None,
+                warning: None,
                 state: PeerState::Up,
                 state_seconds: 192,
                 configuration_agrees: Some(true),

@@ -60,6 +60,15 @@ fn peer(f: &mut Formatter<'_>, peer: &PeerView) -> fmt::Result {
         seconds(peer.state_seconds),
         peer.endpoint
     )?;
+    if let Some(found) = peer.found {
+        writeln!(f, "  found at {found}")?;
+    }
+    if peer.encryption == "none" {
+        writeln!(f, "  NOT ENCRYPTED: whoever is on the way can read and forge what is exchanged")?;
+    } else {
+        let key = peer.public_key.as_deref().unwrap_or("-");
+        writeln!(f, "  encryption {}, public key {key}", peer.encryption)?;
+    }
     let rtt = peer.rtt_us.map_or("unknown".into(), |us| format!("{:.1} ms", us as f64 / 1000.0));
     writeln!(f, "  round trip {rtt}, rate {}, {} flows", Rate(peer.rate_bps), peer.flows)?;
     let lost = 100.0 * peer.datagrams_lost as f64 / peer.datagrams_sent.max(1) as f64;
@@ -72,6 +81,12 @@ fn peer(f: &mut Formatter<'_>, peer: &PeerView) -> fmt::Result {
     direction(f, "from peer:", &peer.from_peer)?;
     if peer.configuration_agrees == Some(false) {
         writeln!(f, "  its configuration disagrees with ours: compare networks and encryption")?;
+    }
+    if let Some(warning) = &peer.warning {
+        writeln!(f, "  {warning}")?;
+    }
+    if let Some(reason) = &peer.last_end {
+        writeln!(f, "  its latest session ended: {reason}")?;
     }
     Ok(())
 }

@@ -231,6 +231,16 @@ pub struct PeerView {
     pub name: String,
     /// Where its data mover listens.
     pub endpoint: SocketAddr,
+    /// Where it was found, if that is somewhere else.
+    pub found: Option<SocketAddr>,
+    /// How what is exchanged with it is protected: a cipher, `none`, or `on` before a session.
+    pub encryption: String,
+    /// Its public key; `None` without encryption.
+    pub public_key: Option<String>,
+    /// Why its latest session ended.
+    pub last_end: Option<String>,
+    /// What is wrong and what to do about it.
+    pub warning: Option<String>,
     /// How it is.
     pub state: PeerState,
     /// For how long, in seconds.

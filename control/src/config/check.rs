@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::error::Report;
-use super::read::DATAGRAM_OVERHEAD;
-use super::{Config, Device, Port, Prefix, Protocol, Rule, Size};
+use super::read::datagram_overhead;
+use super::{Config, Device, Encryption, Port, Prefix, Protocol, Rule, Size};
 use crate::machine::Machine;
 
 /// Bytes a frame takes of the pool: mbuf, headroom, 2 KiB of data and the pool's own header.
@@ -34,6 +34,7 @@ pub(crate) fn check(config: &Config, machine: &Machine, report: &mut Report<'_>)
         endpoint(config, index, report);
         networks(config, index, report);
         timers(config, index, report);
+        keys(config, index, report);
     }
     rule_names_differ(config, report);
     for (index, rule) in config.rules.iter().enumerate() {
@@ -242,6 +243,25 @@ fn timers(config: &Config, index: usize, report: &mut Report<'_>) {
     }
 }
 
+fn keys(config: &Config, index: usize, report: &mut Report<'_>) {
+    let Some(peer) = config.peers.get(index) else { return };
+    for key in ["public_key", "psk_file"] {
+        let path = format!("peer[{index}].{key}");
+        if peer.encryption == Encryption::None && report.given(&path) {
+            report.error_at(&path, "means nothing with encryption = \"none\"; leave one out");
+        }
+    }
+    let path = format!("peer[{index}].public_key");
+    let earlier = config.peers.iter().take(index);
+    let same = earlier.into_iter().find(|other| other.public_key == peer.public_key);
+    if let Some(other) = same.filter(|_| report.given(&path)) {
+        report.error_at(
+            &path,
+            format!("that of peer \"{}\" already; each appliance has its own", other.name),
+        );
+    }
+}
+
 fn rule_names_differ(config: &Config, report: &mut Report<'_>) {
     let mut names = HashMap::new();
     for (index, rule) in config.rules.iter().enumerate() {
@@ -329,12 +349,13 @@ fn tables(config: &Config, report: &mut Report<'_>) {
     };
     at_most(("half_open", limits.half_open), ("connections", limits.connections));
     at_most(("connections", limits.connections), ("flows", limits.flows));
-    let fits = config.wan.port.mtu.saturating_sub(DATAGRAM_OVERHEAD);
+    let overhead = datagram_overhead(&config.peers);
+    let fits = config.wan.port.mtu.saturating_sub(overhead);
     if limits.segment_size_max > fits && report.given("limits.segment_size_max") {
         report.error_at(
             "limits.segment_size_max",
             format!(
-                "{} does not fit wan.mtu ({}) with {DATAGRAM_OVERHEAD} bytes of headers; write {fits} or less",
+                "{} does not fit wan.mtu ({}) with {overhead} bytes of headers; write {fits} or less",
                 limits.segment_size_max, config.wan.port.mtu
             ),
         );

@@ -86,6 +86,7 @@ fn fixed_keys(old: &Config, new: &Config) -> Vec<String> {
     fixed("name", old.name == new.name);
     fixed("mode", old.mode == new.mode);
     fixed("control_socket", old.control_socket == new.control_socket);
+    fixed("key_file", old.key_file == new.key_file);
     for (side, old, new) in
         [("lan", &old.lan.port, &new.lan.port), ("wan", &old.wan.port, &new.wan.port)]
     {
@@ -101,6 +102,8 @@ fn fixed_keys(old: &Config, new: &Config) -> Vec<String> {
     for (old, new) in old.peers.iter().zip(&new.peers).filter(|(old, new)| old.name == new.name) {
         fixed(&format!("peer {}: endpoint", new.name), old.endpoint == new.endpoint);
         fixed(&format!("peer {}: encryption", new.name), old.encryption == new.encryption);
+        fixed(&format!("peer {}: public_key", new.name), old.public_key == new.public_key);
+        fixed(&format!("peer {}: psk_file", new.name), old.psk_file == new.psk_file);
     }
     let (old_limits, new_limits) = (&old.limits, &new.limits);
     fixed("limits.flows", old_limits.flows == new_limits.flows);

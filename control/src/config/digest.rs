@@ -17,8 +17,12 @@ impl Config {
         sides.sort();
         let [first, second] = sides;
         fnv1a(
-            format!("encryption {}\nnetworks {first}\nnetworks {second}\n", peer.encryption)
-                .as_bytes(),
+            format!(
+                "encryption {} {}\nnetworks {first}\nnetworks {second}\n",
+                peer.encryption,
+                if peer.psk_file.is_some() { "with a pre-shared key" } else { "" },
+            )
+            .as_bytes(),
         )
     }
 }

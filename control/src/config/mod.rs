@@ -26,6 +26,8 @@ pub use error::{ConfigError, ConfigErrors};
 pub use network::{InterfaceAddress, Prefix, check_host};
 pub use units::{Rate, Size, format_duration, parse_duration};
 
+use dataplane::data_mover::security::PublicKey;
+
 use crate::machine::Machine;
 
 /// A configuration that passed every check.
@@ -37,6 +39,8 @@ pub struct Config {
     pub mode: Mode,
     /// Where `tpoctl` reaches this appliance.
     pub control_socket: PathBuf,
+    /// Our private key; `None` when no peer encrypts.
+    pub key_file: Option<PathBuf>,
     /// The side of the hosts behind this appliance.
     pub lan: Lan,
     /// The side of the long link.
@@ -129,6 +133,10 @@ pub struct Peer {
     pub rate: Rate,
     /// How datagrams to and from it are protected.
     pub encryption: Encryption,
+    /// Its public key; `None` only without encryption.
+    pub public_key: Option<PublicKey>,
+    /// A secret that we share with it besides.
+    pub psk_file: Option<PathBuf>,
     /// What new flows get while it is down or we are overloaded.
     pub fallback: Fallback,
     /// Silence after which it is lost and its flows are reset.
@@ -140,11 +148,13 @@ pub struct Peer {
 /// How datagrams between two appliances are protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encryption {
-    /// Not at all: trusted networks only.
+    /// Encrypted and authenticated, by the keys of both.
+    On,
+    /// Not at all: trusted networks only, and only if both ends say so.
     None,
 }
 
-named!(Encryption { "none" => None });
+named!(Encryption { "on" => On, "none" => None });
 
 /// What new flows get when they cannot be optimized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -324,7 +334,7 @@ impl Default for Limits {
             buffer_memory: Size(256 << 20),
             buffer_size_max: Size(64 << 10),
             flush_deadline: Duration::from_micros(500),
-            segment_size_max: 1_400,
+            segment_size_max: 1_420,
             backlog: Duration::from_millis(5),
             fin_timeout: Duration::from_secs(30),
             stop_timeout: Duration::from_secs(5),

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use dataplane::data_mover::security::PublicKey;
 use toml::de::{DeTable, DeValue};
 
 use super::error::Report;
@@ -22,13 +23,17 @@ const UDP_PORT_DEFAULT: u16 = 4980;
 const MTU_DEFAULT: u16 = 1500;
 /// Smallest MTU of a link (RFC 791) and the longest that NICs commonly take.
 const MTU_RANGE: (u16, u16) = (576, 9600);
-/// What a datagram has around the bytes of buffers: IPv6 and UDP headers, and our own at most.
-pub(crate) const DATAGRAM_OVERHEAD: u16 = 40 + 8 + 52;
+/// What a datagram has around the bytes of buffers: headers of UDP and of our own at most, tag
+/// included; and before them that of IP.
+const DATAGRAM_OVERHEAD: u16 = 8 + 52;
+const IPV4_HEADER: u16 = 20;
+const IPV6_HEADER: u16 = 40;
 const RATE_MIN: Rate = Rate(64_000);
 const RATE_MAX: Rate = Rate(400_000_000_000);
 const CLASS_DEFAULT: u8 = 1;
 const CLASS_MAX: u8 = 3;
 const NAME_LENGTH_MAX: usize = 32;
+const KEY_EXAMPLE: &str = "9zDW2SYZ9IuFfGXSG3GZC8lpNEpSXpdIN1tZ2nFLVGk=";
 /// Highest ids a packet can carry.
 const DSCP_MAX: u8 = 63;
 const VLAN_MAX: u16 = 4094;
@@ -67,7 +72,15 @@ fn root(section: &mut Section<'_, '_, '_>, machine: &Machine) -> Option<Config> 
     let peers: Vec<Peer> = peers.into_iter().flatten().collect();
     let rules = section.sections("rule", RULES_MAX, |section| rule(section, &peers));
     let mtu = wan.as_ref().and_then(Option::as_ref).map_or(MTU_DEFAULT, |wan| wan.port.mtu);
-    let limits = section.optional_section("limits", |section| limits(section, mtu));
+    let encrypts = peers.iter().any(|peer| peer.encryption == Encryption::On);
+    let key_file = if encrypts {
+        let reason = ": our private key, which `tpo genkey FILE` makes";
+        section.required_because::<PathBuf>("key_file", "/etc/tpo/tpo.key", reason)
+    } else {
+        section.optional("key_file")
+    };
+    let overhead = datagram_overhead(&peers);
+    let limits = section.optional_section("limits", |section| limits(section, mtu, overhead));
     let default_core = machine.cores.first().copied().unwrap_or(0);
     let cores = section.optional_section("cores", |section| cores(section, default_core));
     section.report_unknown();
@@ -76,12 +89,13 @@ fn root(section: &mut Section<'_, '_, '_>, machine: &Machine) -> Option<Config> 
         control_socket: control_socket
             .unwrap_or_else(|| PathBuf::from(format!("/run/tpo/{name}.sock"))),
         name,
+        key_file,
         mode: mode?,
         lan: lan??,
         wan: wan??,
         rules: rules.into_iter().flatten().collect(),
         peers,
-        limits: limits.unwrap_or_else(|| limits_for(mtu)),
+        limits: limits.unwrap_or_else(|| limits_for(mtu, overhead)),
         cores: cores.unwrap_or(Cores::all_on(default_core)),
     })
 }
@@ -110,12 +124,23 @@ fn peer(section: &mut Section<'_, '_, '_>) -> Option<Peer> {
             format!("{rate} is out of range; write {RATE_MIN} to {RATE_MAX}"),
         );
     }
-    let encryption = section.required_because(
-        "encryption",
-        "none",
-        " (the only value yet, and it must be said: datagrams travel in the clear)",
-    );
-    let fallback = section.or("fallback", Fallback::Pass);
+    // What cannot be read asks for nothing else.
+    let unsaid = if section.has("encryption") { Encryption::None } else { Encryption::On };
+    let encryption = section.or("encryption", unsaid);
+    let public_key = if encryption == Encryption::On {
+        let reason = ": what `tpo pubkey` prints there; only on a trusted network, and if both \
+                      ends say so, write encryption = \"none\" instead";
+        section.required_because::<PublicKey>("public_key", KEY_EXAMPLE, reason)
+    } else {
+        section.optional("public_key")
+    };
+    let psk_file = section.optional::<PathBuf>("psk_file");
+    let default = match encryption {
+        // Or what is to be secret would leave in the clear.
+        Encryption::On => Fallback::Refuse,
+        Encryption::None => Fallback::Pass,
+    };
+    let fallback = section.or("fallback", default);
     let seconds = Duration::from_secs;
     let dead_after = section.within("dead_after", seconds(10), seconds(1)..=seconds(3600));
     let keepalive =
@@ -125,7 +150,9 @@ fn peer(section: &mut Section<'_, '_, '_>) -> Option<Peer> {
         endpoint: endpoint?,
         networks,
         rate: rate?,
-        encryption: encryption?,
+        encryption,
+        public_key,
+        psk_file,
         fallback,
         dead_after,
         keepalive,
@@ -174,15 +201,21 @@ fn rule(section: &mut Section<'_, '_, '_>, peers: &[Peer]) -> Option<Rule> {
     })
 }
 
+/// What a datagram to any of these peers has around the bytes of buffers, at most.
+pub(crate) fn datagram_overhead(peers: &[Peer]) -> u16 {
+    let ipv6 = peers.iter().any(|peer| peer.endpoint.is_ipv6());
+    DATAGRAM_OVERHEAD + if ipv6 { IPV6_HEADER } else { IPV4_HEADER }
+}
+
 /// The default limits on a link of this MTU.
-fn limits_for(wan_mtu: u16) -> Limits {
+fn limits_for(wan_mtu: u16, overhead: u16) -> Limits {
     let default = Limits::default();
-    let fits = wan_mtu.saturating_sub(DATAGRAM_OVERHEAD);
+    let fits = wan_mtu.saturating_sub(overhead);
     Limits { segment_size_max: default.segment_size_max.min(fits), ..default }
 }
 
-fn limits(section: &mut Section<'_, '_, '_>, wan_mtu: u16) -> Limits {
-    let default = limits_for(wan_mtu);
+fn limits(section: &mut Section<'_, '_, '_>, wan_mtu: u16, overhead: u16) -> Limits {
+    let default = limits_for(wan_mtu, overhead);
     let (micros, millis, seconds) =
         (Duration::from_micros, Duration::from_millis, Duration::from_secs);
     Limits {
@@ -248,6 +281,12 @@ impl Value for Name {
              the first a letter or digit",
             name.escape_debug()
         ))
+    }
+}
+
+impl Value for PublicKey {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        crate::keys::decode(&String::read(value)?).map(|key| PublicKey(*key))
     }
 }
 

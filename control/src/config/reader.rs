@@ -65,6 +65,11 @@ impl<'t, 'r, 'a> Section<'t, 'r, 'a> {
         self.table.get(key)
     }
 
+    /// Whether the file has this key, readable or not.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// A value that may be left out.
     pub(crate) fn optional<T: Value>(&mut self, key: &'static str) -> Option<T> {
         let value = self.get(key)?;

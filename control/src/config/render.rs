@@ -11,6 +11,9 @@ impl Display for Config {
         pair(f, "name", quoted(&self.name))?;
         pair(f, "mode", quoted(self.mode))?;
         pair(f, "control_socket", quoted(self.control_socket.display()))?;
+        if let Some(path) = &self.key_file {
+            pair(f, "key_file", quoted(path.display()))?;
+        }
         writeln!(f, "\n[lan]")?;
         port(f, &self.lan.port)?;
         list(f, "networks", &self.lan.networks)?;
@@ -49,6 +52,12 @@ fn peer(f: &mut Formatter<'_>, peer: &Peer) -> fmt::Result {
     list(f, "networks", &peer.networks)?;
     pair(f, "rate", quoted(peer.rate))?;
     pair(f, "encryption", quoted(peer.encryption))?;
+    if let Some(key) = &peer.public_key {
+        pair(f, "public_key", quoted(crate::keys::encode(&key.0)))?;
+    }
+    if let Some(path) = &peer.psk_file {
+        pair(f, "psk_file", quoted(path.display()))?;
+    }
     pair(f, "fallback", quoted(peer.fallback))?;
     pair(f, "dead_after", quoted(format_duration(peer.dead_after)))?;
     pair(f, "keepalive", quoted(format_duration(peer.keepalive)))

@@ -160,12 +160,34 @@ fn a_file_that_cannot_be_read_is_one_error() {
 }
 
 #[test]
-fn encryption_must_be_said() {
+fn encryption_is_on_unless_the_file_says_otherwise() {
     let found = errors(&MINIMAL.replace("encryption = \"none\"\n", ""));
-    assert!(found.contains("peer[0].encryption: missing"), "{found}");
-    assert!(found.contains("the only value yet, and it must be said"), "{found}");
+    assert!(
+        found.contains("peer[0].public_key: missing") && found.contains("tpo pubkey"),
+        "{found}"
+    );
+    assert!(found.contains("key_file: missing") && found.contains("tpo genkey"), "{found}");
     let found = errors(&MINIMAL.replace("\"none\"", "\"aes\""));
-    assert!(found.contains("the only one yet is \"none\""), "{found}");
+    assert!(found.contains("write \"on\" or \"none\""), "{found}");
+    let key = "public_key = \"9zDW2SYZ9IuFfGXSG3GZC8lpNEpSXpdIN1tZ2nFLVGk=\"";
+    let found = errors(&MINIMAL.replace("encryption = ", &format!("{key}\nencryption = ")));
+    assert!(found.contains("means nothing with encryption = \"none\""), "{found}");
+    let found = errors(&MINIMAL.replace("encryption = \"none\"", "public_key = \"9zDW2SYZ\""));
+    assert!(found.contains("a key is 44 letters of base64"), "{found}");
+
+    let with_keys =
+        format!("key_file = \"/etc/tpo/a.key\"\n{}", MINIMAL.replace("encryption = \"none\"", key));
+    let config = parse(&with_keys).unwrap();
+    let peer = &config.peers[0];
+    assert_eq!((peer.encryption, peer.fallback), (Encryption::On, Fallback::Refuse));
+    let clear = parse(MINIMAL).unwrap();
+    assert_eq!(clear.peers[0].fallback, Fallback::Pass);
+    assert_ne!(config.digest(peer), clear.digest(&clear.peers[0]));
+    let twice = format!(
+        "{with_keys}\n[[peer]]\nname = \"site-c\"\nendpoint = \"10.77.3.2:4980\"\n\
+         networks = [\"10.77.3.0/24\"]\nrate = \"1mbit\"\n{key}\n"
+    );
+    assert!(errors(&twice).contains("that of peer \"site-b\" already"));
 }
 
 #[test]
@@ -357,7 +379,7 @@ fn limits_that_do_not_fit_each_other_or_the_machine() {
 #[test]
 fn a_smaller_link_gets_smaller_segments_by_default() {
     let config = parse(&MINIMAL.replace("[wan]", "[wan]\nmtu = 1280")).unwrap();
-    assert_eq!(config.limits.segment_size_max, 1180);
+    assert_eq!(config.limits.segment_size_max, 1200);
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn nothing_is_allocated() {
         let endless = StreamScript { close: Close::Never, ..StreamScript::sender(u64::MAX) };
         connect(&mut pair, hosts, 4, endless, endless);
         probe(&mut pair, hosts);
-        pair.run_for(2 * SECOND_NS);
+        pair.run_for(4 * SECOND_NS);
 
         let counted = |pair: &Pair, counter| {
             Site::BOTH.map(|site| pair.tpo(site).handles.edge.get(counter)).iter().sum::<u64>()

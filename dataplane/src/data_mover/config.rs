@@ -1,6 +1,6 @@
 //! What a session is made from, and the sizes of its tables that follow.
 
-use super::wire::{HEADER_LEN, HELLO_PAYLOAD_MAX, Hello, Limits, OVERHEAD_LEN};
+use super::wire::{Exchange, HEADER_LEN, Hello, Limits, OVERHEAD_LEN, TAG_LEN};
 use crate::packet_driver::PeerIndex;
 use crate::time::{MILLISECOND_NS, SECOND_NS};
 
@@ -13,9 +13,8 @@ pub const SEGMENT_SIZE_MIN: u16 = 512;
 /// Bytes of buffers in one datagram, at most.
 pub const SEGMENT_SIZE_LIMIT: u16 = 9_000;
 
-const _: () = assert!(
-    HEADER_LEN + Hello::BASE_LEN + HELLO_PAYLOAD_MAX <= SEGMENT_SIZE_MIN as usize + OVERHEAD_LEN
-);
+const _: () = assert!(HEADER_LEN + Hello::LEN <= SEGMENT_SIZE_MIN as usize + OVERHEAD_LEN);
+const _: () = assert!(Exchange::LEN_MAX <= SEGMENT_SIZE_MIN as usize + OVERHEAD_LEN);
 
 /// One peer, as configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +43,8 @@ pub struct PeerConfig {
     pub queued_bytes_max: usize,
     /// Digest of what both ends must agree on.
     pub digest: u64,
+    /// Whether datagrams are sealed, and so end with a tag.
+    pub sealed: bool,
 }
 
 impl PeerConfig {
@@ -63,6 +64,7 @@ impl PeerConfig {
             reassembly_bytes_max: 64 * 1024 * 1024,
             queued_bytes_max: 256 * 1024,
             digest: 0,
+            sealed: false,
         }
     }
 
@@ -82,7 +84,12 @@ impl PeerConfig {
 
     /// UDP payload of a full-size datagram in bytes.
     pub(super) fn datagram_len_max(&self) -> usize {
-        usize::from(self.segment_size_max) + OVERHEAD_LEN
+        usize::from(self.segment_size_max) + OVERHEAD_LEN + self.tag_len()
+    }
+
+    /// Bytes at the end of a datagram that the tag takes.
+    pub(super) fn tag_len(&self) -> usize {
+        if self.sealed { TAG_LEN } else { 0 }
     }
 
     /// Transmissions to remember: what the rate sends in the longest round trip and half of

@@ -11,6 +11,11 @@ crate::counters! {
         DropSession: Drop, "drop_session", "datagrams", "Of a session that is over, or never was.";
         DropDuplicate: Drop, "drop_duplicate", "datagrams", "A physical number received before, or too old to tell.";
         DropRefused: Drop, "drop_refused", "datagrams", "No memory or no room for a piece; its acknowledgement was processed, it will be sent again.";
+        DropClear: Drop, "drop_clear", "datagrams", "In the clear, from a peer that must encrypt: one of the two configurations says encryption = \"none\".";
+        DropSealed: Drop, "drop_sealed", "datagrams", "Encrypted, from a peer that is configured with encryption = \"none\".";
+        DropForged: Drop, "drop_forged", "datagrams", "Does not authenticate: damaged on the way, or forged.";
+        DropShunned: Drop, "drop_shunned", "datagrams", "Handshakes of a peer that broke the protocol a moment ago.";
+        DropViolation: Drop, "drop_violation", "datagrams", "Authentic, but no peer that keeps to the protocol writes it: it ended the session.";
         DropStaleHello: Drop, "drop_stale_hello", "datagrams", "HELLO of a former start or session of the peer.";
         DropMismatch: Drop, "drop_mismatch", "datagrams", "HELLO of a peer that no session is possible with: see its state.";
         DatagramsOut: Info, "datagrams_out", "datagrams", "Datagrams sent.";
@@ -37,6 +42,10 @@ crate::counters! {
         SessionsUp: Info, "sessions_up", "sessions", "Sessions that came up.";
         SessionsLost: Info, "sessions_lost", "sessions", "Sessions that ended because the peer fell silent or began anew.";
         SessionsStalled: Info, "sessions_stalled", "sessions", "Of the sessions lost, those whose peer was heard but did not get our data: look at the path's MTU.";
+        SessionsBroken: Info, "sessions_broken", "sessions", "Sessions that ended because the peer broke the protocol.";
+        SessionsExpired: Info, "sessions_expired", "sessions", "Sessions that ended because their keys could not be renewed in time.";
+        KeysRenewed: Info, "keys_renewed", "keys", "Times that a session got new keys by a handshake of ours.";
+        AddressChanges: Info, "address_changes", "changes", "Times that the peer was found at another address.";
         SessionsClosed: Info, "sessions_closed", "sessions", "Sessions that either end closed.";
     }
 }

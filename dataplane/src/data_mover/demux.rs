@@ -1,31 +1,59 @@
-//! Which session a datagram belongs to.
+//! Which session a datagram belongs to; those of key exchanges go where keys are made.
 //!
-//! In: the payload and source address of a UDP datagram. Out: the peer. Never: an answer to a
-//! stranger.
+//! In: the payload and source address of a UDP datagram, what the key exchange says. Out: the
+//! peer, datagrams of key exchanges. Never: an answer to a stranger.
+//!
+//! A peer in the clear is where the configuration says, and nowhere else. One that encrypts may
+//! come from anywhere: its keys say who it is.
 
 use std::net::SocketAddr;
 
-use super::session::Session;
-use super::wire::{DatagramHeader, DatagramKind, Malformed};
+use super::MoverCounter;
+use super::security::{
+    Entropy, Guard, KeyExchange, Outgoing, PeerKeys, PrivateKey, Reply, Step, open,
+};
+use super::session::{Session, Sink};
+use super::wire::{Cookie, DatagramHeader, DatagramKind, Malformed, SubfieldKind, Subfields};
 use crate::counters::Counters;
+use crate::frame::MacAddr;
 use crate::packet_driver::PeerIndex;
+use crate::time::Time;
 
 crate::counters! {
     /// Counters of datagrams that reached no session.
     pub enum DemuxCounter, "demux" {
         DatagramsIn: In, "datagrams_in", "datagrams", "Datagrams that came to our UDP port.";
         DatagramsRouted: Out, "datagrams_routed", "datagrams", "Datagrams given to a session.";
+        DatagramsExchange: Out, "datagrams_exchange", "datagrams", "Datagrams of handshakes given to the key exchange.";
+        CookiesTaken: Out, "cookies_taken", "datagrams", "Cookies that a peer under load asked us to use.";
         DropMalformed: Drop, "drop_malformed", "datagrams", "Not a datagram of this protocol.";
         DropVersion: Drop, "drop_version", "datagrams", "Another version of the wire format.";
         DropStranger: Drop, "drop_stranger", "datagrams", "From an address that is no peer's endpoint.";
         DropSession: Drop, "drop_session", "datagrams", "Of a session that is over, or never was.";
+        DropForged: Drop, "drop_forged", "datagrams", "Handshakes and cookies not made for our public key.";
+        DropCookie: Drop, "drop_cookie", "datagrams", "Handshakes answered with a cookie, because there are many: a peer comes back with it.";
+        DropLimited: Drop, "drop_limited", "datagrams", "Handshakes of a source that sends many of them.";
+        DropBusy: Drop, "drop_busy", "datagrams", "Handshakes while the key exchange is behind.";
     }
+}
+
+/// Where a datagram came from, and so how an answer gets there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Its sender.
+    pub remote: SocketAddr,
+    /// Our address that it was sent to.
+    pub local: SocketAddr,
+    /// The station that its frame came from.
+    pub station: MacAddr,
 }
 
 /// The sessions of all peers, by [`PeerIndex`].
 #[derive(Debug, Default)]
 pub struct Sessions {
     list: Vec<(SocketAddr, Session)>,
+    /// `None` when no peer encrypts.
+    guard: Option<Guard>,
     counters: Counters<DemuxCounter>,
 }
 
@@ -33,7 +61,28 @@ impl Sessions {
     /// Sessions with the endpoints of their peers, in the order of their [`PeerIndex`].
     #[must_use]
     pub fn new(list: Vec<(SocketAddr, Session)>) -> Self {
-        Sessions { list, counters: Counters::default() }
+        Sessions { list, guard: None, counters: Counters::default() }
+    }
+
+    /// From now on the sessions of peers that have keys are encrypted; the key exchange is to be
+    /// turned on another thread. `secret` is random. To be called before the sessions are used.
+    pub fn secure(
+        &mut self,
+        own: PrivateKey,
+        peers: Vec<Option<PeerKeys>>,
+        aes: bool,
+        secret: [u64; 4],
+        entropy: Entropy,
+    ) -> KeyExchange {
+        let public = own.public();
+        for ((_, session), keys) in self.list.iter_mut().zip(&peers) {
+            if let Some(keys) = keys {
+                session.secure(&public, &keys.public, aes);
+            }
+        }
+        let (guard, exchange) = open(own, peers, secret, entropy);
+        self.guard = Some(guard);
+        exchange
     }
 
     /// The counters: a handle for the control thread.
@@ -65,42 +114,155 @@ impl Sessions {
     }
 
     /// The peer and the session that a datagram from `source` is for; `None`, and counted, when
-    /// it is for none. A datagram is taken only from the endpoint of its peer.
+    /// it is for none, or belongs to a key exchange.
     pub fn route(
         &mut self,
-        source: SocketAddr,
+        now: Time,
+        source: &Source,
         datagram: &[u8],
     ) -> Option<(PeerIndex, &mut Session)> {
         self.counters.increment(DemuxCounter::DatagramsIn);
-        match self.find(source, datagram) {
+        match self.find(now, source, datagram) {
             Ok(index) => {
                 self.counters.increment(DemuxCounter::DatagramsRouted);
                 let peer = PeerIndex(u16::try_from(index).ok()?);
                 self.list.get_mut(index).map(|(_, session)| (peer, session))
             }
-            Err(reason) => {
-                self.counters.increment(reason);
+            Err(counter) => {
+                self.counters.increment(counter);
                 None
             }
         }
     }
 
-    fn find(&self, source: SocketAddr, datagram: &[u8]) -> Result<usize, DemuxCounter> {
-        let header = match DatagramHeader::parse(datagram) {
-            Ok((header, _, _)) => header,
+    fn find(&mut self, now: Time, source: &Source, datagram: &[u8]) -> Result<usize, DemuxCounter> {
+        let (header, field) = match DatagramHeader::parse(datagram) {
+            Ok((header, field, _)) => (header, field),
             Err(Malformed::Version) => return Err(DemuxCounter::DropVersion),
             Err(_) => return Err(DemuxCounter::DropMalformed),
         };
-        if header.kind == DatagramKind::Hello {
-            let peer = self.list.iter().position(|(endpoint, _)| *endpoint == source);
-            return peer.ok_or(DemuxCounter::DropStranger);
-        }
         let index = usize::from(header.session.peer());
-        match self.list.get(index) {
-            Some((endpoint, _)) if *endpoint != source => Err(DemuxCounter::DropStranger),
-            Some((_, session)) if session.answers_to(header.session) => Ok(index),
-            _ => Err(DemuxCounter::DropSession),
+        if header.kind == DatagramKind::Session {
+            return match self.list.get(index) {
+                Some((endpoint, session)) if !session.is_secure() && *endpoint != source.remote => {
+                    Err(DemuxCounter::DropStranger)
+                }
+                Some((_, session)) if session.answers_to(header.session) => Ok(index),
+                _ => Err(DemuxCounter::DropSession),
+            };
         }
+        let kind = match Subfields::new(field).next() {
+            Some(Ok(subfield)) => subfield.kind,
+            _ => return Err(DemuxCounter::DropMalformed),
+        };
+        let endpoint = self.list.iter().position(|(endpoint, _)| *endpoint == source.remote);
+        let in_the_clear = |at: &usize| self.list.get(*at).is_some_and(|(_, s)| !s.is_secure());
+        if kind == SubfieldKind::Hello || self.guard.is_none() {
+            return endpoint.ok_or(DemuxCounter::DropStranger);
+        }
+        if let Some(index) = endpoint.filter(in_the_clear) {
+            // One of the two configurations is wrong: its session counts it.
+            return Ok(index);
+        }
+        let Some(guard) = &mut self.guard else { return Err(DemuxCounter::DropStranger) };
+        let session = self.list.get_mut(index).map(|(_, session)| session);
+        Err(exchange(guard, session, now, (&header, kind), source, datagram))
+    }
+
+    /// Takes what the key exchange has said; to be given to [`Sessions::on_reply`].
+    pub(crate) fn reply(&mut self) -> Option<Reply> {
+        self.guard.as_mut()?.reply()
+    }
+
+    /// The key exchange has said something to the session of a peer.
+    pub(crate) fn on_reply(&mut self, now: Time, reply: Reply, events: &mut impl Sink) {
+        let session = self.list.get_mut(usize::from(reply.peer().0));
+        let (Some((_, session)), Some(guard)) = (session, &mut self.guard) else { return };
+        settle(guard, session, now, reply, events);
+    }
+
+    /// Asks the key exchange for what the sessions need; whether there was anything.
+    pub fn ask(&mut self, now: Time) -> bool {
+        let Some(guard) = &mut self.guard else { return false };
+        let mut busy = false;
+        for (_, session) in &mut self.list {
+            if guard.has_room()
+                && let Some(request) = session.key_request(now)
+            {
+                guard.ask(request);
+                busy = true;
+            }
+        }
+        busy
+    }
+
+    /// The next datagram of a key exchange that is to be sent to where its cause came from.
+    pub fn outgoing(&mut self) -> Option<Outgoing> {
+        self.guard.as_mut()?.outgoing()
+    }
+
+    /// Whether there is one.
+    #[must_use]
+    pub fn has_outgoing(&self) -> bool {
+        self.guard.as_ref().is_some_and(Guard::has_outgoing)
+    }
+
+    /// A datagram that is authentic and newer than all before came from here: this is where the
+    /// peer is. Whether that is news.
+    pub fn found(&mut self, peer: PeerIndex, remote: SocketAddr) -> bool {
+        let Some((endpoint, session)) = self.list.get_mut(usize::from(peer.0)) else {
+            return false;
+        };
+        let news = *endpoint != remote;
+        if news {
+            *endpoint = remote;
+            session.counters.increment(MoverCounter::AddressChanges);
+        }
+        news
+    }
+}
+
+/// A datagram of a key exchange came, that names this session; under which name it is counted.
+pub(super) fn exchange(
+    guard: &mut Guard,
+    session: Option<&mut Session>,
+    now: Time,
+    (header, kind): (&DatagramHeader, SubfieldKind),
+    source: &Source,
+    datagram: &[u8],
+) -> DemuxCounter {
+    if kind == SubfieldKind::Initiation {
+        return guard.initiation(now, source, datagram);
+    }
+    let Some(session) = session.filter(|s| s.is_secure() && s.answers_to(header.session)) else {
+        return DemuxCounter::DropSession;
+    };
+    match kind {
+        SubfieldKind::Response if session.expects(header.key_epoch) => {
+            guard.response(now, session.peer_index, datagram)
+        }
+        SubfieldKind::Response => DemuxCounter::DropSession,
+        SubfieldKind::Cookie => match Cookie::parse(datagram) {
+            Ok(cookie) if session.take_cookie(now, &cookie) => DemuxCounter::CookiesTaken,
+            Ok(_) => DemuxCounter::DropForged,
+            Err(_) => DemuxCounter::DropMalformed,
+        },
+        _ => DemuxCounter::DropMalformed,
+    }
+}
+
+/// Gives a session what the key exchange said, and passes on what follows.
+pub(super) fn settle(
+    guard: &mut Guard,
+    session: &mut Session,
+    now: Time,
+    reply: Reply,
+    events: &mut impl Sink,
+) {
+    match session.on_reply(now, reply, events) {
+        Step::Ask(request) => guard.ask(request),
+        Step::Send(outgoing) => guard.post(outgoing),
+        Step::Done => {}
     }
 }
 
@@ -119,6 +281,11 @@ mod tests {
             (endpoint, Session::new(config, Incarnation(incarnation), pool.clone(), u64::from(i)))
         };
         Sessions::new((0..3).map(session).collect())
+    }
+
+    fn from(remote: SocketAddr) -> Source {
+        let local = SocketAddr::from(([10, 0, 0, 99], 4980));
+        Source { remote, local, station: MacAddr([2; 6]) }
     }
 
     struct Nothing;
@@ -145,15 +312,15 @@ mod tests {
             while let Some(len) =
                 theirs.get_mut(PeerIndex(2)).and_then(|s| s.transmit(now, &mut out))
             {
-                let (peer, session) = ours.route(source, &out[..len]).unwrap();
+                let (peer, session) = ours.route(now, &from(source), &out[..len]).unwrap();
                 assert_eq!(peer, PeerIndex(2));
-                session.receive(now, &out[..len], &mut Nothing);
+                session.receive(now, &mut out[..len], &mut Nothing);
                 routed += 1;
-                assert!(ours.route(([9, 9, 9, 9], 4980).into(), &out[..len]).is_none());
+                assert!(ours.route(now, &from(([9, 9, 9, 9], 4980).into()), &out[..len]).is_none());
             }
             while let Some(len) = ours.get_mut(PeerIndex(2)).and_then(|s| s.transmit(now, &mut out))
             {
-                theirs.get_mut(PeerIndex(2)).unwrap().receive(now, &out[..len], &mut Nothing);
+                theirs.get_mut(PeerIndex(2)).unwrap().receive(now, &mut out[..len], &mut Nothing);
             }
         }
         assert!(routed >= 3, "{routed}");
@@ -162,11 +329,104 @@ mod tests {
         assert_eq!(counters.get(DemuxCounter::DropStranger), routed);
         // A session that is none, from the right address; then bytes that are nothing.
         out[..8].copy_from_slice(&[0x12, 0, 0, 0, 1, 1, 4, 2]);
-        assert!(ours.route(source, &out[..8]).is_none());
-        assert!(ours.route(source, &out[..7]).is_none());
-        assert!(ours.route(source, &[0x22; 8]).is_none());
+        assert!(ours.route(Time::ZERO, &from(source), &out[..8]).is_none());
+        assert!(ours.route(Time::ZERO, &from(source), &out[..7]).is_none());
+        assert!(ours.route(Time::ZERO, &from(source), &[0x22; 8]).is_none());
         assert_eq!(counters.get(DemuxCounter::DropSession), 1);
         assert_eq!(counters.get(DemuxCounter::DropMalformed), 1);
         assert_eq!(counters.get(DemuxCounter::DropVersion), 1);
+    }
+
+    /// Two appliances that encrypt, one peer each, and their key exchanges.
+    fn secured() -> [(Sessions, KeyExchange); 2] {
+        let key = |side: u8| PrivateKey::new([side + 1; 32]);
+        [0, 1].map(|side| {
+            let mut sessions = sessions(u16::from(side) * 10, u64::from(side) + 1);
+            let peers = vec![Some(PeerKeys { public: key(1 - side).public(), psk: None }), None];
+            let entropy = move |bytes: &mut [u8]| {
+                bytes.fill(side + 7);
+                true
+            };
+            let exchange = sessions.secure(key(side), peers, true, [9; 4], Box::new(entropy));
+            (sessions, exchange)
+        })
+    }
+
+    /// Everything that one end sends now: to its peer, or back to where something came from.
+    fn sent(end: &mut (Sessions, KeyExchange), now: Time) -> Vec<(SocketAddr, Vec<u8>)> {
+        let (sessions, exchange) = end;
+        let mut all = Vec::new();
+        loop {
+            while let Some(reply) = sessions.reply() {
+                sessions.on_reply(now, reply, &mut Nothing);
+            }
+            sessions.ask(now);
+            while let Some(outgoing) = sessions.outgoing() {
+                all.push((outgoing.to.remote, outgoing.bytes().to_vec()));
+            }
+            let to = sessions.endpoint(PeerIndex(0)).unwrap();
+            let mut out = [0; 2_048];
+            let session = sessions.get_mut(PeerIndex(0)).unwrap();
+            while let Some(len) = session.transmit(now, &mut out) {
+                all.push((to, out[..len].to_vec()));
+            }
+            if !exchange.turn() {
+                return all;
+            }
+        }
+    }
+
+    /// A datagram arrives, as the stage treats it.
+    fn arrives(sessions: &mut Sessions, now: Time, remote: SocketAddr, bytes: &[u8]) {
+        let mut bytes = bytes.to_vec();
+        if let Some((peer, session)) = sessions.route(now, &from(remote), &bytes)
+            && session.receive(now, &mut bytes, &mut Nothing)
+        {
+            sessions.found(peer, remote);
+        }
+    }
+
+    #[test]
+    fn a_peer_is_followed_by_authentic_datagrams_only_and_only_by_the_newest() {
+        let [mut here, mut there] = secured();
+        let address = |last: u8| SocketAddr::from(([10, 0, 1, last], 4980));
+        // Not where it is configured, from the beginning: a translator on the way.
+        let (at_here, mut at_there) = (address(1), address(20));
+        let mut delayed = None;
+        for ms in 0..6_000 {
+            let now = Time::from_ms(ms);
+            if ms == 3_000 {
+                at_there = address(21);
+            }
+            for (to, bytes) in sent(&mut here, now) {
+                // Only what is sent to where it is reaches it.
+                if to == at_there {
+                    arrives(&mut there.0, now, at_here, &bytes);
+                }
+            }
+            for (_, bytes) in sent(&mut there, now) {
+                if ms > 2_000 && delayed.is_none() {
+                    delayed = Some(bytes);
+                    continue;
+                }
+                arrives(&mut here.0, now, at_there, &bytes);
+                // Somebody sends the same from elsewhere: whole, and damaged.
+                let mut forged = bytes.clone();
+                arrives(&mut here.0, now, address(66), &bytes);
+                forged[9] ^= 1;
+                arrives(&mut here.0, now, address(67), &forged);
+            }
+        }
+        let endpoint = |end: &(Sessions, KeyExchange)| end.0.endpoint(PeerIndex(0)).unwrap();
+        assert_eq!(endpoint(&here), address(21));
+        let session = |end: &(Sessions, KeyExchange)| end.0.get(PeerIndex(0)).unwrap().counters();
+        assert_eq!(session(&here).get(MoverCounter::AddressChanges), 2);
+        assert_eq!(session(&here).get(MoverCounter::SessionsUp), 1);
+        assert_eq!(session(&there).get(MoverCounter::SessionsLost), 0);
+        // What was held back for seconds is authentic and new, but not the newest.
+        let taken = session(&here).get(MoverCounter::DatagramsTaken);
+        arrives(&mut here.0, Time::from_ms(6_000), address(68), &delayed.unwrap());
+        assert_eq!(session(&here).get(MoverCounter::DatagramsTaken), taken + 1);
+        assert_eq!(endpoint(&here), address(21));
     }
 }

@@ -16,7 +16,7 @@ const INTERVAL_NS_MAX: u64 = SECOND_NS;
 const RTT_NS_LIMIT: u64 = 10 * SECOND_NS;
 /// How long a peer that began anew has to prove that it is there, in nanoseconds, before the
 /// session that it would replace is left alone.
-const CANDIDATE_NS: u64 = 5 * SECOND_NS;
+pub(super) const CANDIDATE_NS: u64 = 5 * SECOND_NS;
 
 /// Why no session is possible with a peer that answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +43,13 @@ pub(super) struct Identity {
     pub(super) incarnation: u64,
     pub(super) limits: Limits,
     pub(super) digest: u64,
+    /// Whether our processor has instructions for AES.
+    pub(super) aes: bool,
 }
 
 impl Identity {
     /// Whether a session with the sender of this HELLO is possible.
-    pub(super) fn check(&self, hello: &Hello<'_>) -> Result<(), Mismatch> {
+    pub(super) fn check(&self, hello: &Hello) -> Result<(), Mismatch> {
         let (min, max) = (hello.version_min, hello.version_max);
         if !(min..=max).contains(&WIRE_VERSION) {
             return Err(Mismatch::Version { min, max });
@@ -68,7 +70,7 @@ impl Identity {
         peer: Option<&PeerHello>,
         reply_wanted: bool,
         stamps: (u64, u64),
-    ) -> Hello<'static> {
+    ) -> Hello {
         Hello {
             session: own.session,
             incarnation: self.incarnation,
@@ -76,13 +78,14 @@ impl Identity {
             echo_session: peer.map_or(SessionId(0), |peer| peer.session),
             echo_incarnation: peer.map_or(0, |peer| peer.incarnation),
             reply_wanted,
+            aes: self.aes,
+            renewal: false,
             version_min: WIRE_VERSION,
             version_max: WIRE_VERSION,
             limits: self.limits,
             digest: self.digest,
             stamp: stamps.0,
             echo_stamp: stamps.1,
-            payload: &[],
         }
     }
 }
@@ -115,7 +118,7 @@ pub(super) struct PeerHello {
 }
 
 impl PeerHello {
-    pub(super) fn of(hello: &Hello<'_>) -> Self {
+    pub(super) fn of(hello: &Hello) -> Self {
         PeerHello {
             session: hello.session,
             incarnation: hello.incarnation,
@@ -169,7 +172,7 @@ impl Handshake {
 
     /// A HELLO that no mismatch speaks against; `None` when it is older than what is known, else
     /// whether it proves that the peer has read ours.
-    pub(super) fn receive(&mut self, now: Time, hello: &Hello<'_>, us: &Identity) -> Option<bool> {
+    pub(super) fn receive(&mut self, now: Time, hello: &Hello, us: &Identity) -> Option<bool> {
         let heard = PeerHello::of(hello);
         let echo =
             hello.echo_session == self.own.session && hello.echo_incarnation == us.incarnation;
@@ -180,11 +183,29 @@ impl Handshake {
         if hello.reply_wanted {
             self.reply = Some(hello.stamp);
         }
-        if echo && hello.echo_stamp != 0 {
+        if echo {
+            self.measure(now, hello);
+        }
+        Some(echo)
+    }
+
+    /// The peer has answered, in a message that only it can have written.
+    pub(super) fn answered(&mut self, now: Time, hello: &Hello) {
+        self.peer = Some(PeerHello::of(hello));
+        self.measure(now, hello);
+    }
+
+    fn measure(&mut self, now: Time, hello: &Hello) {
+        if hello.echo_stamp != 0 {
             let rtt_ns = now.since_ns(Time::from_ns(hello.echo_stamp));
             self.rtt_ns = Some(rtt_ns).filter(|ns| (1..RTT_NS_LIMIT).contains(ns));
         }
-        Some(echo)
+    }
+
+    /// Says nothing before `at`.
+    pub(super) fn pause_until(mut self, at: Time) -> Self {
+        self.send_at = self.send_at.max(at);
+        self
     }
 
     /// The stamp of the HELLO that is still to be answered.
@@ -198,12 +219,7 @@ impl Handshake {
     }
 
     /// The HELLO to be sent now, if any.
-    pub(super) fn transmit(
-        &mut self,
-        now: Time,
-        us: &Identity,
-        rng: &mut Rng,
-    ) -> Option<Hello<'static>> {
+    pub(super) fn transmit(&mut self, now: Time, us: &Identity, rng: &mut Rng) -> Option<Hello> {
         let reply = self.take_reply();
         if reply.is_none() && self.send_at > now {
             return None;
@@ -222,7 +238,7 @@ mod tests {
     use super::*;
 
     fn us(incarnation: u64) -> Identity {
-        Identity { incarnation, limits: Limits::default(), digest: 7 }
+        Identity { incarnation, limits: Limits::default(), digest: 7, aes: false }
     }
 
     fn handshake(seed: u64) -> (Handshake, Rng) {

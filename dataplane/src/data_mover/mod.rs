@@ -22,6 +22,7 @@ mod receiver;
 mod recovery;
 mod rng;
 mod rtt;
+pub mod security;
 mod sender;
 mod sent;
 mod session;
@@ -35,7 +36,8 @@ mod tests;
 
 pub use config::{PeerConfig, SEGMENT_SIZE_LIMIT, SEGMENT_SIZE_MIN};
 pub use counters::MoverCounter;
-pub use demux::{DemuxCounter, Sessions};
+pub use demux::{DemuxCounter, Sessions, Source};
 pub use handshake::Mismatch;
-pub use session::{Down, Incarnation, Report, Session, Sink, State, Up};
+pub use sender::Violation;
+pub use session::{Down, Incarnation, Protection, Report, Session, Sink, State, Up};
 pub use wire::CloseReason;

@@ -3,6 +3,7 @@
 use super::MoverCounter;
 use super::handshake::{Handshake, PeerHello};
 use super::reassembly::Taken;
+use super::sender::Violation;
 use super::session::{Down, Session, Sink};
 use super::wire::{
     Acknowledgement, CloseReason, DataView, DatagramHeader, DatagramKind, Floor, Hello,
@@ -46,7 +47,11 @@ impl<'a> Content<'a> {
                 SubfieldKind::Floor => content.floor.replace(Floor::parse(body)?).is_some(),
                 SubfieldKind::Keepalive => std::mem::replace(&mut content.keepalive, true),
                 SubfieldKind::Close => content.close.replace(CloseReason::parse(body)?).is_some(),
-                SubfieldKind::Data | SubfieldKind::Hello => true,
+                SubfieldKind::Data
+                | SubfieldKind::Hello
+                | SubfieldKind::Initiation
+                | SubfieldKind::Response
+                | SubfieldKind::Cookie => true,
             };
             if doubled {
                 return Err(Malformed::Order);
@@ -62,30 +67,42 @@ impl<'a> Content<'a> {
 }
 
 impl Session {
-    /// A datagram arrived from the peer's address. It is counted under one name, whatever it is.
-    pub fn receive(&mut self, now: Time, datagram: &[u8], events: &mut impl Sink) {
+    /// A datagram arrived, and is opened in place if it is sealed. It is counted under one name,
+    /// whatever it is. Says whether it is authentic and newer than all before: then the peer is
+    /// where it came from.
+    pub fn receive(&mut self, now: Time, datagram: &mut [u8], events: &mut impl Sink) -> bool {
         self.counters.increment(MoverCounter::DatagramsIn);
         let ip_bytes = datagram.len() + usize::from(self.config.ip_overhead_bytes);
         self.counters.add(MoverCounter::BytesIn, ip_bytes as u64);
+        let mut newest = false;
         let outcome = match DatagramHeader::parse(datagram) {
-            Ok((header, _, _)) if header.key_epoch != KEY_EPOCH_CLEAR => MoverCounter::DropEpoch,
             Ok((header, field, bytes)) => match header.kind {
-                DatagramKind::Hello => self.receive_hello(now, field, bytes, events),
-                DatagramKind::Session => self.receive_session(now, &header, (field, bytes), events),
+                DatagramKind::Hello => self.receive_hello(now, &header, (field, bytes), events),
+                DatagramKind::Session => {
+                    self.receive_session(now, &header, datagram, &mut newest, events)
+                }
             },
             Err(Malformed::Version) => MoverCounter::DropVersion,
             Err(_) => MoverCounter::DropMalformed,
         };
         self.counters.increment(outcome);
+        newest
     }
 
+    /// A HELLO in the clear.
     fn receive_hello(
         &mut self,
         now: Time,
-        field: &[u8],
-        bytes: &[u8],
+        header: &DatagramHeader,
+        (field, bytes): (&[u8], &[u8]),
         events: &mut impl Sink,
     ) -> MoverCounter {
+        if header.key_epoch != KEY_EPOCH_CLEAR {
+            return MoverCounter::DropSealed;
+        }
+        if self.security.is_some() {
+            return MoverCounter::DropClear;
+        }
         if self.closing.is_some() {
             return MoverCounter::DropSession;
         }
@@ -133,13 +150,26 @@ impl Session {
         &mut self,
         now: Time,
         header: &DatagramHeader,
-        (field, bytes): (&[u8], &[u8]),
+        datagram: &mut [u8],
+        newest: &mut bool,
         events: &mut impl Sink,
     ) -> MoverCounter {
-        let Ok(content) = Content::parse(field, bytes) else { return MoverCounter::DropMalformed };
         if self.closing.is_some() {
             return MoverCounter::DropSession;
         }
+        let datagram_len = datagram.len();
+        let len = match self.authenticate(now, header, datagram) {
+            Ok(len) => len,
+            Err(reason) => return reason,
+        };
+        let (field, bytes) = match datagram.get(..len).map(DatagramHeader::parse) {
+            Some(Ok((_, field, bytes))) => (field, bytes),
+            _ => return MoverCounter::DropMalformed,
+        };
+        let content = match Content::parse(field, bytes) {
+            Ok(content) => content,
+            Err(_) => return self.malformed(now, header, events),
+        };
         let announced = self
             .handshake
             .as_ref()
@@ -154,24 +184,33 @@ impl Session {
         }
         let physical = content.data.physical;
         if physical > self.receiver.received.highest().saturating_add(SKIP_MAX) {
-            return MoverCounter::DropMalformed;
+            return self.malformed(now, header, events);
         }
         if !self.receiver.received.is_new(physical) {
             return MoverCounter::DropDuplicate;
         }
         established.heard_at = now;
+        if let Some(security) = &mut self.security {
+            *newest = security.note(physical);
+        }
         if let Some(reason) = content.close {
             self.end(now, Down::Closed(reason), events);
             return MoverCounter::DatagramsTaken;
         }
         if let Some(ack) = &content.acknowledgement
-            && !self.sender.acknowledge(now, ack)
+            && let Err(violation) = self.sender.acknowledge(now, ack)
         {
             self.counters.increment(MoverCounter::AcksInvalid);
+            if self.security.is_some() {
+                return self.broken(now, violation, events);
+            }
         }
         let outcome = self.receive_pieces(&content, events);
+        if outcome == MoverCounter::DropMalformed && self.security.is_some() {
+            return self.broken(now, Violation::Contradiction, events);
+        }
         if outcome == MoverCounter::DatagramsTaken {
-            let ip_bytes = field.len() + bytes.len() + usize::from(self.config.ip_overhead_bytes);
+            let ip_bytes = datagram_len + usize::from(self.config.ip_overhead_bytes);
             let answered = content.is_answered();
             self.receiver.received.insert(now, physical, ip_bytes, answered);
             if let Some(floor) = &content.floor {
@@ -179,6 +218,21 @@ impl Session {
             }
         }
         outcome
+    }
+
+    /// A datagram whose content no peer writes: in the clear it may be damaged or forged; where it
+    /// authenticates, the peer broke the protocol.
+    fn malformed(
+        &mut self,
+        now: Time,
+        header: &DatagramHeader,
+        events: &mut impl Sink,
+    ) -> MoverCounter {
+        let is_up = self.established.is_some_and(|e| e.own.session == header.session);
+        if self.security.is_some() && is_up {
+            return self.broken(now, Violation::Malformed, events);
+        }
+        MoverCounter::DropMalformed
     }
 
     /// What was refused is not recorded as received, and so will be sent again.

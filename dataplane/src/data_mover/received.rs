@@ -32,20 +32,29 @@ const _: () = assert!(BITMAP_LEN_MAX * 8 < NUMBERS_MAX as usize);
 
 /// A sliding window of flags over the numbers up to the highest received.
 #[derive(Debug)]
-struct Window {
+pub(super) struct Window {
     words: Box<[u64]>,
     highest: u64,
 }
 
 impl Window {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let words = usize::try_from(NUMBERS_MAX / 64).unwrap_or(1);
         Window { words: vec![0; words].into_boxed_slice(), highest: 0 }
     }
 
-    fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.words.fill(0);
         self.highest = 0;
+    }
+
+    pub(super) fn highest(&self) -> u64 {
+        self.highest
+    }
+
+    /// Whether this number was not set before, as far as can be told.
+    pub(super) fn is_new(&self, number: u64) -> bool {
+        number >= self.lowest() && !self.contains(number)
     }
 
     fn lowest(&self) -> u64 {
@@ -63,7 +72,7 @@ impl Window {
     }
 
     /// Sets the flag; false when it was set, or the number is below the window.
-    fn insert(&mut self, number: u64) -> bool {
+    pub(super) fn insert(&mut self, number: u64) -> bool {
         if number > self.highest {
             self.advance(number);
         } else if number < self.lowest() || self.contains(number) {
@@ -148,7 +157,7 @@ impl Received {
 
     /// Whether this number has not arrived before, as far as can be told.
     pub(super) fn is_new(&self, number: u64) -> bool {
-        number >= self.window.lowest() && !self.window.contains(number)
+        self.window.is_new(number)
     }
 
     /// A number arrived, with all it carried; `answered` when the sender wants to know.

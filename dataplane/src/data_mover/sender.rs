@@ -21,6 +21,17 @@ const BACKLOGGED_RATE_BPS_MIN: u64 = 1_000_000;
 /// Shortest time between two floors in nanoseconds.
 const FLOOR_INTERVAL_NS_MIN: u64 = 5 * MILLISECOND_NS;
 
+/// How a peer broke the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// A datagram that is no datagram of a session, or a number far ahead of all before.
+    Malformed,
+    /// It acknowledged what was never sent.
+    Acknowledgement,
+    /// Two pieces of one buffer contradict each other.
+    Contradiction,
+}
+
 /// The pieces of one datagram.
 #[derive(Debug)]
 pub(super) struct Pieces {
@@ -69,6 +80,8 @@ pub(super) struct Sender {
     rate_bps: u64,
     floor_at: Time,
     probe_wanted: bool,
+    /// Whether a number of this session was left out.
+    has_skipped: bool,
     counters: Counters<MoverCounter>,
 }
 
@@ -87,6 +100,7 @@ impl Sender {
             rate_bps: config.rate_bps,
             floor_at: Time::ZERO,
             probe_wanted: false,
+            has_skipped: false,
             counters,
         }
     }
@@ -102,6 +116,7 @@ impl Sender {
         self.peer = PeerState { limits, room_bytes, ..PeerState::default() };
         self.floor_at = Time::ZERO;
         self.probe_wanted = false;
+        self.has_skipped = false;
     }
 
     /// Gives up all buffers.
@@ -212,6 +227,12 @@ impl Sender {
         }
     }
 
+    /// Leaves [`Sender::next_physical`] out; the caller has called [`Sender::make_room`].
+    pub(super) fn skip(&mut self, now: Time) {
+        self.sent.skip(now);
+        self.has_skipped = true;
+    }
+
     /// The numbers for a floor subfield.
     pub(super) fn floor(&mut self) -> (u64, u64) {
         let physical = self.sent.oldest_in_flight().unwrap_or(self.sent.next());
@@ -243,11 +264,22 @@ impl Sender {
             && self.recovery.is_overdue(transmission.at, &self.rtt)
     }
 
-    /// An acknowledgement arrived; false when it is of something never sent.
-    pub(super) fn acknowledge(&mut self, now: Time, ack: &Acknowledgement<'_>) -> bool {
-        if ack.highest_received >= self.sent.next() || ack.lowest_incomplete > self.outbound.next()
-        {
-            return false;
+    /// An acknowledgement arrived.
+    ///
+    /// # Errors
+    /// It is of something never sent; nothing changed.
+    pub(super) fn acknowledge(
+        &mut self,
+        now: Time,
+        ack: &Acknowledgement<'_>,
+    ) -> Result<(), Violation> {
+        let ahead = ack.highest_received >= self.sent.next()
+            || ack.lowest_incomplete > self.outbound.next();
+        let received =
+            ack.received.iter().filter(|(number, flag)| *flag && *number <= ack.highest_received);
+        let skipped = |number| self.sent.get(number).is_some_and(|t| t.fate == Fate::Skipped);
+        if ahead || self.has_skipped && received.into_iter().any(|(number, _)| skipped(number)) {
+            return Err(Violation::Acknowledgement);
         }
         self.sample_rtt(now, ack);
         let before = self.sent.in_flight_bytes();
@@ -278,7 +310,7 @@ impl Sender {
             rtt_ns: self.rtt.smoothed_ns(),
             rtt_variation_ns: self.rtt.variation_ns(),
         });
-        true
+        Ok(())
     }
 
     fn sample_rtt(&mut self, now: Time, ack: &Acknowledgement<'_>) {
@@ -297,7 +329,7 @@ impl Sender {
         let Some(fate) = self.sent.get(number).map(|transmission| transmission.fate) else {
             return false;
         };
-        if matches!(fate, Fate::Arrived | Fate::Settled) {
+        if matches!(fate, Fate::Arrived | Fate::Settled | Fate::Skipped) {
             return false;
         }
         let Some(transmission) = self.sent.set(number, Fate::Arrived) else { return false };

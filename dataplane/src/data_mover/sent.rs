@@ -25,6 +25,8 @@ pub(super) enum Fate {
     Arrived,
     /// Taken for lost: what it carried is elsewhere now.
     Lost,
+    /// Never sent: who acknowledges it has not received it.
+    Skipped,
 }
 
 /// One transmission.
@@ -173,6 +175,15 @@ impl Sent {
         self.next += 1;
         if let Some(place) = self.get_mut(number) {
             *place = Transmission { at, fate, ip_bytes, first_piece, pieces: count };
+        }
+    }
+
+    /// Leaves [`Sent::next`] out; the caller has made sure of [`Sent::has_room`].
+    pub(super) fn skip(&mut self, at: Time) {
+        let number = self.next;
+        self.push(at, 0, false, std::iter::empty());
+        if let Some(transmission) = self.get_mut(number) {
+            transmission.fate = Fate::Skipped;
         }
     }
 

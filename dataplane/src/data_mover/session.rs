@@ -8,11 +8,12 @@ use super::config::PeerConfig;
 use super::handshake::{Handshake, Identity, Mismatch, Own, PeerHello};
 use super::receiver::Receiver;
 use super::rng::Rng;
-use super::sender::Sender;
+use super::security::{Cipher, Secured};
+use super::sender::{Sender, Violation};
 use super::transmit::Scratch;
 use super::wire::{CloseReason, SessionId};
 use crate::counters::Counters;
-use crate::packet_driver::{BufferKind, BufferPool, BufferSlice, OutboundBuffer};
+use crate::packet_driver::{BufferKind, BufferPool, BufferSlice, OutboundBuffer, PeerIndex};
 use crate::time::{MILLISECOND_NS, Time};
 
 /// Times that the end of a session is told.
@@ -44,6 +45,10 @@ pub enum Down {
     Replaced,
     /// The peer has closed it.
     Closed(CloseReason),
+    /// The peer, whom nobody can impersonate, broke the protocol.
+    Broken(Violation),
+    /// Its keys could not be renewed in time.
+    Expired,
 }
 
 /// Where a session puts what arrives.
@@ -92,6 +97,21 @@ pub struct Report {
     pub sent_datagrams: u64,
     /// Bytes of buffers sent again.
     pub retransmitted_bytes: u64,
+    /// How its datagrams are protected, while it is up.
+    pub protection: Option<Protection>,
+    /// Why the latest session ended; `None` while none has.
+    pub ended: Option<Down>,
+}
+
+/// How the datagrams of a session are protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protection {
+    /// Not at all.
+    None,
+    /// By AES-256-GCM.
+    Aes256Gcm,
+    /// By ChaCha20-Poly1305.
+    ChaCha20Poly1305,
 }
 
 /// A session that is up.
@@ -139,8 +159,12 @@ pub struct Session {
     pub(super) mismatch: Option<Mismatch>,
     pub(super) scratch: Scratch,
     pub(super) counters: Counters<MoverCounter>,
+    /// `None` for a peer with `encryption = "none"`.
+    pub(super) security: Option<Box<Secured>>,
+    pub(super) peer_index: PeerIndex,
     attempts: u32,
     last_incarnation: Option<u64>,
+    ended: Option<Down>,
 }
 
 impl Session {
@@ -150,8 +174,12 @@ impl Session {
     pub fn new(config: PeerConfig, incarnation: Incarnation, pool: BufferPool, seed: u64) -> Self {
         let config = config.clamped();
         let counters = Counters::default();
-        let us =
-            Identity { incarnation: incarnation.0, limits: config.limits(), digest: config.digest };
+        let us = Identity {
+            incarnation: incarnation.0,
+            limits: config.limits(),
+            digest: config.digest,
+            aes: false,
+        };
         let mut rng = Rng::new(seed);
         let own = Own::new(config.peer.0, 0, &mut rng);
         Session {
@@ -164,8 +192,11 @@ impl Session {
             mismatch: None,
             scratch: Scratch::default(),
             counters,
+            security: None,
+            peer_index: config.peer,
             attempts: 1,
             last_incarnation: None,
+            ended: None,
             rng,
             config,
         }
@@ -286,6 +317,13 @@ impl Session {
         }
         if self.handshake.as_ref().is_some_and(|candidate| candidate.is_over(now)) {
             self.handshake = None;
+            if let Some(security) = &mut self.security {
+                security.drop_candidate();
+            }
+        }
+        if self.security.as_mut().is_some_and(|security| security.on_timeout(now)) {
+            self.end(now, Down::Expired, events);
+            return;
         }
         self.sender.on_timeout(now);
     }
@@ -321,6 +359,8 @@ impl Session {
             lost_datagrams: self.counters.get(MoverCounter::DatagramsLost),
             sent_datagrams: self.counters.get(MoverCounter::DatagramsOut),
             retransmitted_bytes: self.counters.get(MoverCounter::BytesRetransmitted),
+            protection: self.established.map(|_| self.protection()),
+            ended: self.ended,
         }
     }
 
@@ -342,6 +382,7 @@ impl Session {
         let Some(handshake) = &mut self.handshake else { return };
         let Some(peer) = handshake.peer else { return };
         let (own, reply, rtt_ns) = (handshake.own, handshake.take_reply(), handshake.rtt_ns);
+        let candidates = self.security.as_mut().map(|security| security.take_candidates());
         if self.established.is_some() {
             self.end(now, Down::Replaced, events);
         }
@@ -353,6 +394,9 @@ impl Session {
             larger: self.us.incarnation > peer.incarnation,
         };
         self.last_incarnation = Some(peer.incarnation);
+        if let Some(security) = &mut self.security {
+            security.begin(now, candidates.unwrap_or_default(), &peer, self.rng.next_u64());
+        }
         self.sender.begin(now, peer.limits);
         self.receiver.begin(now);
         if let Some(rtt_ns) = rtt_ns {
@@ -376,14 +420,43 @@ impl Session {
         let counter = match reason {
             Down::Closed(_) => MoverCounter::SessionsClosed,
             Down::Dead | Down::Replaced => MoverCounter::SessionsLost,
+            Down::Broken(_) => MoverCounter::SessionsBroken,
+            Down::Expired => MoverCounter::SessionsExpired,
         };
         self.counters.increment(counter);
+        self.ended = Some(reason);
         self.established = None;
+        if let Some(security) = &mut self.security {
+            security.end();
+        }
         self.sender.discard();
         self.receiver.reassembly.reset();
         let own = self.next_own();
         self.handshake = Some(Handshake::new(own, now));
         events.down(reason);
+    }
+
+    /// A peer that authenticates broke the protocol: the session ends, and no other begins at once.
+    pub(super) fn broken(
+        &mut self,
+        now: Time,
+        violation: Violation,
+        events: &mut impl Sink,
+    ) -> MoverCounter {
+        self.end(now, Down::Broken(violation), events);
+        if let Some(security) = &mut self.security {
+            let until = security.shun(now);
+            self.handshake = self.handshake.take().map(|handshake| handshake.pause_until(until));
+        }
+        MoverCounter::DropViolation
+    }
+
+    fn protection(&self) -> Protection {
+        match self.security.as_deref().and_then(Secured::cipher) {
+            None => Protection::None,
+            Some(Cipher::Aes256Gcm) => Protection::Aes256Gcm,
+            Some(Cipher::ChaCha20Poly1305) => Protection::ChaCha20Poly1305,
+        }
     }
 
     /// The end was told once more.

@@ -18,15 +18,18 @@ enum Timer {
     Recovery,
     /// The pacer lets the next datagram with data go.
     Pacing,
+    /// New keys are asked for, or the present ones are too old to be used.
+    Keys,
 }
 
-const TIMERS: [Timer; 6] = [
+const TIMERS: [Timer; 7] = [
     Timer::Dead,
     Timer::Keepalive,
     Timer::Acknowledgement,
     Timer::Floor,
     Timer::Recovery,
     Timer::Pacing,
+    Timer::Keys,
 ];
 
 impl Session {
@@ -35,6 +38,10 @@ impl Session {
     pub fn next_timeout(&mut self) -> Time {
         if let Some(closing) = &self.closing {
             return if closing.left > 0 { closing.at } else { Time::NEVER };
+        }
+        let initiation = self.security.as_ref().is_some_and(|security| security.is_ready());
+        if initiation {
+            return Time::ZERO;
         }
         let hello_at = self.handshake.as_ref().map_or(Time::NEVER, |handshake| handshake.due());
         let Some(established) = self.established else { return hello_at };
@@ -53,6 +60,7 @@ impl Session {
             Timer::Recovery => self.sender.next_timeout(),
             Timer::Pacing if self.sender.has_data() => self.sender.pacer.next(),
             Timer::Pacing => Time::NEVER,
+            Timer::Keys => self.security.as_ref().map_or(Time::NEVER, |s| s.next_timeout()),
         }
     }
 }

@@ -69,11 +69,19 @@ impl Session {
             return Some(len);
         }
         let established = self.established?;
+        if self.security.as_ref().is_some_and(|security| security.sealing(now).is_none()) {
+            return None;
+        }
         let due = self.due(now, &established)?;
         self.transmit_session(now, out, &established, due)
     }
 
     fn transmit_hello(&mut self, now: Time, out: &mut [u8]) -> Option<usize> {
+        if self.security.is_some() {
+            let len = self.transmit_initiation(now, out)?;
+            self.count_hello(now, len);
+            return Some(len);
+        }
         let reply = self.established.as_mut().and_then(|established| established.reply.take());
         if let (Some(stamp), Some(established)) = (reply, self.established) {
             let stamps = (now.as_ns().max(1), stamp);
@@ -134,14 +142,14 @@ impl Session {
         established: &Established,
         due: Due,
     ) -> Option<usize> {
-        self.sender.make_room();
+        self.make_room(now);
         let ack_len = self.write_subfields(now, due);
         let mut pieces = Pieces::new();
         if due.data {
-            let room = out.len().checked_sub(HEADER_LEN + DATA_BASE_LEN + self.scratch.len)?;
-            self.sender.choose(room, &mut pieces);
+            let taken = HEADER_LEN + DATA_BASE_LEN + self.scratch.len + self.config.tag_len();
+            self.sender.choose(out.len().checked_sub(taken)?, &mut pieces);
         }
-        let len = self.write(out, established.peer.session, &pieces)?;
+        let len = self.write(now, out, established.peer.session, &pieces)?;
         let ip_bytes = self.count_out(now, len);
         let answered = !pieces.list().is_empty() || due.floor || due.keepalive;
         if !answered {
@@ -154,6 +162,17 @@ impl Session {
             established.spoke_at = Some(now);
         }
         Some(len)
+    }
+
+    /// Makes sure that a transmission can be remembered. Of a sealed session a number is left out
+    /// now and then: a peer that acknowledges it tells what it cannot know.
+    fn make_room(&mut self, now: Time) {
+        self.sender.make_room();
+        let Some(security) = &mut self.security else { return };
+        if security.skips(self.sender.next_physical(), self.rng.next_u64()) {
+            self.sender.skip(now);
+            self.sender.make_room();
+        }
     }
 
     /// Writes what goes behind the first subfield; the length of the acknowledgement in it.
@@ -177,11 +196,22 @@ impl Session {
         ack_len
     }
 
-    /// Writes header, subfields and pieces; the length of all.
-    fn write(&self, out: &mut [u8], session: SessionId, pieces: &Pieces) -> Option<usize> {
+    /// Writes header, subfields and pieces, and seals them in place; the length of all.
+    fn write(
+        &mut self,
+        now: Time,
+        out: &mut [u8],
+        session: SessionId,
+        pieces: &Pieces,
+    ) -> Option<usize> {
+        let physical = self.sender.next_physical();
+        let key_epoch = match &self.security {
+            Some(security) => security.sealing(now)?,
+            None => KEY_EPOCH_CLEAR,
+        };
         let (head, body) = out.split_at_mut_checked(HEADER_LEN)?;
         let list = pieces.list();
-        let data_len = emit_data(self.sender.next_physical(), list, body)?;
+        let data_len = emit_data(physical, list, body)?;
         let subfields = self.scratch.bytes();
         let field_len = data_len + subfields.len();
         copy::bytes(Copied::Made, body.get_mut(data_len..field_len)?, subfields);
@@ -192,8 +222,12 @@ impl Session {
             copy::bytes(Copied::BufferToDatagram, body.get_mut(len..end)?, bytes);
             len = end;
         }
-        emit_header(DatagramKind::Session, session, field_len, head)?;
-        Some(HEADER_LEN + len)
+        emit_header(DatagramKind::Session, key_epoch, session, field_len, head)?;
+        let len = HEADER_LEN + len + self.config.tag_len();
+        if let Some(security) = &mut self.security {
+            security.seal(physical, out.get_mut(..len)?, HEADER_LEN + field_len)?;
+        }
+        Some(len)
     }
 
     fn transmit_close(&mut self, now: Time, out: &mut [u8]) -> Option<usize> {
@@ -203,7 +237,7 @@ impl Session {
         self.scratch.len = 0;
         self.scratch.append(|out| closing.reason.emit(out));
         let pieces = Pieces::new();
-        let len = self.write(out, established.peer.session, &pieces)?;
+        let len = self.write(now, out, established.peer.session, &pieces)?;
         let ip_bytes = self.count_out(now, len);
         self.sender.record(now, ip_bytes, false, &pieces);
         self.close_told(now);
@@ -213,17 +247,18 @@ impl Session {
 
 fn emit_header(
     kind: DatagramKind,
+    key_epoch: u8,
     session: SessionId,
     field_len: usize,
     out: &mut [u8],
 ) -> Option<usize> {
     let field_len = u16::try_from(field_len).ok()?;
-    DatagramHeader { kind, key_epoch: KEY_EPOCH_CLEAR, field_len, session }.emit(out)
+    DatagramHeader { kind, key_epoch, field_len, session }.emit(out)
 }
 
-fn emit_hello(hello: &Hello<'_>, out: &mut [u8]) -> Option<usize> {
+fn emit_hello(hello: &Hello, out: &mut [u8]) -> Option<usize> {
     let (head, body) = out.split_at_mut_checked(HEADER_LEN)?;
     let field_len = hello.emit(body)?;
-    emit_header(DatagramKind::Hello, hello.echo_session, field_len, head)?;
+    emit_header(DatagramKind::Hello, KEY_EPOCH_CLEAR, hello.echo_session, field_len, head)?;
     Some(HEADER_LEN + field_len)
 }

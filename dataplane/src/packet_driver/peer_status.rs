@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use super::SessionNumber;
 
+use super::peer_security::PeerSecurity;
+
 /// State of one peer. Written by the transmit stage, but for the next hop, which the edge stage
 /// (the owner of the neighbour table) writes; read by all.
 #[derive(Debug, Default)]
@@ -15,6 +17,8 @@ pub struct PeerStatus {
     queued_bytes: AtomicU64,
     buffers_taken: AtomicU64,
     next_hop: AtomicU64,
+    /// How the session is protected, and where the peer is.
+    pub security: PeerSecurity,
 }
 
 /// What a peer without a session answers to our greetings.

@@ -17,6 +17,7 @@ use super::transmit::{PeerPath, TransmitCounter, TransmitStage};
 use super::worker::Worker;
 use crate::compression::{CompressionCounter, Compressor, DecompressionCounter, Decompressor};
 use crate::counters::Counters;
+use crate::data_mover::security::{Entropy, ExchangeCounter, KeyExchange, PeerKeys, PrivateKey};
 use crate::data_mover::{DemuxCounter, Incarnation, MoverCounter, PeerConfig, Session, Sessions};
 use crate::edge::tcp::TcpConfig;
 use crate::edge::{EdgeConfig, EdgeCounter, EdgeStage, LanCounter};
@@ -52,6 +53,17 @@ pub struct PeerSettings {
     pub keepalive_ns: u64,
     /// Digest of what both ends must agree on.
     pub digest: u64,
+    /// By what it is known; `None`: what is exchanged with it is not encrypted.
+    pub keys: Option<PeerKeys>,
+}
+
+/// Who an appliance is to peers that encrypt.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Its private key.
+    pub key: PrivateKey,
+    /// Whether its processor has instructions for AES and carry-less multiplication.
+    pub aes: bool,
 }
 
 /// Limits of an appliance.
@@ -114,6 +126,8 @@ pub struct ApplianceConfig {
     pub rules: Arc<RuleTable>,
     /// Peers, by index.
     pub peers: Vec<PeerSettings>,
+    /// Who it is; peers are not encrypted without it.
+    pub identity: Option<Identity>,
     /// Limits.
     pub limits: Limits,
     /// Largest IP packet of the LAN, in bytes.
@@ -147,6 +161,8 @@ pub struct Handles {
     pub demux: Counters<DemuxCounter>,
     /// Counters of each peer's sessions.
     pub movers: Vec<Counters<MoverCounter>>,
+    /// Counters of the key exchange.
+    pub exchange: Counters<ExchangeCounter>,
     /// Counters of decompression.
     pub decompress: Counters<DecompressionCounter>,
     /// Counters of taking buffers apart.
@@ -167,6 +183,8 @@ pub struct Appliance<F> {
     pub workers: Vec<Worker<F>>,
     /// What can be read of them.
     pub handles: Handles,
+    /// To be turned on a thread of its own; `None` when no peer encrypts.
+    pub key_exchange: Option<KeyExchange>,
 }
 
 fn edge_config(config: &ApplianceConfig) -> EdgeConfig {
@@ -229,9 +247,9 @@ fn paths(config: &ApplianceConfig) -> Vec<PeerPath> {
 }
 
 impl<F: Frame> Appliance<F> {
-    /// Puts an appliance together.
+    /// Puts an appliance together. Its keys are made of what `entropy` gives.
     #[must_use]
-    pub fn new(config: &ApplianceConfig) -> Self {
+    pub fn new(config: &ApplianceConfig, entropy: Entropy) -> Self {
         let limits = &config.limits;
         let send_pool = pool_of(limits.buffer_bytes / 4, limits.buffer_size_max);
         let memory = ReceiveMemory::new(limits.buffer_bytes / 4 * 3, limits.buffer_size_max);
@@ -270,7 +288,11 @@ impl<F: Frame> Appliance<F> {
             timeouts: Timeouts::default(),
             secret: [config.secret[2], config.secret[3]],
         });
-        let sessions = sessions(config, &memory);
+        let mut sessions = sessions(config, &memory);
+        let key_exchange = config.identity.as_ref().map(|identity| {
+            let peers = config.peers.iter().map(|peer| peer.keys.clone()).collect();
+            sessions.secure(identity.key.clone(), peers, identity.aes, config.secret, entropy)
+        });
         let compressor = Compressor::new(send_pool.clone(), config.peers.len(), ACCELERATION);
         let decompressor = Decompressor::new(memory.arrivals.clone(), limits.buffer_size_max)
             .with_last_resort(memory.last.clone());
@@ -291,6 +313,7 @@ impl<F: Frame> Appliance<F> {
             transmit: Counters::default(),
             demux: sessions.counters(),
             movers: movers.collect(),
+            exchange: key_exchange.as_ref().map(KeyExchange::counters).unwrap_or_default(),
             decompress: decompressor.counters().clone(),
             disaggregate: disaggregator.counters().clone(),
             peers: Arc::clone(&peers),
@@ -332,7 +355,7 @@ impl<F: Frame> Appliance<F> {
         let links = Links::for_placement(&config.placement);
         let workers = config.placement.workers().iter().zip(links);
         let workers = workers.map(|((core, kinds), links)| stages.worker(*core, kinds, links));
-        Appliance { workers: workers.collect(), handles }
+        Appliance { workers: workers.collect(), handles, key_exchange }
     }
 }
 

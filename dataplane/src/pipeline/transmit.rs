@@ -8,8 +8,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::appliance::PeerSettings;
+use crate::copy::{self, Copied};
 use crate::counters::Counters;
-use crate::data_mover::{CloseReason, Down, Mismatch, Sessions, Sink, State, Up};
+use crate::data_mover::{
+    CloseReason, Down, Mismatch, Protection, Sessions, Sink, Source, State, Up, Violation,
+};
 use crate::frame::build::{TTL_DEFAULT, UdpChecksum, prepend_link, prepend_udp};
 use crate::frame::ip::protocol;
 use crate::frame::{
@@ -17,8 +20,8 @@ use crate::frame::{
 };
 use crate::link::Link;
 use crate::packet_driver::{
-    Arrived, BufferKind, BufferSlice, OutboundBuffer, PeerAnswer, PeerIndex, PeerStatus,
-    SessionChange, SessionNumber,
+    Arrived, BufferKind, BufferSlice, LastEnd, OutboundBuffer, PeerAnswer, PeerIndex, PeerStatus,
+    SessionChange, SessionNumber, Shield,
 };
 use crate::time::Time;
 
@@ -62,6 +65,8 @@ pub struct PeerPath {
 pub struct TransmitStage<F> {
     sessions: Sessions,
     paths: Vec<PeerPath>,
+    /// Where peers were found that are not where they are configured.
+    found: Box<[Option<Source>]>,
     peers: Arc<[PeerStatus]>,
     taken: Box<[u64]>,
     /// Per peer: its latest session.
@@ -107,6 +112,7 @@ impl<F: Frame> TransmitStage<F> {
     #[must_use]
     pub fn new(sessions: Sessions, paths: Vec<PeerPath>, peers: Arc<[PeerStatus]>) -> Self {
         TransmitStage {
+            found: vec![None; peers.len()].into_boxed_slice(),
             taken: vec![0; peers.len()].into_boxed_slice(),
             sessions_begun: vec![0; peers.len()].into_boxed_slice(),
             sessions,
@@ -165,7 +171,9 @@ impl<F: Frame> TransmitStage<F> {
         source: &mut S,
     ) -> bool {
         let mut busy = self.receive(now, datagrams_in, arrived);
+        busy |= self.exchange_keys(now, arrived);
         busy |= self.look_after(now, arrived);
+        self.lose();
         busy |= self.take_buffers(packed);
         busy |= self.send(now, datagrams_out, source);
         self.publish();
@@ -184,10 +192,10 @@ impl<F: Frame> TransmitStage<F> {
                 self.set_backlogged(true);
                 return busy;
             }
-            let Some(frame) = datagrams_in.pop() else { break };
+            let Some(mut frame) = datagrams_in.pop() else { break };
             busy = true;
             self.counters.increment(TransmitCounter::FramesIn);
-            self.datagram(now, &frame, arrived);
+            self.datagram(now, &mut frame, arrived);
         }
         self.set_backlogged(false);
         busy
@@ -199,7 +207,7 @@ impl<F: Frame> TransmitStage<F> {
         }
     }
 
-    fn datagram(&mut self, now: Time, frame: &F, arrived: &mut Link<Arrived>) {
+    fn datagram(&mut self, now: Time, frame: &mut F, arrived: &mut Link<Arrived>) {
         let head = frame.head();
         let Ok(parsed) = parse(head, frame.frame_len()) else {
             self.counters.increment(TransmitCounter::Malformed);
@@ -215,18 +223,75 @@ impl<F: Frame> TransmitStage<F> {
             return;
         }
         let range = parsed.payload_offset as usize..parsed.payload_end as usize;
-        let Some(payload) = head.get(range) else {
+        let source = Source {
+            remote: SocketAddr::new(parsed.key.source(), parsed.key.source_port),
+            local: SocketAddr::new(parsed.key.destination(), parsed.key.destination_port),
+            station: station(head),
+        };
+        let Some(payload) = frame.head_mut().get_mut(range) else {
             self.counters.increment(TransmitCounter::Malformed);
             return;
         };
         self.counters.increment(TransmitCounter::FramesTaken);
-        let source = SocketAddr::new(parsed.key.source(), parsed.key.source_port);
-        if let Some((peer, session)) = self.sessions.route(source, payload)
-            && let Some(status) = self.peers.get(usize::from(peer.0))
-            && let Some(sessions_begun) = self.sessions_begun.get_mut(usize::from(peer.0))
-        {
-            session.receive(now, payload, &mut ToLink { peer, arrived, status, sessions_begun });
+        let Some((peer, session)) = self.sessions.route(now, &source, payload) else { return };
+        let index = usize::from(peer.0);
+        let (Some(status), Some(sessions_begun)) =
+            (self.peers.get(index), self.sessions_begun.get_mut(index))
+        else {
+            return;
+        };
+        let mut sink = ToLink { peer, arrived, status, sessions_begun };
+        if session.receive(now, payload, &mut sink) {
+            self.found(peer, source);
         }
+    }
+
+    /// A peer is where its newest datagram came from: there it is sent to from now on.
+    fn found(&mut self, peer: PeerIndex, source: Source) {
+        let index = usize::from(peer.0);
+        let (Some(path), Some(found)) = (self.paths.get(index), self.found.get_mut(index)) else {
+            return;
+        };
+        let same_family = source.remote.is_ipv4() == path.destination.is_ipv4();
+        if same_family && self.sessions.found(peer, source.remote) {
+            *found = Some(source).filter(|_| source.remote != path.destination);
+            if let Some(status) = self.peers.get(index) {
+                status.security.set_found(found.map(|found| found.remote));
+            }
+        }
+    }
+
+    /// A peer that has no session any more is sought where it is configured.
+    fn lose(&mut self) {
+        for (index, (path, found)) in self.paths.iter().zip(&mut self.found).enumerate() {
+            let Some(status) = self.peers.get(index) else { continue };
+            if found.is_some() && !status.is_up() {
+                *found = None;
+                status.security.set_found(None);
+                let peer = PeerIndex(u16::try_from(index).unwrap_or(u16::MAX));
+                self.sessions.found(peer, path.destination);
+            }
+        }
+    }
+
+    /// Takes what the key exchange says, and asks it for what the sessions need.
+    fn exchange_keys(&mut self, now: Time, arrived: &mut Link<Arrived>) -> bool {
+        let mut busy = false;
+        // A session that ends and one that begins.
+        while arrived.room() >= 2
+            && let Some(reply) = self.sessions.reply()
+        {
+            busy = true;
+            let peer = reply.peer();
+            let index = usize::from(peer.0);
+            if let Some(status) = self.peers.get(index)
+                && let Some(sessions_begun) = self.sessions_begun.get_mut(index)
+            {
+                let mut sink = ToLink { peer, arrived, status, sessions_begun };
+                self.sessions.on_reply(now, reply, &mut sink);
+            }
+        }
+        busy | self.sessions.ask(now)
     }
 
     /// Timers of the sessions.
@@ -283,12 +348,14 @@ impl<F: Frame> TransmitStage<F> {
         datagrams_out: &mut Link<F>,
         source: &mut S,
     ) -> bool {
-        let mut busy = false;
+        let mut busy = self.send_outgoing(datagrams_out, source);
         for (peer, session) in self.sessions.iter_mut() {
             let index = usize::from(peer.0);
             let (Some(path), Some(status)) = (self.paths.get(index), self.peers.get(index)) else {
                 continue;
             };
+            let found = self.found.get(index).copied().flatten();
+            let way = Way::new(path, found.as_ref(), status);
             for _ in 0..BURST.min(datagrams_out.room()) {
                 if session.next_timeout() > now {
                     break;
@@ -308,13 +375,39 @@ impl<F: Frame> TransmitStage<F> {
                 };
                 busy = true;
                 frame.truncate(len);
-                if address(&mut frame, path, status) {
+                if way.as_ref().is_some_and(|way| way.address(&mut frame)) {
                     self.counters.increment(TransmitCounter::DatagramsOut);
                     // There was room for it.
                     let _ = datagrams_out.push(frame);
                 } else {
                     self.counters.increment(TransmitCounter::NoNextHop);
                 }
+            }
+        }
+        busy
+    }
+
+    /// Sends what belongs to key exchanges, back to where its cause came from.
+    fn send_outgoing<S: FrameSource<Frame = F>>(
+        &mut self,
+        datagrams_out: &mut Link<F>,
+        source: &mut S,
+    ) -> bool {
+        let mut busy = false;
+        while self.sessions.has_outgoing() && datagrams_out.room() > 0 {
+            let Some(mut frame) = self.spare.take().or_else(|| source.alloc()) else {
+                self.counters.increment(TransmitCounter::FramesExhausted);
+                break;
+            };
+            let Some(outgoing) = self.sessions.outgoing() else { break };
+            busy = true;
+            let bytes = outgoing.bytes();
+            let Some(room) = frame.append(bytes.len()) else { continue };
+            copy::bytes(Copied::Made, room, bytes);
+            let Some(path) = self.paths.first() else { continue };
+            if Way::back(path, &outgoing.to).address(&mut frame) {
+                self.counters.increment(TransmitCounter::DatagramsOut);
+                let _ = datagrams_out.push(frame);
             }
         }
         busy
@@ -329,6 +422,7 @@ impl<F: Frame> TransmitStage<F> {
             let report = session.report();
             status.set_path(report.rtt_ns, report.rate_bps);
             status.set_queue(report.queued_bytes as u64, *taken);
+            status.security.set(shield(report.protection), last_end(report.ended));
             status.set_answer(match report.state {
                 State::Mismatch(Mismatch::Digest { .. }) => PeerAnswer::Disagrees,
                 State::Mismatch(_) => PeerAnswer::Incompatible,
@@ -347,25 +441,81 @@ impl<F: Frame> TransmitStage<F> {
     }
 }
 
+fn shield(protection: Option<Protection>) -> Shield {
+    match protection {
+        None => Shield::Unknown,
+        Some(Protection::None) => Shield::None,
+        Some(Protection::Aes256Gcm) => Shield::Aes256Gcm,
+        Some(Protection::ChaCha20Poly1305) => Shield::ChaCha20Poly1305,
+    }
+}
+
+fn last_end(ended: Option<Down>) -> LastEnd {
+    match ended {
+        None => LastEnd::Never,
+        Some(Down::Dead) => LastEnd::Silent,
+        Some(Down::Replaced) => LastEnd::Replaced,
+        Some(Down::Closed(_)) => LastEnd::Closed,
+        Some(Down::Broken(Violation::Malformed)) => LastEnd::Malformed,
+        Some(Down::Broken(Violation::Acknowledgement)) => LastEnd::Acknowledgement,
+        Some(Down::Broken(Violation::Contradiction)) => LastEnd::Contradiction,
+        Some(Down::Expired) => LastEnd::Expired,
+    }
+}
+
+/// Length of a station's address in bytes; a frame has the receiver's first, then the sender's.
+const MAC_LEN: usize = 6;
 /// Room in an empty frame that a datagram may fill, in bytes.
 const DATAGRAM_ROOM: usize = 1472;
 
-/// Writes the headers in front of a datagram; false when the next hop is not known.
-fn address<F: Frame>(frame: &mut F, path: &PeerPath, status: &PeerStatus) -> bool {
-    let Some(next_hop) = status.next_hop() else { return false };
-    let header = IpHeader {
-        source: path.source.ip(),
-        destination: path.destination.ip(),
-        protocol: protocol::UDP,
-        traffic_class: 0,
-        ttl: TTL_DEFAULT,
-    };
-    let link = LinkHeader {
-        destination: MacAddr(next_hop),
-        source: path.mac,
-        vlans: VlanList::of_id(path.vlan),
-    };
-    let ports = (path.source.port(), path.destination.port());
-    prepend_udp(frame, &header, ports, UdpChecksum::Computed).is_ok()
-        && prepend_link(frame, &link, header.ethertype()).is_ok()
+/// How datagrams get somewhere.
+struct Way {
+    source: SocketAddr,
+    destination: SocketAddr,
+    mac: MacAddr,
+    next_hop: MacAddr,
+    vlan: u16,
+}
+
+impl Way {
+    /// To a peer; `None` when the next hop is not known.
+    fn new(path: &PeerPath, found: Option<&Source>, status: &PeerStatus) -> Option<Self> {
+        if let Some(found) = found {
+            return Some(Way::back(path, found));
+        }
+        let next_hop = MacAddr(status.next_hop()?);
+        let (source, destination) = (path.source, path.destination);
+        Some(Way { source, destination, mac: path.mac, next_hop, vlan: path.vlan })
+    }
+
+    /// To where something came from; our station and VLAN are those of `path`.
+    fn back(path: &PeerPath, to: &Source) -> Self {
+        let (source, destination, next_hop) = (to.local, to.remote, to.station);
+        Way { source, destination, mac: path.mac, next_hop, vlan: path.vlan }
+    }
+
+    /// Writes the headers in front of a datagram; false when there is no room for them.
+    fn address<F: Frame>(&self, frame: &mut F) -> bool {
+        let header = IpHeader {
+            source: self.source.ip(),
+            destination: self.destination.ip(),
+            protocol: protocol::UDP,
+            traffic_class: 0,
+            ttl: TTL_DEFAULT,
+        };
+        let link = LinkHeader {
+            destination: self.next_hop,
+            source: self.mac,
+            vlans: VlanList::of_id(self.vlan),
+        };
+        let ports = (self.source.port(), self.destination.port());
+        prepend_udp(frame, &header, ports, UdpChecksum::Computed).is_ok()
+            && prepend_link(frame, &link, header.ethertype()).is_ok()
+    }
+}
+
+/// The station that a frame came from.
+fn station(head: &[u8]) -> MacAddr {
+    let bytes = head.get(MAC_LEN..).and_then(|rest| rest.first_chunk::<MAC_LEN>());
+    MacAddr(bytes.copied().unwrap_or_default())
 }

@@ -167,9 +167,9 @@ class Refusals(Case):
             check_every_error(self, done.stderr, path)
 
     @needs_tpo
-    def test_encryption_must_be_said(self) -> None:
+    def test_no_encryption_must_be_said(self) -> None:
         tree = self.lab.tpo_config("a")
-        del tree["peer"][0]["encryption"]
+        del tree["peer"][0]["public_key"]
         path = self.directory() / "silent.toml"
         path.write_text(config.to_toml(tree))
         done = self.start(str(self.lab.binary("tpo")), "--check", "--config", str(path))

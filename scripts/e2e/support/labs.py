@@ -39,10 +39,11 @@ SPECS: dict[str, LabOptions] = {
     "routed": LabOptions(wan_arguments=WAN, router="b"),
     "lan-loss": LabOptions(wan_arguments=WAN, lan_loss_per_mille=10),
     "short-lived-peer": LabOptions(wan_arguments=WAN, peer=SHORT_LIVED),
+    "clear": LabOptions(wan_arguments=WAN, peer={"encryption": "none"}),
     "fallback-pass": LabOptions(wan_arguments=WAN, appliances="none",
-                                peer={**SHORT_LIVED, "fallback": "pass"}),
+                                peer={**SHORT_LIVED, "encryption": "none"}),
     "fallback-refuse": LabOptions(wan_arguments=WAN, appliances="none",
-                                  peer={**SHORT_LIVED, "fallback": "refuse"}),
+                                  peer=SHORT_LIVED),
     "alone": LabOptions(appliances="none", wan="none"),
     "spread": LabOptions(wan_arguments=WAN, extra={"cores": {
         "port": 0, "edge": 1, "aggregate": 0, "compress": 1, "transmit": 0, "decompress": 1}}),

@@ -1,5 +1,6 @@
 """The lab carries frames unchanged between its hosts, and leaves nothing behind."""
 
+import base64
 import os
 import signal
 import socket
@@ -10,7 +11,7 @@ import tomllib
 import unittest
 from pathlib import Path
 
-from tpolab import config, record, topology
+from tpolab import config, keys, record, topology
 from tpolab.errors import LabError
 from tpolab.lab import Lab, LabOptions
 from tpolab.processes import ProcessId, Program
@@ -271,6 +272,21 @@ class Configuration(unittest.TestCase):
         self.assertIn("10.78.2.0/24", lab.tpo_config("a")["peer"][0]["networks"])
         self.assertEqual(tree["peer"][0]["fallback"], "refuse")
         self.assertEqual(tree["limits"], {"flows": 64})
+
+
+class Keys(unittest.TestCase):
+    """The keys of the lab's appliances."""
+
+    def test_the_public_key_is_that_of_rfc_7748(self) -> None:
+        private = bytes.fromhex("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a")
+        public = bytes.fromhex("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a")
+        self.assertEqual(base64.b64decode(keys.public_key(private)), public)
+
+    def test_a_key_file_is_made_once_and_for_its_owner_only(self) -> None:
+        path = Path(self.enterContext(tempfile.TemporaryDirectory())) / "a.key"
+        private = keys.private_key(path)
+        self.assertEqual(keys.private_key(path), private)
+        self.assertEqual(path.stat().st_mode & 0o777, 0o600)
 
 
 def ones_complement_sum(data: bytes) -> int:

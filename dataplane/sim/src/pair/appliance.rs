@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use dataplane::data_mover::security::KeyExchange;
 use dataplane::frame::heap::{HeapFrame, HeapSource};
 use dataplane::frame::{Frame, Side};
 use dataplane::pipeline::appliance::{Appliance, ApplianceConfig, Handles};
@@ -12,6 +13,8 @@ use dataplane::pipeline::port::PortIo;
 use dataplane::pipeline::stop::{StopLimits, StopStep};
 use dataplane::pipeline::worker::{Turn, Worker};
 use dataplane::time::Time;
+
+use crate::link::Random;
 
 /// Frames that wait in a port's receive queue, at most.
 const RECEIVE_QUEUE: usize = 1024;
@@ -60,6 +63,7 @@ pub type Meter = fn(&mut dyn FnMut()) -> u64;
 /// An appliance of a pair.
 pub struct Tpo {
     workers: Vec<Worker<HeapFrame>>,
+    key_exchange: Option<KeyExchange>,
     /// What can be read of it.
     pub handles: Handles,
     source: HeapSource,
@@ -80,10 +84,21 @@ impl Tpo {
     /// An appliance that has not run yet.
     #[must_use]
     pub fn new(config: &ApplianceConfig) -> Self {
-        let Appliance { workers, handles } = Appliance::new(config);
+        let [a, b, ..] = config.secret;
+        let mut random = Random::for_purpose(a, b);
+        let entropy = move |bytes: &mut [u8]| {
+            for chunk in bytes.chunks_mut(8) {
+                let word = random.next_u64().to_le_bytes();
+                chunk.copy_from_slice(&word[..chunk.len()]);
+            }
+            true
+        };
+        let Appliance { workers, handles, key_exchange } =
+            Appliance::new(config, Box::new(entropy));
         let queue = || VecDeque::with_capacity(2 * RECEIVE_QUEUE);
         Tpo {
             workers,
+            key_exchange,
             handles,
             source: HeapSource::new(config.limits.frames),
             ports: Ports { received: [queue(), queue()], sent: [queue(), queue()] },
@@ -186,6 +201,8 @@ impl Tpo {
                 next = next.min(turn.next);
                 turns += 1;
             }
+            // Another thread does this, while the workers go on.
+            busy |= self.key_exchange.as_mut().is_some_and(KeyExchange::turn);
             self.tally.frames_peak = self.tally.frames_peak.max(self.source.in_use());
             if !busy {
                 // What could not be done now can only be done later.
@@ -234,6 +251,7 @@ impl Tpo {
         all.extend(of(&h.edge).chain(of(&h.aggregate)).chain(of(&h.compress)));
         all.extend(of(&h.transmit).chain(of(&h.demux)));
         all.extend(h.movers.iter().flat_map(of));
+        all.extend(of(&h.exchange));
         all.extend(of(&h.decompress).chain(of(&h.disaggregate)));
         all.retain(|(_, value)| *value != 0);
         all

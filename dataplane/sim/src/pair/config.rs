@@ -3,11 +3,12 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use dataplane::data_mover::security::{PeerKeys, PresharedKey, PrivateKey};
 use dataplane::frame::MacAddr;
 use dataplane::interceptor::{
     Fallback, Networks, Own, Prefix, Rule, RuleAction, RuleTable, SideConfig,
 };
-use dataplane::pipeline::appliance::{ApplianceConfig, Limits, PeerSettings};
+use dataplane::pipeline::appliance::{ApplianceConfig, Identity, Limits, PeerSettings};
 use dataplane::pipeline::placement::Placement;
 use dataplane::time::{MILLISECOND_NS, SECOND_NS};
 
@@ -151,6 +152,8 @@ pub struct PairConfig {
     pub action: RuleAction,
     /// What both must agree on, as each has it: no session comes up when they differ.
     pub digests: [u64; 2],
+    /// Whether each encrypts; no session comes up when they differ.
+    pub encrypted: [bool; 2],
     /// Limits of both appliances.
     pub limits: Limits,
     /// What happens at which time, in nanoseconds, in order of time.
@@ -177,6 +180,7 @@ impl Default for PairConfig {
             compress: true,
             action: RuleAction::Optimize,
             digests: [0, 0],
+            encrypted: [true, true],
             limits: Limits {
                 flows: 1024,
                 connections: 256,
@@ -192,6 +196,16 @@ impl Default for PairConfig {
 }
 
 impl PairConfig {
+    /// The private key of a site.
+    fn key(&self, site: Site) -> PrivateKey {
+        let mut random = Random::for_purpose(self.seed, 1 << 48 | u64::from(site.number()));
+        let mut bytes = [0; 32];
+        bytes.chunks_mut(8).for_each(|chunk| {
+            chunk.copy_from_slice(&random.next_u64().to_le_bytes());
+        });
+        PrivateKey::new(bytes)
+    }
+
     /// Both directions of the WAN changed alike.
     #[must_use]
     pub fn with_wan(mut self, change: impl Fn(&mut LinkConfig)) -> Self {
@@ -217,18 +231,29 @@ impl PairConfig {
         };
         let purpose = u64::from(site.number()) << 32 | incarnation;
         let mut random = Random::for_purpose(self.seed, purpose);
+        let encrypted = self.encrypted[site.index()];
         ApplianceConfig {
             placement: self.placement.clone(),
             own: Own { lan: site.side(1), wan: site.side(2), port: PORT },
             rules: Arc::new(RuleTable::new(vec![to_peer], networks)),
             peers: vec![PeerSettings {
                 digest: self.digests[site.index()],
+                keys: encrypted.then(|| PeerKeys {
+                    public: self.key(peer).public(),
+                    // With and without.
+                    psk: (self.seed % 2 == 0).then(|| PresharedKey::new([7; 32])),
+                }),
                 endpoint: peer.endpoint(self.wan_v6),
                 rate_bps: self.rate_bps,
                 fallback: self.fallback,
                 dead_after_ns: self.dead_after_ns,
                 keepalive_ns: SECOND_NS.min(self.dead_after_ns / 4),
             }],
+            // One of two pairs has AES instructions at both ends.
+            identity: encrypted.then(|| Identity {
+                key: self.key(site),
+                aes: self.seed % 4 < 2 || site == Site::A,
+            }),
             limits: self.limits,
             lan_mtu: 1500,
             secret: std::array::from_fn(|_| random.next_u64()),

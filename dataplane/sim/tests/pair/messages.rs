@@ -43,7 +43,10 @@ fn answers(worker: &mut Worker<HeapFrame>, heard: Vec<Inbound>) -> Vec<Outbound<
 }
 
 fn appliance() -> (Worker<HeapFrame>, dataplane::pipeline::appliance::Handles) {
-    let mut appliance = Appliance::new(&PairConfig::default().appliance(Site::A, 1));
+    // No peer of it encrypts.
+    let entropy = Box::new(|_: &mut [u8]| true);
+    let config = PairConfig { encrypted: [false; 2], ..PairConfig::default() };
+    let mut appliance = Appliance::new(&config.appliance(Site::A, 1), entropy);
     let mut worker = appliance.workers.remove(0);
     let session = SessionNumber(1);
     let change = SessionChange::Up { session, restarted: false, opener: false };

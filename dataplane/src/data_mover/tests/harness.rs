@@ -3,9 +3,13 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
+use super::super::demux::{Source as From, exchange, settle};
 use super::super::rng::Rng;
-use super::super::wire::{DataView, DatagramHeader, Subfields};
-use super::super::{Down, Incarnation, MoverCounter, PeerConfig, Session, Sink, State, Up};
+use super::super::security::{Guard, KeyExchange, PeerKeys, PrivateKey, open};
+use super::super::wire::{DataView, DatagramHeader, DatagramKind, Subfields};
+use super::super::{
+    DemuxCounter, Down, Incarnation, MoverCounter, PeerConfig, Session, Sink, State, Up,
+};
 use crate::packet_driver::{
     BufferKind, BufferPool, BufferSlice, Class, OutboundBuffer, PeerIndex, PoolClass, SessionNumber,
 };
@@ -117,6 +121,10 @@ pub(super) struct Source {
 /// One side.
 pub(super) struct Side {
     pub(super) session: Session,
+    /// When its datagrams are sealed.
+    pub(super) keys: Option<(Guard, KeyExchange)>,
+    /// What was dropped before it came to the session, and what was not.
+    pub(super) demux: Vec<DemuxCounter>,
     pub(super) pool: BufferPool,
     pub(super) heard: Heard,
     pub(super) sources: Vec<Source>,
@@ -133,6 +141,65 @@ impl Side {
     pub(super) fn is_up(&self) -> bool {
         matches!(self.session.state(), State::Up(_))
     }
+
+    /// A datagram arrives.
+    pub(super) fn receive(&mut self, now: Time, datagram: &mut [u8]) {
+        let kind = |field| Some(Subfields::new(field).next()?.ok()?.kind);
+        if let Some((guard, _)) = &mut self.keys
+            && let Ok((header, field, _)) = DatagramHeader::parse(datagram)
+            && header.kind == DatagramKind::Hello
+            && let Some(kind) = kind(field)
+            && kind != super::super::wire::SubfieldKind::Hello
+        {
+            let session = Some(&mut self.session);
+            let counter = exchange(guard, session, now, (&header, kind), &source(), datagram);
+            self.demux.push(counter);
+            return;
+        }
+        self.session.receive(now, datagram, &mut self.heard);
+    }
+
+    /// Lets the key exchange do what there is to do.
+    pub(super) fn exchange_keys(&mut self, now: Time) {
+        let Some((guard, exchange)) = &mut self.keys else { return };
+        loop {
+            while let Some(reply) = guard.reply() {
+                settle(guard, &mut self.session, now, reply, &mut self.heard);
+            }
+            if let Some(request) = self.session.key_request(now) {
+                guard.ask(request);
+            }
+            if !exchange.turn() {
+                break;
+            }
+        }
+    }
+}
+
+/// Where datagrams of key exchanges come from: here are no addresses.
+pub(super) fn source() -> From {
+    let remote = std::net::SocketAddr::from(([10, 0, 0, 1], 4980));
+    From { remote, local: remote, station: crate::frame::MacAddr([2; 6]) }
+}
+
+/// The private key of a side.
+pub(super) fn private(side: usize) -> PrivateKey {
+    PrivateKey::new([u8::try_from(side).unwrap() + 1; 32])
+}
+
+/// Makes a session one that is sealed, with the key that its side has.
+pub(super) fn sealed(session: &mut Session, side: usize, seed: u64) -> (Guard, KeyExchange) {
+    let peer = private(1 - side).public();
+    session.secure(&private(side).public(), &peer, side == 0 || seed.is_multiple_of(2));
+    let mut rng = Rng::new(seed);
+    let entropy = move |bytes: &mut [u8]| {
+        bytes.chunks_mut(8).for_each(|chunk| {
+            chunk.copy_from_slice(&rng.next_u64().to_le_bytes()[..chunk.len()]);
+        });
+        true
+    };
+    let peers = vec![Some(PeerKeys { public: peer, psk: None })];
+    open(private(side), peers, [seed; 4], Box::new(entropy))
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -180,15 +247,16 @@ impl World {
     pub(super) fn new(config: PeerConfig, link: Link, seed: u64) -> Self {
         println!("seed {seed}");
         let mut rng = Rng::new(seed);
-        let mut side = |incarnation| {
+        let mut side = |incarnation: u64| {
             let pool = pool(config.rate_bps);
+            let incarnation_of = Incarnation(incarnation);
+            let mut session = Session::new(config, incarnation_of, pool.clone(), rng.next_u64());
+            let index = usize::from(incarnation == 2);
+            let keys = config.sealed.then(|| sealed(&mut session, index, seed ^ incarnation));
             Side {
-                session: Session::new(
-                    config,
-                    Incarnation(incarnation),
-                    pool.clone(),
-                    rng.next_u64(),
-                ),
+                session,
+                keys,
+                demux: Vec::new(),
                 pool,
                 heard: Heard::default(),
                 sources: Vec::new(),
@@ -199,6 +267,12 @@ impl World {
         };
         let sides = [side(1), side(2)];
         World { now: Time::ZERO, sides, config, arrivals: BinaryHeap::new(), sent: 0, rng, seed }
+    }
+
+    /// 200 Mb/s, 80 ms, this loss, sealed.
+    pub(super) fn sealed(loss: u64, seed: u64) -> Self {
+        let link = Link::new(200 * MBIT, 40 * MILLISECOND_NS, loss);
+        World::new(PeerConfig { sealed: true, ..config(200 * MBIT) }, link, seed)
     }
 
     /// 200 Mb/s, 80 ms, this loss.
@@ -230,9 +304,11 @@ impl World {
     /// Replaces a side by a new process: the sources remain.
     pub(super) fn restart(&mut self, side: usize, incarnation: u64) {
         let seed = self.rng.next_u64();
+        let index = side;
         let side = &mut self.sides[side];
         side.pool = pool(self.config.rate_bps);
         side.session = Session::new(self.config, Incarnation(incarnation), side.pool.clone(), seed);
+        side.keys = self.config.sealed.then(|| sealed(&mut side.session, index, seed));
     }
 
     /// Lets a side's sources give what the session takes.
@@ -273,7 +349,8 @@ impl World {
         let Some((kind, left)) = &mut self.sides[from].link.strike else { return false };
         let Ok((_, field, bytes)) = DatagramHeader::parse(datagram) else { return false };
         let Some(Ok(first)) = Subfields::new(field).next() else { return false };
-        let Ok(data) = DataView::parse(first.body, bytes) else { return false };
+        let sealed = bytes.len().saturating_sub(self.config.tag_len());
+        let Ok(data) = DataView::parse(first.body, &bytes[..sealed]) else { return false };
         let struck = *left > 0 && data.pieces().any(|(piece, _)| piece.kind == *kind);
         *left -= u32::from(struck);
         struck
@@ -309,9 +386,8 @@ impl World {
 
     fn step(&mut self) {
         while self.arrivals.peek().is_some_and(|Reverse(arrival)| arrival.at <= self.now) {
-            let Some(Reverse(arrival)) = self.arrivals.pop() else { break };
-            let side = &mut self.sides[arrival.to];
-            side.session.receive(self.now, &arrival.bytes, &mut side.heard);
+            let Some(Reverse(mut arrival)) = self.arrivals.pop() else { break };
+            self.sides[arrival.to].receive(self.now, &mut arrival.bytes);
         }
         let mut out = [0; 2_048];
         for index in 0..2 {
@@ -319,6 +395,11 @@ impl World {
             let side = &mut self.sides[index];
             if side.session.next_timeout() <= self.now {
                 side.session.on_timeout(self.now, &mut side.heard);
+            }
+            self.sides[index].exchange_keys(self.now);
+            while let Some(outgoing) = self.sides[index].keys.as_mut().and_then(|k| k.0.outgoing())
+            {
+                self.carry(index, outgoing.bytes());
             }
             while let Some(len) = self.sides[index].session.transmit(self.now, &mut out) {
                 assert!(len <= self.config.datagram_len_max(), "seed {}", self.seed);

@@ -39,13 +39,13 @@ fn every_truncation_and_every_flipped_bit_is_survived() {
     for datagram in &datagrams {
         let field = DatagramHeader::parse(datagram).unwrap().1.len();
         for len in 0..datagram.len() {
-            side.session.receive(world.now, &datagram[..len], &mut side.heard);
+            side.session.receive(world.now, &mut datagram[..len].to_vec(), &mut side.heard);
         }
         assert_eq!(side.heard.wrong, 0, "a truncated datagram delivers nothing");
         for bit in 0..(8 + field) * 8 {
             let mut flipped = datagram.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            side.session.receive(world.now, &flipped, &mut side.heard);
+            side.session.receive(world.now, &mut flipped, &mut side.heard);
             side.session.on_timeout(world.now, &mut side.heard);
         }
     }
@@ -66,7 +66,7 @@ fn a_truncated_datagram_changes_nothing_but_its_counter() {
     let mut count = 0;
     for datagram in &datagrams {
         for len in 0..datagram.len() {
-            side.session.receive(world.now, &datagram[..len], &mut side.heard);
+            side.session.receive(world.now, &mut datagram[..len].to_vec(), &mut side.heard);
             count += 1;
         }
     }
@@ -98,7 +98,7 @@ fn an_acknowledgement_of_what_was_never_sent_is_ignored() {
         let field_len = u16::try_from(len).unwrap();
         let kind = DatagramKind::Session;
         DatagramHeader { kind, key_epoch: 0, field_len, session }.emit(&mut bytes).unwrap();
-        side.session.receive(world.now, &bytes[..8 + len], &mut side.heard);
+        side.session.receive(world.now, &mut bytes[..8 + len], &mut side.heard);
     }
     assert_eq!(side.get(C::AcksInvalid), 2);
     assert_eq!(side.session.report(), before);
@@ -128,7 +128,7 @@ proptest! {
         let before = (side.session.report(), side.pool.in_use_bytes());
         let mut heard = Heard::default();
         for bytes in &list {
-            side.session.receive(world.now, bytes, &mut heard);
+            side.session.receive(world.now, &mut bytes.clone(), &mut heard);
         }
         prop_assert_eq!((side.session.report(), side.pool.in_use_bytes()), before);
         prop_assert_eq!(heard.bytes, 0);
@@ -154,7 +154,7 @@ proptest! {
             let mut bytes = vec![0; 8];
             header.emit(&mut bytes).unwrap();
             bytes.extend_from_slice(&field);
-            side.session.receive(world.now, &bytes, &mut side.heard);
+            side.session.receive(world.now, &mut bytes, &mut side.heard);
             let mut out = [0; 2_048];
             while side.session.transmit(world.now, &mut out).is_some() {
                 world.now = world.now + MILLISECOND_NS;

@@ -165,7 +165,7 @@ fn an_old_hello_is_not_even_answered() {
     world.run_ms(1_000);
     let side = &mut world.sides[1];
     let before = (side.get(C::HellosOut), side.session.state());
-    side.session.receive(world.now, &old[..len], &mut side.heard);
+    side.session.receive(world.now, &mut old[..len], &mut side.heard);
     assert_eq!(side.get(C::DropStaleHello), 1);
     world.run_ms(1_000);
     let side = &world.sides[1];

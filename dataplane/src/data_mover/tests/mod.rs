@@ -2,5 +2,7 @@
 
 mod harness;
 mod hostile;
+mod insider;
 mod lifecycle;
+mod sealed;
 mod throughput;

@@ -2,9 +2,6 @@
 
 use super::{Malformed, Reader, SUBFIELD_LEN, SessionId, SubfieldKind, Writer};
 
-/// Most bytes of a HELLO's payload.
-pub const HELLO_PAYLOAD_MAX: usize = 256;
-
 /// What a receiver can take; the sender stays within it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
@@ -20,7 +17,7 @@ pub struct Limits {
 
 /// A HELLO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hello<'a> {
+pub struct Hello {
     /// The session id to be used in datagrams to the sender of this.
     pub session: SessionId,
     /// Larger for a later start of the sender's process.
@@ -33,6 +30,10 @@ pub struct Hello<'a> {
     pub echo_incarnation: u64,
     /// Whether the sender waits for a HELLO that echoes this one.
     pub reply_wanted: bool,
+    /// Whether the sender's processor has instructions for AES.
+    pub aes: bool,
+    /// Whether it is about new keys for the session that it names, and no other.
+    pub renewal: bool,
     /// Lowest wire version spoken.
     pub version_min: u8,
     /// Highest wire version spoken.
@@ -45,21 +46,21 @@ pub struct Hello<'a> {
     pub stamp: u64,
     /// The stamp of the HELLO that this one answers at once; 0 when it does not.
     pub echo_stamp: u64,
-    /// Opaque: for the key exchange.
-    pub payload: &'a [u8],
 }
 
 const REPLY_WANTED: u8 = 1;
+const AES: u8 = 2;
+const RENEWAL: u8 = 4;
 
-impl<'a> Hello<'a> {
-    /// Length without payload in bytes, type and length included.
-    pub const BASE_LEN: usize = SUBFIELD_LEN + 71;
+impl Hello {
+    /// Length in bytes, type and length included.
+    pub const LEN: usize = SUBFIELD_LEN + 71;
 
     /// From the body of the subfield.
     ///
     /// # Errors
     /// [`Malformed`] when it is too short, has no session id, or its versions are not a range.
-    pub fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
+    pub fn parse(body: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader(body);
         let session = SessionId(reader.u32()?);
         let incarnation = reader.u64()?;
@@ -78,12 +79,9 @@ impl<'a> Hello<'a> {
         let digest = reader.u64()?;
         let stamp = reader.u64()?;
         let echo_stamp = reader.u64()?;
-        let payload = reader.0;
+        // What follows belongs to later versions.
         if session.0 == 0 || version_min > version_max {
             return Err(Malformed::Value);
-        }
-        if payload.len() > HELLO_PAYLOAD_MAX {
-            return Err(Malformed::Length);
         }
         Ok(Hello {
             session,
@@ -92,26 +90,30 @@ impl<'a> Hello<'a> {
             echo_session,
             echo_incarnation,
             reply_wanted: flags & REPLY_WANTED != 0,
+            aes: flags & AES != 0,
+            renewal: flags & RENEWAL != 0,
             version_min,
             version_max,
             limits,
             digest,
             stamp,
             echo_stamp,
-            payload,
         })
     }
 
     /// Writes the subfield; its length, or `None` when it does not fit.
     pub fn emit(&self, out: &mut [u8]) -> Option<usize> {
         let mut writer = Writer::new(out);
-        writer.subfield(SubfieldKind::Hello, Self::BASE_LEN - SUBFIELD_LEN + self.payload.len())?;
+        writer.subfield(SubfieldKind::Hello, Self::LEN - SUBFIELD_LEN)?;
         writer.put(&self.session.0.to_be_bytes())?;
         writer.put(&self.incarnation.to_be_bytes())?;
         writer.put(&self.attempt.to_be_bytes())?;
         writer.put(&self.echo_session.0.to_be_bytes())?;
         writer.put(&self.echo_incarnation.to_be_bytes())?;
-        let flags = if self.reply_wanted { REPLY_WANTED } else { 0 };
+        let flag = |set, bit| if set { bit } else { 0 };
+        let flags = flag(self.reply_wanted, REPLY_WANTED)
+            | flag(self.aes, AES)
+            | flag(self.renewal, RENEWAL);
         writer.put(&[flags, self.version_min, self.version_max])?;
         writer.put(&self.limits.buffer_len_max.to_be_bytes())?;
         writer.put(&self.limits.buffers_max.to_be_bytes())?;
@@ -120,7 +122,6 @@ impl<'a> Hello<'a> {
         writer.put(&self.digest.to_be_bytes())?;
         writer.put(&self.stamp.to_be_bytes())?;
         writer.put(&self.echo_stamp.to_be_bytes())?;
-        writer.put(self.payload)?;
         Some(writer.len)
     }
 }
@@ -136,7 +137,8 @@ mod tests {
             ids in (1_u32.., any::<u32>(), any::<u32>(), any::<u64>(), any::<u64>()),
             limits: (u32, u32, u32, u32),
             rest: (bool, u8, u8, u64, u64, u64),
-            payload in proptest::collection::vec(any::<u8>(), 0..HELLO_PAYLOAD_MAX),
+            flags: (bool, bool),
+            later in proptest::collection::vec(any::<u8>(), 0..20),
         ) {
             let hello = Hello {
                 session: SessionId(ids.0),
@@ -145,6 +147,8 @@ mod tests {
                 echo_session: SessionId(ids.1),
                 echo_incarnation: ids.4,
                 reply_wanted: rest.0,
+                aes: flags.0,
+                renewal: flags.1,
                 version_min: rest.1.min(rest.2),
                 version_max: rest.1.max(rest.2),
                 limits: Limits {
@@ -156,13 +160,12 @@ mod tests {
                 digest: rest.3,
                 stamp: rest.4,
                 echo_stamp: rest.5,
-                payload: &payload,
             };
-            let mut out = [0; 400];
-            let len = hello.emit(&mut out).unwrap();
-            prop_assert_eq!(len, Hello::BASE_LEN + payload.len());
-            prop_assert_eq!(Hello::parse(&out[SUBFIELD_LEN..len]), Ok(hello));
-            for short in SUBFIELD_LEN..Hello::BASE_LEN {
+            let mut out = vec![0; Hello::LEN];
+            prop_assert_eq!(hello.emit(&mut out), Some(Hello::LEN));
+            out.extend(&later);
+            prop_assert_eq!(Hello::parse(&out[SUBFIELD_LEN..]), Ok(hello));
+            for short in SUBFIELD_LEN..Hello::LEN {
                 prop_assert_eq!(Hello::parse(&out[SUBFIELD_LEN..short]), Err(Malformed::Truncated));
             }
         }

@@ -8,6 +8,7 @@
 
 mod ack;
 mod data;
+mod exchange;
 mod floor;
 mod header;
 mod hello;
@@ -15,9 +16,10 @@ mod subfield;
 
 pub use ack::{Acknowledgement, Bitmap};
 pub use data::{DataView, PIECES_MAX, Piece, emit_data};
+pub use exchange::{Cookie, Exchange, MAC_LEN, MESSAGE_MAX, NONCE_LEN};
 pub use floor::{ABANDONED_MAX, Abandoned, CloseReason, Floor};
 pub use header::{DatagramHeader, DatagramKind, KEY_EPOCH_CLEAR, SessionId, WIRE_VERSION};
-pub use hello::{HELLO_PAYLOAD_MAX, Hello, Limits};
+pub use hello::{Hello, Limits};
 pub use subfield::{Subfield, SubfieldKind, Subfields, emit_keepalive};
 
 /// Length of the datagram header in bytes.
@@ -30,7 +32,7 @@ pub const DATA_BASE_LEN: usize = SUBFIELD_LEN + 8;
 pub const PIECE_LEN: usize = 17;
 /// Ours in a full-size datagram of one piece, in bytes, beyond the UDP header.
 pub const OVERHEAD_LEN: usize = HEADER_LEN + DATA_BASE_LEN + PIECE_LEN;
-/// Kept free at the end of every datagram for the authentication tag, in bytes.
+/// Length of the authentication tag at the end of every datagram of an encrypted session, in bytes.
 pub const TAG_LEN: usize = 16;
 
 // The promise to the operator: headers and tag of a full-size datagram.

@@ -18,6 +18,12 @@ pub enum SubfieldKind {
     Close = 5,
     /// Sets a session up.
     Hello = 6,
+    /// Begins an exchange of keys; the only one in its datagram.
+    Initiation = 16,
+    /// Ends an exchange of keys; the only one in its datagram.
+    Response = 17,
+    /// Asks the sender of an initiation to show that its address is its own.
+    Cookie = 18,
 }
 
 /// One subfield of a type this version knows, its body not yet parsed.
@@ -66,6 +72,9 @@ impl<'a> Iterator for Subfields<'a> {
                 4 => SubfieldKind::Keepalive,
                 5 => SubfieldKind::Close,
                 6 => SubfieldKind::Hello,
+                16 => SubfieldKind::Initiation,
+                17 => SubfieldKind::Response,
+                18 => SubfieldKind::Cookie,
                 _ => continue,
             };
             return Some(Ok(Subfield { kind, body }));
@@ -99,7 +108,7 @@ mod tests {
             let seen: Vec<(u8, Vec<u8>)> = Subfields::new(&field)
                 .map(|subfield| subfield.map(|s| (s.kind as u8, s.body.to_vec())).unwrap())
                 .collect();
-            let known: Vec<_> = list.into_iter().filter(|(code, _)| (1..=6).contains(code)).collect();
+            let known: Vec<_> = list.into_iter().filter(|(code, _)| matches!(code, 1..=6 | 16..=18)).collect();
             prop_assert_eq!(seen, known);
         }
     }
