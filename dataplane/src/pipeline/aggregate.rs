@@ -309,4 +309,34 @@ mod tests {
         }
         assert_eq!((source.in_use(), pool.in_use_bytes()), (0, 0));
     }
+
+    fn small_stage(rate_bps: u64) -> (AggregateStage<HeapFrame>, Arc<[PeerStatus]>) {
+        let aggregator = Aggregator::new(
+            AggregateConfig {
+                flows_max: 2,
+                messages_max: 32,
+                control_reserve: 2,
+                buffer_size_max: 16_384,
+                peers: vec![None],
+                ..AggregateConfig::default()
+            },
+            BufferPool::new(&[PoolClass { size: 16_384, count: 4, reserve: 0 }]),
+        );
+        let peers: Arc<[PeerStatus]> = Arc::new([PeerStatus::default()]);
+        peers[0].set_path(MILLISECOND_NS, rate_bps);
+        (AggregateStage::new(aggregator, Arc::clone(&peers), 16_384, MILLISECOND_NS), peers)
+    }
+
+    #[test]
+    fn messages_of_a_session_that_is_over_give_their_places_back() {
+        let (mut stage, _) = small_stage(1_000_000_000);
+        let backlog = stage.aggregator.backlog();
+        let (mut source, mut messages) = (HeapSource::new(8), Link::direct(8));
+        for kind in [MessageKind::Data, MessageKind::Datagram] {
+            assert!(messages.push(message(&mut source, kind, 0, 0)).is_ok());
+        }
+        stage.turn(Time::ZERO, &mut messages, &mut Link::direct(4));
+        assert_eq!((backlog.drained_messages(PeerIndex(0)), source.in_use()), (2, 0));
+        assert_eq!(backlog.drained_messages_of_all(), 2);
+    }
 }

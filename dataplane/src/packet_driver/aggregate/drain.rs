@@ -43,6 +43,7 @@ impl<F: Frame> Aggregator<F> {
         self.counters.add(AggregateCounter::DataBytesDiscarded, data_len);
         if matches!(message.header.kind, MessageKind::Data | MessageKind::Datagram) {
             self.backlog.drained(message.slot, data_len);
+            self.backlog.left(usize::from(message.peer.0), 1);
         }
     }
 
