@@ -93,7 +93,7 @@ pub enum KeyCommand {
 pub enum Idle {
     /// Poll on at full speed
     Spin,
-    /// Spin, pause, then sleep for ever longer, but short, times
+    /// Spin, then sleep for ever longer, but short, times, at last wait for the devices
     Backoff,
 }
 

@@ -175,13 +175,6 @@ impl Ports {
         })
     }
 
-    /// Counters as the devices have them; those of a device that does not tell are left out.
-    #[must_use]
-    pub fn all_counted(&self) -> BTreeMap<u16, PortCounters> {
-        let counted = |number: &u16| Some((*number, self.counted(*number).ok()?));
-        self.open.keys().filter_map(counted).collect()
-    }
-
     /// Counters particular to the device.
     ///
     /// # Errors

@@ -49,11 +49,6 @@ impl<B: Backend> Executor<B> {
         &mut self.backend
     }
 
-    /// Gives the appliance back.
-    pub fn into_backend(self) -> B {
-        self.backend
-    }
-
     /// Whether `quit` was carried out.
     pub fn is_quitting(&self) -> bool {
         self.quit

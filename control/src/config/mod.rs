@@ -410,12 +410,6 @@ impl Config {
         }
         report.finish(config)
     }
-
-    /// Index of the peer called `name`.
-    #[must_use]
-    pub fn peer_named(&self, name: &str) -> Option<usize> {
-        self.peers.iter().position(|peer| peer.name == name)
-    }
 }
 
 #[cfg(test)]

@@ -22,12 +22,6 @@ const SIZES: Units = &[("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B
 const TIMES: Units = &[("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000), ("ns", 1)];
 
 impl Rate {
-    /// Bytes per second, rounded down.
-    #[must_use]
-    pub const fn bytes_per_second(self) -> u64 {
-        self.0 / 8
-    }
-
     /// Reads `"200mbit"`.
     ///
     /// # Errors

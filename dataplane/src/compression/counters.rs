@@ -34,7 +34,7 @@ counters! {
             "Buffers that announce more plain bytes than was agreed.";
         BuffersDamaged: Drop, "buffers_damaged", "buffers",
             "Buffers that do not decompress to the length they announce.";
-        BuffersNoMemory: Drop, "buffers_no_memory", "buffers",
+        BuffersNoMemory: Info, "buffers_no_memory", "buffers",
             "Attempts that found the pool empty; the buffer is tried again later.";
         BytesIn: Info, "bytes_in", "bytes", "Bytes of buffers before decompression.";
         BytesOut: Info, "bytes_out", "bytes", "Bytes of buffers after decompression.";

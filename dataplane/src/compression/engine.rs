@@ -183,8 +183,12 @@ impl Decompressor {
     /// # Errors
     /// [`DecompressError::Damaged`]: drop the buffer. [`DecompressError::NoMemory`]: try again.
     pub fn decompress(&mut self, buffer: &BufferSlice) -> Result<BufferSlice, DecompressError> {
-        self.counters.increment(DecompressionCounter::BuffersIn);
-        match self.unpack(buffer) {
+        let unpacked = self.unpack(buffer);
+        if !matches!(unpacked, Err(DecompressionCounter::BuffersNoMemory)) {
+            // Counted once, however often it was tried.
+            self.counters.increment(DecompressionCounter::BuffersIn);
+        }
+        match unpacked {
             Ok((plain, outcome)) => {
                 self.counters.increment(outcome);
                 self.counters.add(DecompressionCounter::BytesIn, buffer.len() as u64);
@@ -355,6 +359,10 @@ mod tests {
         assert_eq!(compressor.counters().get(CompressionCounter::BuffersNoMemory), 1);
         let mut decompressor = Decompressor::new(empty, SIZE);
         assert_eq!(decompressor.decompress(&packed.bytes).err(), Some(DecompressError::NoMemory));
+        let count = |counter| decompressor.counters().get(counter);
+        // It waits, and has neither come in nor been dropped yet.
+        assert_eq!(count(DecompressionCounter::BuffersIn), 0);
+        assert_eq!(count(DecompressionCounter::BuffersNoMemory), 1);
         assert!(decompressor.decompress(&stored.bytes).is_ok(), "stored needs no memory");
     }
 

@@ -60,7 +60,9 @@ impl<F: Frame> EdgeStage<F> {
             self.act(now, Side::Lan, frame, action, source);
         }
         self.actions = actions;
-        self.reassembled.append(&mut whole);
+        // With its room: `whole` is empty and keeps its memory.
+        whole.append(&mut self.reassembled);
+        self.reassembled = whole;
     }
 
     fn act<S: FrameSource<Frame = F>>(

@@ -53,8 +53,7 @@ impl<E> EdgeTable<E> {
         self.places.len()
     }
 
-    /// The longest unused place for which `is_quiet`; `None` when there is none or the flow id is
-    /// taken. [`EdgeTable::insert`] fills it.
+    /// The longest unused place, if `is_quiet` holds for it. [`EdgeTable::insert`] fills it.
     pub fn vacant(&self, is_quiet: impl Fn(u32) -> bool) -> Option<u32> {
         self.free.front().copied().filter(|place| is_quiet(*place))
     }
@@ -75,7 +74,7 @@ impl<E> EdgeTable<E> {
     }
 
     /// Messages no longer find the edge at `place` by its id; the place stays taken. A later flow
-    /// with the same id (ids begin anew with a session) is not touched.
+    /// with the same id (a peer chooses its ids) is not touched.
     pub fn hide(&mut self, place: u32, peer: PeerIndex, flow: FlowId) {
         if self.place_of(peer, flow) == Some(place) {
             self.by_flow.remove(&(peer, flow));

@@ -309,4 +309,60 @@ mod tests {
         }
         assert_eq!((source.in_use(), pool.in_use_bytes()), (0, 0));
     }
+
+    fn small_stage(rate_bps: u64) -> (AggregateStage<HeapFrame>, Arc<[PeerStatus]>) {
+        let aggregator = Aggregator::new(
+            AggregateConfig {
+                flows_max: 2,
+                messages_max: 32,
+                control_reserve: 2,
+                buffer_size_max: 16_384,
+                peers: vec![None],
+                ..AggregateConfig::default()
+            },
+            BufferPool::new(&[PoolClass { size: 16_384, count: 4, reserve: 0 }]),
+        );
+        let peers: Arc<[PeerStatus]> = Arc::new([PeerStatus::default()]);
+        peers[0].set_path(MILLISECOND_NS, rate_bps);
+        (AggregateStage::new(aggregator, Arc::clone(&peers), 16_384, MILLISECOND_NS), peers)
+    }
+
+    #[test]
+    fn messages_of_a_session_that_is_over_give_their_places_back() {
+        let (mut stage, _) = small_stage(1_000_000_000);
+        let backlog = stage.aggregator.backlog();
+        let (mut source, mut messages) = (HeapSource::new(8), Link::direct(8));
+        for kind in [MessageKind::Data, MessageKind::Datagram] {
+            assert!(messages.push(message(&mut source, kind, 0, 0)).is_ok());
+        }
+        stage.turn(Time::ZERO, &mut messages, &mut Link::direct(4));
+        assert_eq!((backlog.drained_messages(PeerIndex(0)), source.in_use()), (2, 0));
+        assert_eq!(backlog.drained_messages_of_all(), 2);
+    }
+
+    /// A large buffer of packets is half a second of a slow link, for all that comes behind it.
+    #[test]
+    fn packets_fill_no_more_than_a_slow_link_takes_at_a_time() {
+        let (mut stage, peers) = small_stage(1_000_000);
+        let (peer, session) = (PeerIndex(0), SessionNumber(1));
+        peers[0].set_session(session);
+        let (mut source, mut messages) = (HeapSource::new(16), Link::direct(16));
+        assert!(messages.push(Upstream::Session { peer, session }).is_ok());
+        for n in 0..12 {
+            let packet = message(&mut source, MessageKind::Datagram, 0, n);
+            assert!(messages.push(packet).is_ok());
+        }
+        let (mut packets, mut taken) = (0, 0);
+        for turn in 0..20 {
+            let mut buffers = Link::direct(4);
+            stage.turn(Time::from_ms(turn), &mut messages, &mut buffers);
+            while let Some(buffer) = buffers.pop() {
+                assert!(buffer.bytes.len() as u64 <= BUFFER_BYTES_MIN);
+                packets += Disaggregator::default().messages(peer, buffer.bytes).count();
+                taken += 1;
+            }
+            peers[0].set_queue(0, taken);
+        }
+        assert_eq!((packets, taken, source.in_use()), (12, 4, 0));
+    }
 }

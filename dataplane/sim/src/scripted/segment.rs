@@ -84,12 +84,6 @@ impl Segment {
         Segment::new(flag::SYN, 0, 0).with_mss(mss)
     }
 
-    /// A SYN-ACK that names an MSS.
-    #[must_use]
-    pub fn syn_ack(mss: u16) -> Self {
-        Segment::new(flag::SYN | flag::ACK, 0, 1).with_mss(mss)
-    }
-
     /// An acknowledgement.
     #[must_use]
     pub fn ack(seq: u32, ack: u32) -> Self {
@@ -112,12 +106,6 @@ impl Segment {
     #[must_use]
     pub fn rst(seq: u32) -> Self {
         Segment::new(flag::RST, seq, 0)
-    }
-
-    /// The same with another window.
-    #[must_use]
-    pub fn with_window(self, window: u16) -> Self {
-        Segment { window, ..self }
     }
 
     /// The same, made wrong.

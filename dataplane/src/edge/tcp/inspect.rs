@@ -3,7 +3,7 @@
 use super::connection::{AckDebt, Connection, Phase};
 use super::interface::Report;
 use super::receiver::HostFin;
-use super::sequence::{offset_of, sequence_at};
+use super::sequence::offset_of;
 use crate::frame::Frame;
 use crate::time::Time;
 
@@ -53,13 +53,6 @@ impl<F: Frame> Connection<F> {
     #[must_use]
     pub fn holds_far_stream(&self) -> bool {
         self.send.end.is_some_and(|end| self.send.queue.contiguous_end() >= end)
-    }
-
-    /// The sequence number of ours that the host expects next, as far as we know: what a HELD
-    /// message names after a restart of the peer.
-    #[must_use]
-    pub fn host_expects(&self) -> u32 {
-        sequence_at(self.send.initial, self.send.unacknowledged)
     }
 
     /// Stream offset below which bytes may be accepted from the host.

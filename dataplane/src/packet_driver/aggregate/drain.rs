@@ -43,6 +43,7 @@ impl<F: Frame> Aggregator<F> {
         self.counters.add(AggregateCounter::DataBytesDiscarded, data_len);
         if matches!(message.header.kind, MessageKind::Data | MessageKind::Datagram) {
             self.backlog.drained(message.slot, data_len);
+            self.backlog.left(usize::from(message.peer.0), 1);
         }
     }
 
@@ -135,10 +136,19 @@ impl<F: Frame> Aggregator<F> {
     }
 
     fn fill_group(&mut self, now: Time, index: usize, group: GroupIndex) -> Option<OutboundBuffer> {
-        // A packet is not cut: its buffer is as large as it has to be.
+        let first = loop {
+            let slot = self.first_flow(index, group)?;
+            if !self.rest(index, group, slot) {
+                break self.slab.front(&self.flows.get(slot)?.queue)?;
+            }
+        };
+        let limit = self.peers.get(index)?.buffer_limit;
         let len_max = match group.kind() {
-            BufferKind::Datagram => self.config.buffer_size_max,
-            BufferKind::Stream | BufferKind::Control => self.peers.get(index)?.buffer_limit,
+            // A packet is not cut: its buffer is as large as it has to be.
+            BufferKind::Datagram => limit
+                .max(ROUTING_HEADER_LEN + usize::try_from(wire_len(first)).unwrap_or(limit))
+                .min(self.config.buffer_size_max),
+            BufferKind::Stream | BufferKind::Control => limit,
         };
         let queued = self.peers.get(index)?.schedule.groups.get(group.0)?.wire_bytes;
         let Some(buffer) = self.pool.alloc(buffer_len(queued, len_max)) else {
