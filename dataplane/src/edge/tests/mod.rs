@@ -1,6 +1,7 @@
 //! The stage as a whole: one host on the LAN, and the far side as messages.
 
 mod grants;
+mod restarts;
 
 use std::net::IpAddr;
 use std::sync::Arc;
