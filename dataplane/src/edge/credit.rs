@@ -180,6 +180,12 @@ impl CreditPool {
             grant.round_started = now;
             grant.round_end = grant.granted.max(offset + 1);
         }
+        self.extend(grant)
+    }
+
+    /// Grants more where the window and the memory allow it: what to announce, or `None` while
+    /// announcing is not worth a message.
+    pub fn extend(&mut self, grant: &mut Grant) -> Option<u64> {
         let outstanding = grant.granted - grant.consumed;
         let left_by_others = self.free() + grant.charge();
         let window = grant.window.min((left_by_others / SHARE).max(self.floor));
@@ -195,7 +201,8 @@ impl CreditPool {
         Some(grant.granted)
     }
 
-    /// The far side gives back what it was granted from `offset` on, for the `epoch`th time.
+    /// The far side gives back what it was granted from `offset` on, for the `epoch`th time. When
+    /// the host has taken all that is left by now, nothing but [`CreditPool::extend`] grants more.
     pub fn returned(&mut self, grant: &mut Grant, now: Time, offset: u64, epoch: u16) {
         let floor = self.floor;
         self.change(grant, |grant| {

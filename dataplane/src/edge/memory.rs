@@ -45,12 +45,16 @@ impl<F: Frame> EdgeStage<F> {
         let rtt_ns = status.rtt_ns();
         let bdp = bdp_bytes(status.rate_bps(), rtt_ns);
         let more = self.credit.consumed(&mut flow.grant, now, offset, bdp, rtt_ns);
-        if let Some(granted) = more {
-            flow.connection.grant(granted);
-            let epoch = flow.grant.epoch();
-            let message = flow.facts.signal(MessageKind::Credit, granted, epoch);
-            self.send(message);
-        }
+        self.announce(place, more);
+    }
+
+    /// The far side may send up to this offset, if it is a new one.
+    fn announce(&mut self, place: u32, granted: Option<u64>) {
+        let (Some(granted), Some(flow)) = (granted, self.table.get_mut(place)) else { return };
+        flow.connection.grant(granted);
+        let epoch = flow.grant.epoch();
+        let message = flow.facts.signal(MessageKind::Credit, granted, epoch);
+        self.send(message);
     }
 
     /// Looks after the memory of some flows: on the side of the sender, credit that is not used is
@@ -93,6 +97,9 @@ impl<F: Frame> EdgeStage<F> {
             return false;
         }
         self.credit.returned(&mut flow.grant, now, header.sequence, header.status);
+        // The bytes below it may have overtaken it and be with the host: nothing would ask again.
+        let more = self.credit.extend(&mut flow.grant);
+        self.announce(place, more);
         true
     }
 }

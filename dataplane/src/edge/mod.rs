@@ -37,6 +37,8 @@ mod settle;
 pub mod stage;
 pub mod table;
 pub mod tcp;
+#[cfg(test)]
+mod tests;
 pub mod timers;
 mod writer;
 

@@ -173,7 +173,10 @@ impl Stream {
             }
             Close::Never => false,
         };
-        if due && !report.send_closed {
+        // In LAST-ACK the stack ignores every acknowledgement that repeats a former one: a window
+        // that opens again is never seen, and what was lost before it shut is never sent again.
+        let would_hang = socket.state() == State::CloseWait && socket.send_queue() > 0;
+        if due && !would_hang && !report.send_closed {
             socket.close();
             report.send_closed = true;
         }

@@ -441,3 +441,31 @@ fn a_script_says_at_which_step_it_failed_and_what_came_instead() {
     let outcome = bench.lan.scripted(id).outcome();
     assert_eq!(*outcome, Outcome::Failed { step: 0, instead: None });
 }
+
+#[test]
+fn a_window_that_opens_again_is_seen_by_a_host_that_closed_last() {
+    let mut bench = Bench::new(&good_link(), 10);
+    bench.serve(StreamScript::sender(4_000));
+    let script = vec![
+        Action::Send(Segment::syn(1_000)),
+        expect(Pattern::flags(flag::SYN | flag::ACK)),
+        Action::Send(Segment::fin(1, 1).with_window(3_000)),
+        Action::Await {
+            pattern: Pattern { seq: Some(2_001), ..Pattern::default() },
+            within_ns: SECOND,
+        },
+        // Two of three segments were lost when the window shut.
+        Action::Send(Segment::ack(2, 1_001).with_window(0)),
+        Action::Wait { ns: 100 * MILLISECOND },
+        Action::Forget,
+        Action::Send(Segment::ack(2, 1_001).with_window(4_000)),
+        Action::Await {
+            pattern: Pattern { seq: Some(1_001), ..Pattern::default() },
+            within_ns: 30 * SECOND,
+        },
+    ];
+    let id = scripted(&mut bench, false, script);
+    bench.lan.run(Time::ZERO, Time::from_ns(40 * SECOND));
+    let host = bench.lan.scripted(id);
+    assert_eq!(*host.outcome(), Outcome::Done, "{:?}", host.log());
+}
