@@ -196,6 +196,12 @@ impl<T> Link<T> {
         self.held
     }
 
+    /// IP bytes that wait for serialisation behind the packet on its way out.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> u64 {
+        self.waiting_bytes
+    }
+
     /// Why a packet cannot be taken, if so.
     fn refusal(&self, ip_len: u64) -> Option<Fate> {
         let config = &self.config;

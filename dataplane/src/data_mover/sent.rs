@@ -3,6 +3,7 @@
 //! In: what was sent, acknowledged, seen missing, taken for lost. Out: the fate of each number,
 //! once. Never: a decision on when something is lost.
 
+use super::congestion::RoundTag;
 use super::outbound::Range;
 use super::wire::PIECES_MAX;
 use crate::time::Time;
@@ -33,8 +34,9 @@ pub(super) struct Transmission {
     pub(super) at: Time,
     pub(super) fate: Fate,
     pub(super) ip_bytes: u32,
-    first_piece: u64,
+    pub(super) round: RoundTag,
     pieces: u8,
+    first_piece: u64,
 }
 
 /// The ring of transmissions and, beside it, that of their pieces.
@@ -95,6 +97,11 @@ impl Sent {
         self.ring.len()
     }
 
+    /// Bytes of the record.
+    pub(super) fn table_bytes(&self) -> usize {
+        size_of_val(&*self.ring) + size_of_val(&*self.pieces)
+    }
+
     /// Transmissions on their way.
     pub(super) fn in_flight(&self) -> u64 {
         self.in_flight
@@ -151,6 +158,7 @@ impl Sent {
         at: Time,
         ip_bytes: usize,
         answered: bool,
+        round: RoundTag,
         pieces: impl Iterator<Item = Range>,
     ) {
         let number = self.next;
@@ -172,7 +180,7 @@ impl Sent {
         }
         self.next += 1;
         if let Some(place) = self.get_mut(number) {
-            *place = Transmission { at, fate, ip_bytes, first_piece, pieces: count };
+            *place = Transmission { at, fate, ip_bytes, round, pieces: count, first_piece };
         }
     }
 
@@ -231,7 +239,7 @@ mod tests {
 
     fn push(sent: &mut Sent, pieces: u32) {
         let range = |offset| Range { logical: 1, offset, len: 1 };
-        sent.push(Time::ZERO, 100, true, (0..pieces).map(range));
+        sent.push(Time::ZERO, 100, true, RoundTag::default(), (0..pieces).map(range));
     }
 
     #[test]
@@ -274,7 +282,7 @@ mod tests {
     #[test]
     fn what_is_not_answered_is_not_in_flight() {
         let mut sent = Sent::new(64);
-        sent.push(Time::ZERO, 100, false, std::iter::empty());
+        sent.push(Time::ZERO, 100, false, RoundTag::default(), std::iter::empty());
         assert_eq!((sent.in_flight(), sent.oldest_in_flight()), (0, None));
         push(&mut sent, 1);
         assert_eq!(sent.oldest_in_flight(), Some(2));

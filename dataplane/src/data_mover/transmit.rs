@@ -113,7 +113,7 @@ impl Session {
         let waiting = self.sender.has_data();
         let data = waiting && (probe || self.sender.pacer.ready(now));
         match (waiting, data) {
-            (false, _) => self.sender.pacer.idle(now),
+            (false, _) => self.sender.idle(now),
             (true, false) => self.sender.pacer.hold(),
             (true, true) => {}
         }

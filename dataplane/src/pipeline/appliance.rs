@@ -16,7 +16,7 @@ use super::transmit::{PeerPath, TransmitCounter, TransmitStage};
 use super::worker::Worker;
 use crate::compression::{CompressionCounter, Compressor, DecompressionCounter, Decompressor};
 use crate::counters::Counters;
-use crate::data_mover::{DemuxCounter, Incarnation, MoverCounter, PeerConfig, Session, Sessions};
+use crate::data_mover::{Congestion, DemuxCounter, Incarnation, MoverCounter, PeerConfig, Session, Sessions};
 use crate::edge::tcp::TcpConfig;
 use crate::edge::{EdgeConfig, EdgeCounter, EdgeStage, LanCounter};
 use crate::frame::Frame;
@@ -43,8 +43,8 @@ const ACCELERATION: i32 = 1;
 pub struct PeerSettings {
     /// Its endpoint.
     pub endpoint: SocketAddr,
-    /// Rate at which we may send to it, in bits of IP packets per second.
-    pub rate_bps: u64,
+    /// How the rate at which we send to it is found.
+    pub congestion: Congestion,
     /// What becomes of new flows while it cannot take them.
     pub fallback: Fallback,
     /// Silence after which it is lost, in nanoseconds.
@@ -210,7 +210,8 @@ fn sessions(config: &ApplianceConfig, receive_pool: &BufferPool) -> Sessions {
     let limits = &config.limits;
     let reassembly = receive_pool.capacity_bytes() / 4 / config.peers.len().max(1);
     let list = (0..).zip(&config.peers).map(|(index, peer)| {
-        let mut mover = PeerConfig::new(PeerIndex(index), peer.rate_bps);
+        let mut mover = PeerConfig::new(PeerIndex(index), peer.congestion.rate_bps_max());
+        mover.congestion = peer.congestion;
         mover.segment_size_max = limits.segment_size_max;
         mover.ip_overhead_bytes = if peer.endpoint.is_ipv4() { 28 } else { 48 };
         mover.dead_after_ns = peer.dead_after_ns;

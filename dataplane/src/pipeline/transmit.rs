@@ -117,7 +117,7 @@ impl<F: Frame> TransmitStage<F> {
     /// The peers' rates, timers and digests have been configured anew.
     pub fn reconfigure(&mut self, peers: &[PeerSettings]) {
         for ((_, session), peer) in self.sessions.iter_mut().zip(peers) {
-            session.reconfigure(peer.rate_bps, peer.dead_after_ns, peer.keepalive_ns);
+            session.reconfigure(peer.congestion, peer.dead_after_ns, peer.keepalive_ns);
             session.set_digest(peer.digest);
         }
     }
@@ -295,7 +295,7 @@ impl<F: Frame> TransmitStage<F> {
                 continue;
             };
             let report = session.report();
-            status.set_path(report.rtt_ns, report.rate_bps);
+            status.set_path(report.rtt_ns, report.capacity_bps);
             status.set_queue(report.queued_bytes as u64, *taken);
             status.set_answer(match report.state {
                 State::Mismatch(Mismatch::Digest { .. }) => PeerAnswer::Disagrees,

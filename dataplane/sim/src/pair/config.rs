@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use dataplane::data_mover::Congestion;
 use dataplane::frame::MacAddr;
 use dataplane::interceptor::{
     Fallback, Networks, Own, Prefix, Rule, RuleAction, RuleTable, SideConfig,
@@ -222,7 +223,7 @@ impl PairConfig {
             peers: vec![PeerSettings {
                 digest: self.digests[site.index()],
                 endpoint: peer.endpoint(self.wan_v6),
-                rate_bps: self.rate_bps,
+                congestion: Congestion::Fixed { rate_bps: self.rate_bps },
                 fallback: self.fallback,
                 dead_after_ns: self.dead_after_ns,
                 keepalive_ns: SECOND_NS.min(self.dead_after_ns / 4),

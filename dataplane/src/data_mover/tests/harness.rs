@@ -181,7 +181,7 @@ impl World {
         println!("seed {seed}");
         let mut rng = Rng::new(seed);
         let mut side = |incarnation| {
-            let pool = pool(config.rate_bps);
+            let pool = pool(config.congestion.rate_bps_max());
             Side {
                 session: Session::new(
                     config,
@@ -231,7 +231,7 @@ impl World {
     pub(super) fn restart(&mut self, side: usize, incarnation: u64) {
         let seed = self.rng.next_u64();
         let side = &mut self.sides[side];
-        side.pool = pool(self.config.rate_bps);
+        side.pool = pool(self.config.congestion.rate_bps_max());
         side.session = Session::new(self.config, Incarnation(incarnation), side.pool.clone(), seed);
     }
 
@@ -400,6 +400,6 @@ impl World {
         let segment = f64::from(self.config.segment_size_max);
         let full =
             (self.config.datagram_len_max() + usize::from(self.config.ip_overhead_bytes)) as f64;
-        goodput_bps / (self.config.rate_bps as f64 * arriving * segment / full)
+        goodput_bps / (self.sides[0].link.rate_bps as f64 * arriving * segment / full)
     }
 }

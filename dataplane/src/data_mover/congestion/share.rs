@@ -1,0 +1,78 @@
+//! Shares and rates in whole numbers, and the share of datagrams that is lost whatever the rate.
+
+use super::Settled;
+use crate::time::SECOND_NS;
+
+/// Shares are of a million.
+pub(super) const WHOLE: u64 = 1_000_000;
+/// More than this is no random loss; the path is down, or its capacity is.
+const RANDOM_LOSS_PPM_MAX: u64 = 350_000;
+/// Bytes over which random loss is averaged.
+const LOSS_MEMORY_BYTES: u64 = 6_000_000;
+
+/// `value * numerator / denominator`, without overflow on the way.
+pub(super) fn scaled(value: u64, numerator: u64, denominator: u64) -> u64 {
+    let product = u128::from(value) * u128::from(numerator) / u128::from(denominator.max(1));
+    u64::try_from(product).unwrap_or(u64::MAX)
+}
+
+/// Bytes that a rate sends in a time.
+pub(super) fn bytes_in(rate_bps: u64, ns: u64) -> u64 {
+    scaled(rate_bps / 8, ns, SECOND_NS)
+}
+
+/// The loss that a path has whatever the rate.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RandomLoss {
+    lost_bytes: u64,
+    seen_bytes: u64,
+    /// Mean deviation of a round from it.
+    deviation_ppm: u64,
+}
+
+impl RandomLoss {
+    /// A round whose losses had nothing to do with the rate; false when they must have.
+    pub(super) fn learn(&mut self, round: &Settled) -> bool {
+        let bytes = round.arrived_bytes + round.lost_bytes;
+        let share_ppm = scaled(round.lost_bytes, WHOLE, bytes);
+        if bytes == 0 || share_ppm > RANDOM_LOSS_PPM_MAX {
+            return false;
+        }
+        self.lost_bytes += round.lost_bytes;
+        self.seen_bytes += bytes;
+        if self.seen_bytes > LOSS_MEMORY_BYTES.max(bytes) {
+            let keep = LOSS_MEMORY_BYTES.max(bytes);
+            self.lost_bytes = scaled(self.lost_bytes, keep, self.seen_bytes);
+            self.seen_bytes = keep;
+        }
+        let off_ppm = share_ppm.abs_diff(self.ppm());
+        self.deviation_ppm = (7 * self.deviation_ppm + off_ppm) / 8;
+        true
+    }
+
+    /// What is known counts for less from now on: the path has changed.
+    pub(super) fn doubt(&mut self) {
+        self.lost_bytes /= 16;
+        self.seen_bytes /= 16;
+    }
+
+    /// The share that is lost.
+    pub(super) fn ppm(&self) -> u64 {
+        scaled(self.lost_bytes, WHOLE, self.seen_bytes).min(RANDOM_LOSS_PPM_MAX)
+    }
+
+    /// Mean deviation of a round's share from it.
+    pub(super) fn deviation_ppm(&self) -> u64 {
+        self.deviation_ppm
+    }
+
+    /// Whether anything is known.
+    pub(super) fn is_known(&self) -> bool {
+        self.seen_bytes > 0
+    }
+
+    /// The rate that must have been sent for so much to arrive.
+    pub(super) fn sent_for(&self, delivered_bps: u64) -> u64 {
+        scaled(delivered_bps, WHOLE, WHOLE - self.ppm())
+    }
+}
