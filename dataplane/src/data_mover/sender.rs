@@ -5,7 +5,7 @@
 
 use super::MoverCounter;
 use super::config::PeerConfig;
-use super::congestion::{AckSample, Congestion, Controller, Outcome, PathStart, RoundTag, Rounds};
+use super::congestion::{AckSample, Congestion, Controller, Heard, Outcome, PathStart, Rounds};
 use super::outbound::{Gate, Lost, Outbound, Range};
 use super::pacing::Pacer;
 use super::recovery::Recovery;
@@ -250,10 +250,7 @@ impl Sender {
             offset: piece.offset,
             len: u32::from(piece.len),
         });
-        let round = match answered {
-            true => self.rounds.sent(ip_bytes as u64),
-            false => RoundTag::default(),
-        };
+        let round = self.rounds.sent();
         self.sent.push(now, ip_bytes, answered, round, ranges);
         if answered {
             self.recovery.sent(now);
@@ -330,8 +327,18 @@ impl Sender {
         let apart_ns = now.since_ns(self.news_at).min(self.rtt.smoothed_ns());
         (self.news_at, self.spacing_ns) = (now, (7 * self.spacing_ns + apart_ns) / 8);
         let smoothed_ns = self.rtt.smoothed_ns();
-        self.rounds.heard(now, ack.clock_us, rtt_ns, 2 * smoothed_ns + SILENCE_NS);
-        if self.rounds.is_reached(ack.highest_received) {
+        let highest = self.sent.get(ack.highest_received).copied().unwrap_or_default();
+        self.rounds.heard(&Heard {
+            now,
+            clock_us: ack.clock_us,
+            delay_us: ack.delay_us,
+            passed_bytes: highest.sent_bytes,
+            sent_at: highest.at,
+            round: highest.round,
+            rtt_ns,
+            silent_ns: 2 * smoothed_ns + SILENCE_NS,
+        });
+        if self.rounds.is_reached(now, ack.highest_received, 8 * smoothed_ns) {
             let sample = self.rounds.turn(now, self.sent.next());
             if let Some(sample) = sample {
                 self.controller.on_round(&sample);
@@ -340,7 +347,7 @@ impl Sender {
         }
         self.controller.on_ack(&AckSample {
             now,
-            in_flight_bytes: self.sent.in_flight_bytes(),
+            outstanding_bytes: self.sent.outstanding_bytes(),
             delivered_bps: self.rounds.delivered_bps(self.rtt.min_ns() / 2),
             rtt_ns,
             smoothed_ns,

@@ -37,6 +37,8 @@ pub(super) struct Transmission {
     pub(super) round: RoundTag,
     pieces: u8,
     first_piece: u64,
+    /// IP bytes of all transmissions up to this one.
+    pub(super) sent_bytes: u64,
 }
 
 /// The ring of transmissions and, beside it, that of their pieces.
@@ -52,6 +54,10 @@ pub(super) struct Sent {
     oldest: u64,
     in_flight: u64,
     in_flight_bytes: u64,
+    /// Of these, of the missing.
+    missing_bytes: u64,
+    /// IP bytes of all transmissions.
+    sent_bytes: u64,
 }
 
 fn slot(number: u64, len: usize) -> usize {
@@ -72,6 +78,8 @@ impl Sent {
             oldest: 1,
             in_flight: 0,
             in_flight_bytes: 0,
+            missing_bytes: 0,
+            sent_bytes: 0,
         }
     }
 
@@ -80,6 +88,7 @@ impl Sent {
         self.pieces_next = 0;
         (self.floor, self.next, self.oldest) = (1, 1, 1);
         (self.in_flight, self.in_flight_bytes) = (0, 0);
+        (self.missing_bytes, self.sent_bytes) = (0, 0);
     }
 
     /// The number of the next transmission.
@@ -110,6 +119,11 @@ impl Sent {
     /// IP bytes on their way.
     pub(super) fn in_flight_bytes(&self) -> u64 {
         self.in_flight_bytes
+    }
+
+    /// IP bytes on their way and not seen missing.
+    pub(super) fn outstanding_bytes(&self) -> u64 {
+        self.in_flight_bytes - self.missing_bytes
     }
 
     /// A remembered transmission.
@@ -179,8 +193,11 @@ impl Sent {
             self.in_flight_bytes += u64::from(ip_bytes);
         }
         self.next += 1;
+        self.sent_bytes += u64::from(ip_bytes);
+        let sent_bytes = self.sent_bytes;
         if let Some(place) = self.get_mut(number) {
-            *place = Transmission { at, fate, ip_bytes, round, pieces: count, first_piece };
+            let pieces = count;
+            *place = Transmission { at, fate, ip_bytes, round, pieces, first_piece, sent_bytes };
         }
     }
 
@@ -198,9 +215,17 @@ impl Sent {
         let transmission = self.get_mut(number)?;
         let before = *transmission;
         transmission.fate = fate;
-        if before.is_in_flight() && !transmission.is_in_flight() {
+        let bytes = u64::from(before.ip_bytes);
+        let in_flight = transmission.is_in_flight();
+        if before.fate == Fate::Missing {
+            self.missing_bytes -= bytes;
+        }
+        if fate == Fate::Missing {
+            self.missing_bytes += bytes;
+        }
+        if before.is_in_flight() && !in_flight {
             self.in_flight -= 1;
-            self.in_flight_bytes -= u64::from(before.ip_bytes);
+            self.in_flight_bytes -= bytes;
         }
         Some(before)
     }

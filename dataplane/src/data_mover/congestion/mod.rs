@@ -7,7 +7,7 @@ mod fixed;
 mod rounds;
 mod share;
 
-pub(super) use rounds::{Outcome, RoundTag, Rounds};
+pub(super) use rounds::{Heard, Outcome, RoundTag, Rounds};
 pub use rounds::{RoundSample, Settled};
 
 use auto::Auto;
@@ -145,8 +145,8 @@ impl Mark {
 pub struct AckSample {
     /// When it arrived.
     pub now: Time,
-    /// IP bytes still on their way.
-    pub in_flight_bytes: u64,
+    /// IP bytes still on their way, but for those that others have overtaken.
+    pub outstanding_bytes: u64,
     /// Rate of arriving over about half a round trip, in bits per second, by the receiver's clock.
     pub delivered_bps: Option<u64>,
     /// The round trip that it measured, in nanoseconds, without the receiver's delay.

@@ -18,6 +18,8 @@ const ROUNDS: usize = 8;
 const SETTLED_AFTER: u64 = 2;
 /// Acknowledgements remembered for the rate of the moment.
 const REPORTS: usize = 64;
+/// Length of a round over the noise in its times, at least.
+const NOISE_FACTOR: u64 = 16;
 
 /// Number of a round, as datagrams carry it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,17 +41,16 @@ struct Round {
     mark: Mark,
     begun_at: Time,
     first_number: u64,
-    sent_bytes: u64,
     datagrams: u64,
     app_limited: bool,
     /// Nothing was heard for so long that rates mean nothing.
     silent: bool,
-    /// Arrived when the first of its acknowledgements came, and the receiver's clock then.
-    delivered_bytes: u64,
-    clock_us: u64,
+    /// How things stood when the first of its acknowledgements came.
+    from: Passed,
     rtt_sum_ns: u64,
     rtt_count: u64,
     rtt_last_ns: u64,
+    rtt_latest_ns: u64,
     arrived_bytes: u64,
     lost_bytes: u64,
 }
@@ -67,12 +68,19 @@ pub struct RoundSample {
     pub sent_bps: u64,
     /// Rate at which it arrived, by the receiver's clock.
     pub delivered_bps: u64,
+    /// Rate at which it passed, had all of it arrived: its bytes over the time between the arrival
+    /// of its first and its last datagram.
+    pub passed_bps: u64,
+    /// How long it was being sent, in nanoseconds.
+    pub round_ns: u64,
     /// Mean round trip of its datagrams in nanoseconds, without the receiver's delay.
     pub rtt_ns: u64,
     /// The same of its last few datagrams.
     pub rtt_last_ns: u64,
     /// Round trips measured.
     pub rtt_count: u64,
+    /// Mean step between round trips that follow each other, in nanoseconds.
+    pub noise_ns: u64,
     /// Whether there was less to send than might have been sent.
     pub app_limited: bool,
     /// Whether there was a silence in it that makes its rates meaningless.
@@ -98,16 +106,50 @@ pub struct Settled {
     pub silent: bool,
 }
 
+/// What an acknowledgement says of rates.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Heard {
+    /// When it came.
+    pub(crate) now: Time,
+    /// The receiver's clock in it.
+    pub(crate) clock_us: u32,
+    /// How long before that the highest number arrived.
+    pub(crate) delay_us: u32,
+    /// IP bytes sent up to the highest number received, when that was sent, and in which round.
+    pub(crate) passed_bytes: u64,
+    pub(crate) sent_at: Time,
+    pub(crate) round: RoundTag,
+    /// The round trip that it measured.
+    pub(crate) rtt_ns: Option<u64>,
+    /// How long nothing may have been heard.
+    pub(crate) silent_ns: u64,
+}
+
+/// How far arriving has come.
+#[derive(Clone, Copy, Debug, Default)]
+struct Passed {
+    /// The receiver's clock, without its wraps.
+    clock_us: u64,
+    /// When the highest number arrived, by the same clock.
+    arrived_us: u64,
+    /// IP bytes that have arrived.
+    delivered_bytes: u64,
+    /// IP bytes sent up to the highest number received, and when that was sent.
+    passed_bytes: u64,
+    sent_at: Time,
+}
+
 /// The rounds of one session.
 #[derive(Debug)]
 pub(crate) struct Rounds {
     ring: [Round; ROUNDS],
     /// The round being sent; the one before is being acknowledged.
     sending: u64,
-    /// IP bytes that have arrived.
-    delivered_bytes: u64,
-    /// The receiver's clock as last told, without its wraps.
-    clock_us: u64,
+    /// As last told, and the time before.
+    passed: Passed,
+    before: Passed,
+    /// Mean step between round trips that follow each other: what is noise in them.
+    noise_ns: u64,
     heard_at: Time,
     /// Clock and bytes of the latest acknowledgements.
     reports: [(u64, u64); REPORTS],
@@ -140,8 +182,9 @@ impl Rounds {
         Rounds {
             ring,
             sending: 0,
-            delivered_bytes: 0,
-            clock_us: 0,
+            passed: Passed::default(),
+            before: Passed::default(),
+            noise_ns: 0,
             heard_at: now,
             reports: [(0, 0); REPORTS],
             reports_next: 0,
@@ -157,13 +200,17 @@ impl Rounds {
     }
 
     /// A datagram was sent; the tag that it carries from now on.
-    pub(crate) fn sent(&mut self, ip_bytes: u64) -> RoundTag {
+    pub(crate) fn sent(&mut self) -> RoundTag {
         let sending = self.sending;
         if let Some(round) = self.get_mut(sending) {
-            round.sent_bytes += ip_bytes;
             round.datagrams += 1;
         }
-        RoundTag(u8::try_from(slot(sending)).unwrap_or(0))
+        self.tag()
+    }
+
+    /// The tag of a datagram that is sent now.
+    pub(crate) fn tag(&self) -> RoundTag {
+        RoundTag(u8::try_from(slot(self.sending)).unwrap_or(0))
     }
 
     /// There is less to send than may be sent.
@@ -186,29 +233,30 @@ impl Rounds {
             }
         }
         if outcome != Outcome::Lost {
-            self.delivered_bytes += ip_bytes;
+            self.passed.delivered_bytes += ip_bytes;
         }
     }
 
-    /// An acknowledgement was processed that came before no other: the receiver's clock in it, and
-    /// the round trip that it measured. `silent_ns` is how long nothing may have been heard.
-    pub(crate) fn heard(
-        &mut self,
-        now: Time,
-        clock_us: u32,
-        rtt_ns: Option<u64>,
-        silent_ns: u64,
-    ) {
+    /// An acknowledgement with news was processed.
+    pub(crate) fn heard(&mut self, heard: &Heard) {
+        let &Heard { now, rtt_ns, .. } = heard;
+        self.before = self.passed;
         // The low 32 bits are told: a step back is an acknowledgement that was overtaken.
-        let step = u64::from(clock_us.wrapping_sub(low_bits(self.clock_us)));
+        let step = u64::from(heard.clock_us.wrapping_sub(low_bits(self.passed.clock_us)));
         if self.reports_next == 0 {
-            self.clock_us = u64::from(clock_us);
+            self.passed.clock_us = u64::from(heard.clock_us);
         } else if step < 1 << 31 {
-            self.clock_us += step;
+            self.passed.clock_us += step;
         }
-        let silent = now.since_ns(self.heard_at) > silent_ns;
+        if heard.passed_bytes > self.passed.passed_bytes {
+            self.passed.passed_bytes = heard.passed_bytes;
+            self.passed.sent_at = heard.sent_at;
+            let arrived_us = self.passed.clock_us.saturating_sub(u64::from(heard.delay_us));
+            self.passed.arrived_us = arrived_us.max(self.passed.arrived_us);
+        }
+        let silent = now.since_ns(self.heard_at) > heard.silent_ns;
         self.heard_at = now;
-        let report = (self.clock_us, self.delivered_bytes);
+        let report = (self.passed.clock_us, self.passed.delivered_bytes);
         if let Some(place) = self.reports.get_mut(self.reports_next % REPORTS) {
             *place = report;
         }
@@ -220,8 +268,14 @@ impl Rounds {
             }
         }
         if let Some(rtt_ns) = rtt_ns
-            && let Some(round) = self.get_mut(acknowledged)
+            && let Some(round) = self.ring.get_mut(usize::from(heard.round.0))
         {
+            let step_ns = match round.rtt_count {
+                0 => self.noise_ns,
+                _ => round.rtt_latest_ns.abs_diff(rtt_ns),
+            };
+            self.noise_ns = (31 * self.noise_ns + step_ns) / 32;
+            round.rtt_latest_ns = rtt_ns;
             round.rtt_sum_ns = round.rtt_sum_ns.saturating_add(rtt_ns);
             round.rtt_last_ns = match round.rtt_count {
                 0 => rtt_ns,
@@ -239,25 +293,28 @@ impl Rounds {
         (2..=known).find_map(|back| {
             let index = (self.reports_next - back) % REPORTS;
             let (clock_us, bytes) = self.reports.get(index).copied()?;
-            let elapsed_us = self.clock_us - clock_us;
+            let elapsed_us = self.passed.clock_us - clock_us;
             let enough = elapsed_us >= window_us || back == REPORTS;
-            enough.then(|| rate_bps(self.delivered_bytes - bytes, elapsed_us))
+            enough.then(|| rate_bps(self.passed.delivered_bytes - bytes, elapsed_us))
         })
     }
 
-    /// Whether the round being sent has been reached by acknowledgements: time for the next.
-    pub(crate) fn is_reached(&self, highest_acknowledged: u64) -> bool {
-        highest_acknowledged >= self.get(self.sending).first_number
+    /// Whether the round being sent has been reached by acknowledgements: time for the next. With
+    /// much noise in its times a round is longer, but no longer than `ns_max`.
+    pub(crate) fn is_reached(&self, now: Time, highest_acknowledged: u64, ns_max: u64) -> bool {
+        let round = self.get(self.sending);
+        let ns_min = (NOISE_FACTOR * self.noise_ns).min(ns_max);
+        highest_acknowledged >= round.first_number && now.since_ns(round.begun_at) >= ns_min
     }
 
     /// Ends the round being acknowledged and the one being sent; what became of the former.
     /// `next_number` is that of the next datagram.
     pub(crate) fn turn(&mut self, now: Time, next_number: u64) -> Option<RoundSample> {
-        let (delivered_bytes, clock_us) = (self.delivered_bytes, self.clock_us);
+        let from = self.before;
         let passed = self.sending.checked_sub(1).map(|round| self.sample(now, round));
         let sending = self.sending;
         if let Some(round) = self.get_mut(sending) {
-            (round.delivered_bytes, round.clock_us) = (delivered_bytes, clock_us);
+            round.from = from;
         }
         self.sending += 1;
         let next = Round { begun_at: now, first_number: next_number, ..Round::default() };
@@ -278,8 +335,10 @@ impl Rounds {
     fn sample(&self, now: Time, number: u64) -> RoundSample {
         let round = self.get(number);
         let ended_at = self.get(number + 1).begun_at;
-        let sent_us = ended_at.since_ns(round.begun_at) / MICROSECOND_NS;
-        let delivered_us = self.clock_us.saturating_sub(round.clock_us);
+        let (from, to) = (round.from, self.before);
+        let sent_us = to.sent_at.since_ns(from.sent_at) / MICROSECOND_NS;
+        let delivered_us = to.clock_us.saturating_sub(from.clock_us);
+        let passed_us = to.arrived_us.saturating_sub(from.arrived_us);
         let settled = number.checked_sub(SETTLED_AFTER).map(|number| {
             let round = self.get(number);
             Settled {
@@ -295,11 +354,11 @@ impl Rounds {
             now,
             mark: round.mark,
             datagrams: round.datagrams,
-            sent_bps: rate_bps(round.sent_bytes, sent_us),
-            delivered_bps: rate_bps(
-                self.delivered_bytes.saturating_sub(round.delivered_bytes),
-                delivered_us,
-            ),
+            sent_bps: rate_bps(to.passed_bytes - from.passed_bytes, sent_us),
+            delivered_bps: rate_bps(to.delivered_bytes - from.delivered_bytes, delivered_us),
+            passed_bps: rate_bps(to.passed_bytes - from.passed_bytes, passed_us),
+            noise_ns: self.noise_ns,
+            round_ns: ended_at.since_ns(round.begun_at),
             rtt_ns: round.rtt_ns(),
             rtt_last_ns: round.rtt_last_ns,
             rtt_count: round.rtt_count,

@@ -5,6 +5,8 @@ use crate::time::SECOND_NS;
 
 /// Shares are of a million.
 pub(super) const WHOLE: u64 = 1_000_000;
+/// One of a hundred.
+pub(super) const PERCENT: u64 = WHOLE / 100;
 /// More than this is no random loss; the path is down, or its capacity is.
 const RANDOM_LOSS_PPM_MAX: u64 = 350_000;
 /// Bytes over which random loss is averaged.
@@ -61,14 +63,17 @@ impl RandomLoss {
         scaled(self.lost_bytes, WHOLE, self.seen_bytes).min(RANDOM_LOSS_PPM_MAX)
     }
 
+    /// By how much the share of a round of so many datagrams may differ from it by chance: three
+    /// standard deviations, or what was seen.
+    pub(super) fn noise_ppm(&self, datagrams: u64) -> u64 {
+        let ppm = self.ppm();
+        let variance = ppm * (WHOLE - ppm) / datagrams.max(1);
+        (3 * variance.isqrt()).max(4 * self.deviation_ppm)
+    }
+
     /// Mean deviation of a round's share from it.
     pub(super) fn deviation_ppm(&self) -> u64 {
         self.deviation_ppm
-    }
-
-    /// Whether anything is known.
-    pub(super) fn is_known(&self) -> bool {
-        self.seen_bytes > 0
     }
 
     /// The rate that must have been sent for so much to arrive.

@@ -18,7 +18,7 @@ pub(super) struct Drain {
 
 impl Drain {
     pub(super) fn on_ack(&self, sample: &AckSample, model: &Model) -> Option<Phase> {
-        let drained = sample.in_flight_bytes <= model.in_flight_bytes(100);
+        let drained = sample.outstanding_bytes <= model.path_bytes();
         drained.then(|| Phase::Cruise(Cruise::after(0)))
     }
 

@@ -24,6 +24,7 @@ use probe_rtt::ProbeRtt;
 use probe_up::ProbeUp;
 use startup::Startup;
 
+use super::share::{PERCENT, WHOLE, scaled};
 use super::{AckSample, Controller, Mark, PathStart, RoundSample};
 
 /// What it is doing.
@@ -64,14 +65,15 @@ impl Auto {
         Auto { model, phase }
     }
 
-    fn gain_percent(&self) -> u64 {
+    /// Rate over what is known, in millionths.
+    fn gain_ppm(&self) -> u64 {
         match &self.phase {
-            Phase::Startup(_) => startup::GAIN_PERCENT,
-            Phase::Drain(_) => drain::GAIN_PERCENT,
-            Phase::Cruise(cruise) => cruise.gain_percent(),
-            Phase::ProbeUp(up) => up.gain_percent(),
-            Phase::ProbeDown(_) => probe_down::GAIN_PERCENT,
-            Phase::ProbeRtt(_) => probe_rtt::GAIN_PERCENT,
+            Phase::Startup(_) => startup::GAIN_PERCENT * PERCENT,
+            Phase::Drain(_) => drain::GAIN_PERCENT * PERCENT,
+            Phase::Cruise(cruise) => cruise.gain_ppm(&self.model),
+            Phase::ProbeUp(up) => up.gain_ppm(&self.model),
+            Phase::ProbeDown(_) => probe_down::GAIN_PERCENT * PERCENT,
+            Phase::ProbeRtt(_) => probe_rtt::GAIN_PERCENT * PERCENT,
         }
     }
 }
@@ -96,7 +98,7 @@ impl Controller for Auto {
         let next = match &mut self.phase {
             Phase::Startup(startup) => startup.on_round(round, &mut self.model),
             Phase::Drain(drain) => drain.on_round(),
-            Phase::Cruise(cruise) => cruise.on_round(round, verdict, &self.model),
+            Phase::Cruise(cruise) => cruise.on_round(round, &self.model),
             Phase::ProbeUp(up) => Some(up.on_round()),
             Phase::ProbeDown(down) => down.on_round(),
             Phase::ProbeRtt(probe) => probe.on_round(round, &mut self.model),
@@ -116,7 +118,7 @@ impl Controller for Auto {
             Phase::Startup(startup) => startup.basis_bps(),
             _ => self.model.capacity_bps(),
         };
-        self.model.limited_bps(basis_bps.saturating_mul(self.gain_percent()) / 100)
+        self.model.limited_bps(scaled(basis_bps, self.gain_ppm(), WHOLE))
     }
 
     fn capacity_bps(&self) -> u64 {

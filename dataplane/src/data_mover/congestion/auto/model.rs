@@ -1,6 +1,6 @@
 //! The model of the path: capacity, random loss, the round trip without a queue.
 
-use super::super::share::{RandomLoss, WHOLE, bytes_in, scaled};
+use super::super::share::{PERCENT, RandomLoss, WHOLE, bytes_in, scaled};
 use super::super::{AckSample, Mark, PathStart, RoundSample, Settled};
 use crate::time::{MICROSECOND_NS, MILLISECOND_NS, SECOND_NS, Time};
 
@@ -11,18 +11,24 @@ const BASE_VALID_NS: u64 = 10 * SECOND_NS;
 /// Round trip assumed before one is known, in nanoseconds.
 const RTT_NS_INITIAL: u64 = 333 * MILLISECOND_NS;
 /// Datagrams for which a round counts as much as all that was known.
-const ROUND_WEIGHT: u64 = 64;
-/// A delivered rate may be so far off for reasons of its own.
-const RATE_TOLERANCE_PPM: u64 = 30_000;
+const ROUND_WEIGHT: u64 = 16;
+/// Loss beyond random loss that does not count yet.
+const EXCESS_PPM: u64 = 25_000;
+/// Rounds in a row with excessive loss that say as much as a queue.
+const EXCESS_ROUNDS: u32 = 3;
 /// In flight beyond the path, in datagrams: so that single ones are not stopped.
 const SLACK_DATAGRAMS: u64 = 4;
+/// Time for which acknowledgements may be waited for, in nanoseconds.
+const ACKS_NS: u64 = 80 * MILLISECOND_NS;
+/// A queue that a probe may make, in nanoseconds, however short the round trip.
+const PROBE_NS: u64 = 3 * MILLISECOND_NS;
 
 /// What a round says about the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// There was less to send, or nothing was heard: it says nothing.
     Nothing,
-    /// What was sent was carried, and left no queue.
+    /// More was carried than was known to be possible, and left no queue.
     Carried,
     /// More was sent than the path carries.
     Full,
@@ -39,24 +45,32 @@ pub(super) struct Model {
     base_ns: u64,
     base_at: Time,
     based: bool,
-    /// Mean deviation of round trips from the mean of their round.
-    deviation_ns: u64,
-    /// Time between acknowledgements.
+    /// Mean step between round trips that follow each other.
+    noise_ns: u64,
+    /// Time between acknowledgements, and length of a round.
     spacing_ns: u64,
+    round_ns: u64,
+    /// Queue in the latest round.
+    queue_ns: u64,
+    excess_rounds: u32,
 }
 
 impl Model {
     pub(super) fn new(rate_bps_max: u64, path: PathStart) -> Self {
+        let base_ns = path.rtt_ns.unwrap_or(RTT_NS_INITIAL);
         Model {
             loss: RandomLoss::default(),
             capacity_bps: RATE_BPS_MIN,
             rate_bps_max,
             datagram_bytes: path.datagram_bytes,
-            base_ns: path.rtt_ns.unwrap_or(RTT_NS_INITIAL),
+            base_ns,
             base_at: path.now,
             based: false,
-            deviation_ns: 0,
+            noise_ns: 0,
             spacing_ns: MILLISECOND_NS,
+            round_ns: base_ns,
+            queue_ns: 0,
+            excess_rounds: 0,
         }
     }
 
@@ -81,10 +95,27 @@ impl Model {
         self.datagram_bytes
     }
 
+    /// Queue in the latest round, in millionths of the base round trip.
+    pub(super) fn queue_ppm(&self) -> u64 {
+        scaled(self.queue_ns, WHOLE, self.base_ns)
+    }
+
+    /// What a probe may send beyond the capacity, in millionths, to make a queue of a fifth of the
+    /// path, or of few milliseconds.
+    pub(super) fn probe_ppm(&self) -> u64 {
+        let queue_ns = (self.base_ns / 5).max(PROBE_NS);
+        scaled(queue_ns, WHOLE, self.round_ns).min(WHOLE / 5)
+    }
+
+    /// What is on the path without a queue when an acknowledgement comes.
+    pub(super) fn path_bytes(&self) -> u64 {
+        bytes_in(self.capacity_bps, self.base_ns) + self.datagram_bytes
+    }
+
     /// In flight that this rate needs at the base round trip, acknowledgements being apart.
     pub(super) fn in_flight_at(&self, rate_bps: u64, percent: u64) -> u64 {
         let path = bytes_in(rate_bps, self.base_ns.saturating_mul(percent) / 100);
-        let between_acks = bytes_in(rate_bps, self.spacing_ns);
+        let between_acks = bytes_in(rate_bps, (2 * self.spacing_ns).max(ACKS_NS));
         path + between_acks + SLACK_DATAGRAMS * self.datagram_bytes
     }
 
@@ -96,13 +127,10 @@ impl Model {
     /// Round trips that are longer than the base by this much show a queue.
     pub(super) fn queue_ns_min(&self, samples: u64) -> u64 {
         // The mean of few samples is less certain.
-        let noise_ns = match samples {
-            0..=3 => 3 * self.deviation_ns,
-            4..=15 => 2 * self.deviation_ns,
-            _ => self.deviation_ns + self.deviation_ns / 2,
-        };
+        let noise_ns = 4 * self.noise_ns / samples.max(1).isqrt();
         let datagram_ns = scaled(2 * 8 * self.datagram_bytes, SECOND_NS, self.capacity_bps);
-        (self.base_ns / 16 + 50 * MICROSECOND_NS).max(noise_ns).max(datagram_ns.min(4 * MILLISECOND_NS))
+        let least_ns = self.base_ns / 16 + 50 * MICROSECOND_NS;
+        (least_ns + noise_ns).max(datagram_ns.min(3 * MILLISECOND_NS))
     }
 
     /// Whether no empty queue was seen for long.
@@ -127,6 +155,8 @@ impl Model {
 
     /// Learns from a round.
     pub(super) fn on_round(&mut self, round: &RoundSample) -> Verdict {
+        self.noise_ns = round.noise_ns;
+        self.round_ns = (3 * self.round_ns + round.round_ns) / 4;
         self.learn_base(round);
         if let Some(settled) = &round.settled {
             self.learn_loss(settled);
@@ -139,62 +169,81 @@ impl Model {
             return;
         }
         let queue_ns = round.rtt_ns.saturating_sub(self.base_ns);
-        let off_ns = round.rtt_last_ns.abs_diff(round.rtt_ns);
+        let queue_ns_min = self.queue_ns_min(round.rtt_count);
+        self.queue_ns = if queue_ns > queue_ns_min { queue_ns } else { 0 };
         if round.rtt_ns <= self.base_ns {
             self.set_base(round.now, round.rtt_ns);
-        } else if queue_ns <= self.queue_ns_min(round.rtt_count) / 2 {
+        } else if queue_ns <= queue_ns_min / 2 {
             self.base_at = round.now;
             self.base_ns += queue_ns / 16;
-        }
-        if queue_ns <= self.queue_ns_min(round.rtt_count) {
-            self.deviation_ns = (15 * self.deviation_ns + off_ns.min(self.base_ns)) / 16;
         }
     }
 
     fn learn_loss(&mut self, settled: &Settled) {
         let queue_ns = settled.rtt_ns.saturating_sub(self.base_ns);
-        let calm = settled.mark != Mark::ProbeUp
-            && queue_ns <= self.queue_ns_min(settled.rtt_count);
+        let queue_ns_min = self.queue_ns_min(settled.rtt_count);
+        let calm = settled.mark != Mark::ProbeUp && queue_ns <= queue_ns_min;
         if calm && !settled.silent {
             self.loss.learn(settled);
         }
     }
 
-    /// Whether much less arrived of a round than random loss leaves of it.
-    fn is_behind(&self, round: &RoundSample) -> bool {
-        let noise_ppm = 3 * self.loss.deviation_ppm() + RATE_TOLERANCE_PPM;
-        let expected_bps = scaled(round.sent_bps, WHOLE - self.loss.ppm(), WHOLE);
-        self.loss.is_known()
-            && round.delivered_bps < scaled(expected_bps, WHOLE.saturating_sub(noise_ppm), WHOLE)
+    /// Loss of a round beyond what random loss may do to it, in millionths.
+    fn excess_ppm(&self, round: &RoundSample) -> u64 {
+        let arrived_ppm = scaled(round.delivered_bps, WHOLE, round.passed_bps).min(WHOLE);
+        let noise_ppm = self.loss.noise_ppm(round.datagrams);
+        (WHOLE - arrived_ppm).saturating_sub(self.loss.ppm() + noise_ppm + EXCESS_PPM)
     }
 
     fn learn_capacity(&mut self, round: &RoundSample) -> Verdict {
-        if round.silent || round.datagrams == 0 || round.delivered_bps == 0 {
+        if round.silent || round.datagrams == 0 || round.passed_bps == 0 {
             return Verdict::Nothing;
         }
-        let link_bps = self.loss.sent_for(round.delivered_bps);
-        let queue_ns = round.rtt_last_ns.saturating_sub(self.base_ns);
+        let excess_ppm = self.excess_ppm(round);
+        self.excess_rounds = if excess_ppm > 0 { self.excess_rounds + 1 } else { 0 };
+        // The end of the round tells more, unless there is much noise in it.
+        let noisy = 16 * self.noise_ns > self.base_ns;
+        let rtt_ns = if noisy { round.rtt_ns } else { round.rtt_last_ns };
+        let queue_ns = rtt_ns.saturating_sub(self.base_ns);
         let queued = queue_ns > self.queue_ns_min(round.rtt_count);
-        let behind = self.is_behind(round);
-        let full = queued || behind;
-        if !full {
-            let carried_bps = round.sent_bps.min(self.rate_bps_max);
-            if carried_bps > self.capacity_bps && link_bps >= carried_bps / 20 * 19 {
-                self.set_capacity(carried_bps);
-            }
-            return if round.app_limited { Verdict::Nothing } else { Verdict::Carried };
+        let probing = round.mark == Mark::ProbeUp;
+        if !queued && (self.excess_rounds == 0 || !probing) && self.excess_rounds < EXCESS_ROUNDS {
+            return self.carried(round);
         }
-        if round.app_limited && link_bps <= self.capacity_bps {
+        // What was lost beyond random loss was lost in front of the bottleneck.
+        let link_bps = match excess_ppm {
+            0 => round.passed_bps,
+            _ => self.loss.sent_for(round.delivered_bps),
+        };
+        let (old, new, weight) = (self.capacity_bps, link_bps, round.datagrams);
+        if round.app_limited && new <= old {
             return Verdict::Nothing;
         }
-        let weight = round.datagrams;
-        let (old, new) = (self.capacity_bps, link_bps);
-        if new < old && round.sent_bps < old / 50 * 49 && !behind {
-            // Less was sent on purpose, and it came through.
+        // Times are told in microseconds by noisy messengers.
+        let noise_ppm = scaled(self.noise_ns + 20 * MICROSECOND_NS, WHOLE, round.round_ns.max(1));
+        let followed_ppm = (WHOLE - 2 * PERCENT).saturating_sub(noise_ppm);
+        let followed = link_bps >= scaled(round.sent_bps, followed_ppm, WHOLE);
+        if new < old && followed && excess_ppm == 0 {
+            // All that was sent came through: the queue is of another time, or of others.
             return Verdict::Full;
         }
         let total = weight + ROUND_WEIGHT;
         self.set_capacity(scaled(old, ROUND_WEIGHT, total) + scaled(new, weight, total));
         Verdict::Full
+    }
+
+    /// A round came through without a queue: the path carries what was sent.
+    fn carried(&mut self, round: &RoundSample) -> Verdict {
+        // Nearer to what was sent than to what was known.
+        let halfway_bps = round.sent_bps / 2 + self.capacity_bps / 2;
+        let carried_bps = round.sent_bps.min(round.passed_bps);
+        let more = carried_bps > self.capacity_bps;
+        if more {
+            self.set_capacity(carried_bps);
+        }
+        match more && carried_bps >= halfway_bps {
+            true => Verdict::Carried,
+            false => Verdict::Nothing,
+        }
     }
 }

@@ -3,11 +3,13 @@
 //! What became of that round is known a round later; if all of it was carried, the capacity is
 //! that much higher, and the next probe follows at once and asks for more.
 
+use super::super::share::{PERCENT, WHOLE};
 use super::Phase;
+use super::model::Model;
 use super::probe_down::ProbeDown;
 
-/// Rate over the capacity in the first probe, in per cent, and in those after one that found more.
-const GAINS_PERCENT: [u64; 3] = [120, 150, 200];
+/// Rate over the capacity in per cent in probes that follow one, two and more that found more.
+const GAINS_PERCENT: [u64; 2] = [150, 200];
 
 /// State of a probe.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,9 +24,13 @@ impl ProbeUp {
         ProbeUp { successes }
     }
 
-    pub(super) fn gain_percent(&self) -> u64 {
-        let last = GAINS_PERCENT.len() - 1;
-        GAINS_PERCENT.get(self.successes.min(last)).copied().unwrap_or(100)
+    /// Rate over the capacity, in millionths.
+    pub(super) fn gain_ppm(&self, model: &Model) -> u64 {
+        match self.successes {
+            0 => WHOLE + model.probe_ppm(),
+            1 => GAINS_PERCENT[0] * PERCENT,
+            _ => GAINS_PERCENT[1] * PERCENT,
+        }
     }
 
     /// The round is sent.

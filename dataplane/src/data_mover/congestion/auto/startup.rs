@@ -4,13 +4,16 @@ use super::super::{AckSample, RoundSample};
 use super::drain::Drain;
 use super::model::Model;
 use super::Phase;
-use crate::time::SECOND_NS;
+use crate::time::{MILLISECOND_NS, SECOND_NS};
 
 /// Rate over what is delivered, in per cent: 2 / ln 2, by which a rate doubles every round trip
 /// when what is delivered is measured over one.
 pub(super) const GAIN_PERCENT: u64 = 289;
-/// Datagrams sent in the first round trip.
+/// Datagrams sent in the first round trip, or in some milliseconds if it is shorter; and in the
+/// first round trip in any case.
 const INITIAL_DATAGRAMS: u64 = 32;
+const INITIAL_NS: u64 = 10 * MILLISECOND_NS;
+const INITIAL_DATAGRAMS_MIN: u64 = 10;
 /// Growth that counts, in per cent.
 const GROWTH_PERCENT: u64 = 125;
 /// Rounds without growth after which the path is full.
@@ -28,8 +31,10 @@ pub(super) struct Startup {
 
 impl Startup {
     pub(super) fn new(hint_bps: Option<u64>, model: &Model) -> Self {
-        let first_bits = 8 * INITIAL_DATAGRAMS * model.datagram_bytes();
-        let first_bps = first_bits.saturating_mul(SECOND_NS) / model.base_ns().max(1);
+        let datagram_bits = 8 * model.datagram_bytes() * SECOND_NS;
+        let rtt_ns = model.base_ns().max(1);
+        let many_bps = INITIAL_DATAGRAMS * datagram_bits / rtt_ns.max(INITIAL_NS);
+        let first_bps = many_bps.max(INITIAL_DATAGRAMS_MIN * datagram_bits / rtt_ns);
         let hinted_bps = hint_bps.map_or(0, |hint_bps| hint_bps / 2);
         let best_bps = first_bps.max(hinted_bps) * 100 / GAIN_PERCENT;
         Startup { best_bps, grown_bps: 0, flat_rounds: 0 }
