@@ -27,7 +27,8 @@ pub enum Pattern {
     Independent,
     /// They are lost in bursts.
     Bursts,
-    /// Each is late by up to half of the round trip, and may be overtaken.
+    /// Each is late by up to a quarter of the round trip in either direction, and may be overtaken:
+    /// round trips differ by half of the shortest.
     Jitter,
     /// Some are held back by a quarter of the round trip.
     Reordering,
@@ -137,7 +138,7 @@ impl Cell {
         match self.pattern {
             Pattern::Independent | Pattern::Bursts => link,
             Pattern::Jitter => {
-                LinkConfig { jitter_ns: self.rtt_ns() / 2, jitter_reorders: true, ..link }
+                LinkConfig { jitter_ns: self.rtt_ns() / 4, jitter_reorders: true, ..link }
             }
             Pattern::Reordering => LinkConfig {
                 reorder_probability: REORDERED,

@@ -22,6 +22,8 @@ const DATAGRAM_IP_BYTES: u64 = 1_464;
 const IP_OVERHEAD: u64 = 28;
 /// Left out at the start, at least.
 const WARM_UP_NS: u64 = 3 * SECOND_NS;
+/// A session is up by then, however many greetings are lost.
+const CONNECTED: Time = Time::from_ms(120_000);
 /// Round trips left out at the start, at least: start-up doubles 14 times at 10 Gb/s and 400 ms.
 const WARM_UP_RTTS: u64 = 20;
 /// Round trips measured, at least.
@@ -253,14 +255,17 @@ impl World {
         self.ways[0].link.counters().get(LinkCounter::BytesOut)
     }
 
-    /// Runs until the session is up, and then until the link is full or `end`; the round trips
-    /// that took.
-    fn ramp_up(&mut self, end: Time) -> f64 {
+    /// Runs until the session is up; the time then.
+    fn connect(&mut self) -> Time {
         let step_ns = self.cell.rtt_ns().min(MILLISECOND_NS);
-        while !matches!(self.sides[0].session.state(), State::Up(_)) && self.now < end {
+        while !matches!(self.sides[0].session.state(), State::Up(_)) && self.now < CONNECTED {
             self.run_to(self.now + step_ns);
         }
-        let up_at = self.now;
+        self.now
+    }
+
+    /// Runs until the link is full or `end`; the round trips that took.
+    fn ramp_up(&mut self, up_at: Time, end: Time) -> f64 {
         let datagrams_ns = RAMP_DATAGRAMS * DATAGRAM_IP_BYTES * 8_000 / self.cell.capacity_mbps;
         let window_ns = self.cell.rtt_ns().max(datagrams_ns);
         let full = self.cell.rate_bps() as f64 / 8.0 * (1.0 - self.cell.loss()) * window_ns as f64 / 1e9;
@@ -308,8 +313,9 @@ pub fn run(cell: &Cell) -> Figures {
 #[must_use]
 pub fn run_traced(cell: &Cell, mut trace: impl FnMut(Time, &Session)) -> Figures {
     let mut world = World::new(cell);
-    let warm_up = Time::ZERO + WARM_UP_NS.max(WARM_UP_RTTS * cell.rtt_ns());
-    let rampup_rtt = world.ramp_up(warm_up);
+    let up_at = world.connect();
+    let warm_up = up_at + WARM_UP_NS.max(WARM_UP_RTTS * cell.rtt_ns());
+    let rampup_rtt = world.ramp_up(up_at, warm_up);
     let step_ns = (cell.rtt_ns() / 4).max(MILLISECOND_NS / 4);
     while world.now < warm_up {
         world.run_to((world.now + step_ns).min(warm_up));

@@ -7,6 +7,8 @@ use super::run::Figures;
 const DATAGRAM_IP_BYTES: u64 = 1_464;
 /// Datagrams that kernel BBR sends in the first round trip.
 const BBR_INITIAL_DATAGRAMS: f64 = 10.0;
+/// Acknowledgements may be so far apart, in milliseconds, when they have little to acknowledge.
+const ACKNOWLEDGEMENT_MS: f64 = 25.0;
 
 /// What the figures of a cell are worth.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,7 +75,8 @@ pub fn rampup_max(cell: &Cell) -> f64 {
     let doublings = (datagrams / BBR_INITIAL_DATAGRAMS).log2().max(1.0);
     let per_round = (2.0 * (1.0 - cell.loss())).log2();
     let slower = if cell.pattern == Pattern::Jitter { 1.75 } else { 1.0 };
-    (doublings / per_round + 2.0) * slower
+    let doubled = (doublings / per_round + 2.0) * slower;
+    doubled.max(ACKNOWLEDGEMENT_MS / cell.rtt_ms as f64)
 }
 
 /// Judges a cell; `independent` is the eta of the cell that differs by its pattern only.

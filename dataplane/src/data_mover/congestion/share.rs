@@ -11,6 +11,15 @@ pub(super) const PERCENT: u64 = WHOLE / 100;
 const RANDOM_LOSS_PPM_MAX: u64 = 350_000;
 /// Bytes over which random loss is averaged.
 const LOSS_MEMORY_BYTES: u64 = 6_000_000;
+/// The same of what was lost while less was sent than the capacity.
+const LOW_MEMORY_BYTES: u64 = 2_000_000;
+/// Bytes of it that say something.
+const LOW_BYTES_MIN: u64 = 60_000;
+/// By how much loss may be greater at the capacity than below it, of a million.
+const LOW_MARGIN_PPM: u64 = 10_000;
+
+/// About the bytes of a datagram.
+const DATAGRAM_BYTES: u64 = 1_500;
 
 /// `value * numerator / denominator`, without overflow on the way.
 pub(super) fn scaled(value: u64, numerator: u64, denominator: u64) -> u64 {
@@ -23,29 +32,53 @@ pub(super) fn bytes_in(rate_bps: u64, ns: u64) -> u64 {
     scaled(rate_bps / 8, ns, SECOND_NS)
 }
 
-/// The loss that a path has whatever the rate.
+/// What was lost of what was sent.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct RandomLoss {
+struct Tally {
     lost_bytes: u64,
     seen_bytes: u64,
+}
+
+impl Tally {
+    /// Adds a round, and forgets what is older than so many bytes.
+    fn add(&mut self, lost_bytes: u64, bytes: u64, memory_bytes: u64) {
+        self.lost_bytes += lost_bytes;
+        self.seen_bytes += bytes;
+        let keep = memory_bytes.max(bytes);
+        if self.seen_bytes > keep {
+            self.lost_bytes = scaled(self.lost_bytes, keep, self.seen_bytes);
+            self.seen_bytes = keep;
+        }
+    }
+
+    fn ppm(&self) -> u64 {
+        scaled(self.lost_bytes, WHOLE, self.seen_bytes)
+    }
+}
+
+/// The loss that a path has whatever the rate.
+///
+/// It is no greater than what is lost while less is sent than the capacity: else a queue that does
+/// not show would be taken for it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RandomLoss {
+    all: Tally,
+    low: Tally,
     /// Mean deviation of a round from it.
     deviation_ppm: u64,
 }
 
 impl RandomLoss {
     /// A round whose losses had nothing to do with the rate; false when they must have.
-    pub(super) fn learn(&mut self, round: &Settled) -> bool {
+    pub(super) fn learn(&mut self, round: &Settled, low: bool) -> bool {
         let bytes = round.arrived_bytes + round.lost_bytes;
         let share_ppm = scaled(round.lost_bytes, WHOLE, bytes);
         if bytes == 0 || share_ppm > RANDOM_LOSS_PPM_MAX {
             return false;
         }
-        self.lost_bytes += round.lost_bytes;
-        self.seen_bytes += bytes;
-        if self.seen_bytes > LOSS_MEMORY_BYTES.max(bytes) {
-            let keep = LOSS_MEMORY_BYTES.max(bytes);
-            self.lost_bytes = scaled(self.lost_bytes, keep, self.seen_bytes);
-            self.seen_bytes = keep;
+        self.all.add(round.lost_bytes, bytes, LOSS_MEMORY_BYTES);
+        if low {
+            self.low.add(round.lost_bytes, bytes, LOW_MEMORY_BYTES);
         }
         let off_ppm = share_ppm.abs_diff(self.ppm());
         self.deviation_ppm = (7 * self.deviation_ppm + off_ppm) / 8;
@@ -54,13 +87,20 @@ impl RandomLoss {
 
     /// What is known counts for less from now on: the path has changed.
     pub(super) fn doubt(&mut self) {
-        self.lost_bytes /= 16;
-        self.seen_bytes /= 16;
+        self.all.lost_bytes /= 16;
+        self.all.seen_bytes /= 16;
     }
 
     /// The share that is lost.
     pub(super) fn ppm(&self) -> u64 {
-        scaled(self.lost_bytes, WHOLE, self.seen_bytes).min(RANDOM_LOSS_PPM_MAX)
+        let all_ppm = self.all.ppm();
+        if self.low.seen_bytes < LOW_BYTES_MIN {
+            return all_ppm.min(RANDOM_LOSS_PPM_MAX);
+        }
+        let low_ppm = self.low.ppm();
+        let variance = all_ppm * (WHOLE - all_ppm) / (self.low.seen_bytes / DATAGRAM_BYTES);
+        let margin_ppm = (3 * variance.isqrt()).max(2 * self.deviation_ppm) + LOW_MARGIN_PPM;
+        all_ppm.min(low_ppm + margin_ppm).min(RANDOM_LOSS_PPM_MAX)
     }
 
     /// By how much the share of a round of so many datagrams may differ from it by chance: three

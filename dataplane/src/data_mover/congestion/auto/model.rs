@@ -184,12 +184,13 @@ impl Model {
         let queue_ns_min = self.queue_ns_min(settled.rtt_count);
         let calm = settled.mark != Mark::ProbeUp && queue_ns <= queue_ns_min;
         if calm && !settled.silent {
-            self.loss.learn(settled);
+            let low = matches!(settled.mark, Mark::ProbeDown | Mark::Drain | Mark::ProbeRtt);
+            self.loss.learn(settled, low);
         }
     }
 
     /// Loss of a round beyond what random loss may do to it, in millionths.
-    fn excess_ppm(&self, round: &RoundSample) -> u64 {
+    pub(super) fn excess_ppm(&self, round: &RoundSample) -> u64 {
         let arrived_ppm = scaled(round.delivered_bps, WHOLE, round.passed_bps).min(WHOLE);
         let noise_ppm = self.loss.noise_ppm(round.datagrams);
         (WHOLE - arrived_ppm).saturating_sub(self.loss.ppm() + noise_ppm + EXCESS_PPM)

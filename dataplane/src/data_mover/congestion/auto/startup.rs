@@ -57,16 +57,16 @@ impl Startup {
 
     pub(super) fn on_round(&mut self, round: &RoundSample, model: &mut Model) -> Option<Phase> {
         let link_bps = model.loss.sent_for(round.delivered_bps);
-        if round.silent || (round.app_limited && link_bps * 100 < self.grown_bps * GROWTH_PERCENT) {
-            return None;
-        }
         if link_bps * 100 >= self.grown_bps * GROWTH_PERCENT {
             (self.grown_bps, self.flat_rounds) = (link_bps, 0);
             return None;
         }
-        self.flat_rounds += 1;
         let queue_ns = round.rtt_last_ns.saturating_sub(model.base_ns());
         let queued = queue_ns > 4 * model.queue_ns_min(round.rtt_count);
+        if round.silent || (round.app_limited && !queued && model.excess_ppm(round) == 0) {
+            return None;
+        }
+        self.flat_rounds += 1;
         if self.flat_rounds < FLAT_ROUNDS && !queued {
             return None;
         }

@@ -38,7 +38,7 @@ impl Hold {
             && (!behind || self.cooldown > 0)
             && !settled.silent
         {
-            loss.learn(settled);
+            loss.learn(settled, false);
         }
         let doubtful = self.excess >= 2 && self.cooldown == 0;
         doubtful.then(|| Phase::Test(Test::new(round.delivered_bps)))
