@@ -9,6 +9,7 @@
 //! taken from the receiver's clock: delayed, bunched or lost acknowledgements do not change it.
 
 use super::Mark;
+use super::share::{DATAGRAM_BYTES, WHOLE, scaled};
 use crate::time::{MICROSECOND_NS, SECOND_NS, Time};
 
 /// Rounds remembered: one being sent, one being acknowledged, and those that may still have
@@ -71,6 +72,8 @@ pub struct RoundSample {
     /// Rate at which it passed, had all of it arrived: its bytes over the time between the arrival
     /// of its first and its last datagram.
     pub passed_bps: u64,
+    /// Share of its bytes that had not arrived when it was passed, of a million.
+    pub absent_ppm: u64,
     /// How long it was being sent, in nanoseconds.
     pub round_ns: u64,
     /// Mean round trip of its datagrams in nanoseconds, without the receiver's delay.
@@ -87,6 +90,26 @@ pub struct RoundSample {
     pub silent: bool,
     /// An earlier round, whose losses are all known now.
     pub settled: Option<Settled>,
+}
+
+impl Settled {
+    /// IP bytes of it.
+    #[must_use]
+    pub(super) fn bytes(&self) -> u64 {
+        self.arrived_bytes + self.lost_bytes
+    }
+
+    /// About the number of its datagrams.
+    #[must_use]
+    pub(super) fn datagrams(&self) -> u64 {
+        self.bytes() / DATAGRAM_BYTES
+    }
+
+    /// Share of it that was lost, of a million.
+    #[must_use]
+    pub(super) fn lost_ppm(&self) -> u64 {
+        scaled(self.lost_bytes, WHOLE, self.bytes())
+    }
 }
 
 /// A round whose losses are known.
@@ -350,13 +373,16 @@ impl Rounds {
                 silent: round.silent,
             }
         });
+        let delivered_bytes = to.delivered_bytes - from.delivered_bytes;
+        let passed_bytes = to.passed_bytes - from.passed_bytes;
         RoundSample {
             now,
+            absent_ppm: WHOLE - scaled(delivered_bytes, WHOLE, passed_bytes).min(WHOLE),
             mark: round.mark,
             datagrams: round.datagrams,
-            sent_bps: rate_bps(to.passed_bytes - from.passed_bytes, sent_us),
-            delivered_bps: rate_bps(to.delivered_bytes - from.delivered_bytes, delivered_us),
-            passed_bps: rate_bps(to.passed_bytes - from.passed_bytes, passed_us),
+            sent_bps: rate_bps(passed_bytes, sent_us),
+            delivered_bps: rate_bps(delivered_bytes, delivered_us),
+            passed_bps: rate_bps(passed_bytes, passed_us),
             noise_ns: self.noise_ns,
             round_ns: ended_at.since_ns(round.begun_at),
             rtt_ns: round.rtt_ns(),

@@ -18,8 +18,10 @@ const LOW_BYTES_MIN: u64 = 60_000;
 /// By how much loss may be greater at the capacity than below it, of a million.
 const LOW_MARGIN_PPM: u64 = 10_000;
 
+/// Losses in bursts of many datagrams, in thousandths.
+const BURSTINESS_MAX: u64 = 64_000;
 /// About the bytes of a datagram.
-const DATAGRAM_BYTES: u64 = 1_500;
+pub(super) const DATAGRAM_BYTES: u64 = 1_500;
 
 /// `value * numerator / denominator`, without overflow on the way.
 pub(super) fn scaled(value: u64, numerator: u64, denominator: u64) -> u64 {
@@ -64,15 +66,16 @@ impl Tally {
 pub(super) struct RandomLoss {
     all: Tally,
     low: Tally,
-    /// Mean deviation of a round from it.
-    deviation_ppm: u64,
+    /// Variance of a round's share over what it would be if losses were independent, in
+    /// thousandths; 0 before anything is known.
+    burstiness: u64,
 }
 
 impl RandomLoss {
     /// A round whose losses had nothing to do with the rate; false when they must have.
     pub(super) fn learn(&mut self, round: &Settled, low: bool) -> bool {
         let bytes = round.arrived_bytes + round.lost_bytes;
-        let share_ppm = scaled(round.lost_bytes, WHOLE, bytes);
+        let share_ppm = round.lost_ppm();
         if bytes == 0 || share_ppm > RANDOM_LOSS_PPM_MAX {
             return false;
         }
@@ -80,9 +83,26 @@ impl RandomLoss {
         if low {
             self.low.add(round.lost_bytes, bytes, LOW_MEMORY_BYTES);
         }
-        let off_ppm = share_ppm.abs_diff(self.ppm());
-        self.deviation_ppm = (7 * self.deviation_ppm + off_ppm) / 8;
+        self.learn_burstiness(share_ppm, round.datagrams());
         true
+    }
+
+    fn learn_burstiness(&mut self, share_ppm: u64, datagrams: u64) {
+        let ppm = self.all.ppm();
+        let independent = ppm * (WHOLE - ppm) / datagrams.max(1);
+        if independent == 0 {
+            return;
+        }
+        let off_ppm = share_ppm.abs_diff(ppm);
+        let seen = scaled(off_ppm * off_ppm, 1_000, independent).min(BURSTINESS_MAX);
+        self.burstiness = (15 * self.burstiness + seen) / 16;
+    }
+
+    /// Three standard deviations of the share of a round of so many datagrams.
+    fn deviations_ppm(&self, datagrams: u64) -> u64 {
+        let ppm = self.all.ppm();
+        let independent = ppm * (WHOLE - ppm) / datagrams.max(1);
+        3 * scaled(independent, self.burstiness.max(1_000), 1_000).isqrt()
     }
 
     /// What is known counts for less from now on: the path has changed.
@@ -98,22 +118,15 @@ impl RandomLoss {
             return all_ppm.min(RANDOM_LOSS_PPM_MAX);
         }
         let low_ppm = self.low.ppm();
-        let variance = all_ppm * (WHOLE - all_ppm) / (self.low.seen_bytes / DATAGRAM_BYTES);
-        let margin_ppm = (3 * variance.isqrt()).max(2 * self.deviation_ppm) + LOW_MARGIN_PPM;
+        let low_datagrams = self.low.seen_bytes / DATAGRAM_BYTES;
+        let margin_ppm = self.deviations_ppm(low_datagrams) + LOW_MARGIN_PPM;
         all_ppm.min(low_ppm + margin_ppm).min(RANDOM_LOSS_PPM_MAX)
     }
 
     /// By how much the share of a round of so many datagrams may differ from it by chance: three
-    /// standard deviations, or what was seen.
+    /// standard deviations.
     pub(super) fn noise_ppm(&self, datagrams: u64) -> u64 {
-        let ppm = self.ppm();
-        let variance = ppm * (WHOLE - ppm) / datagrams.max(1);
-        (3 * variance.isqrt()).max(4 * self.deviation_ppm)
-    }
-
-    /// Mean deviation of a round's share from it.
-    pub(super) fn deviation_ppm(&self) -> u64 {
-        self.deviation_ppm
+        self.deviations_ppm(datagrams)
     }
 
     /// The rate that must have been sent for so much to arrive.

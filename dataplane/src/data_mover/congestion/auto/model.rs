@@ -191,9 +191,8 @@ impl Model {
 
     /// Loss of a round beyond what random loss may do to it, in millionths.
     pub(super) fn excess_ppm(&self, round: &RoundSample) -> u64 {
-        let arrived_ppm = scaled(round.delivered_bps, WHOLE, round.passed_bps).min(WHOLE);
         let noise_ppm = self.loss.noise_ppm(round.datagrams);
-        (WHOLE - arrived_ppm).saturating_sub(self.loss.ppm() + noise_ppm + EXCESS_PPM)
+        round.absent_ppm.saturating_sub(self.loss.ppm() + noise_ppm + EXCESS_PPM)
     }
 
     fn learn_capacity(&mut self, round: &RoundSample) -> Verdict {

@@ -1,19 +1,20 @@
 //! Sending at the configured rate, until more is lost than is known to be lost at random.
 
-use super::super::RoundSample;
-use super::super::share::{RandomLoss, WHOLE, scaled};
+use super::super::share::RandomLoss;
+use super::super::{Mark, Settled};
 use super::{Phase, Test};
 
 /// Loss beyond what is known, of a million, that calls for a test.
 const EXCESS_PPM: u64 = 15_000;
-/// Rounds after a test before the next one.
-const COOLDOWN_ROUNDS: u32 = 6;
+/// Rounds in a row that must have it.
+const EXCESS_ROUNDS: u32 = 2;
+/// Rounds after a test before the next one, in which what is lost is learned.
+const COOLDOWN_ROUNDS: u32 = 8;
 
 /// State of holding the rate.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Hold {
     cooldown: u32,
-    /// Rounds in a row in which more was lost.
     excess: u32,
 }
 
@@ -23,24 +24,18 @@ impl Hold {
         Hold { cooldown: COOLDOWN_ROUNDS, excess: 0 }
     }
 
-    pub(super) fn on_round(
-        &mut self,
-        round: &RoundSample,
-        loss: &mut RandomLoss,
-    ) -> Option<Phase> {
+    pub(super) fn on_settled(&mut self, round: &Settled, loss: &mut RandomLoss) -> Option<Phase> {
         self.cooldown = self.cooldown.saturating_sub(1);
-        let expected_bps = scaled(round.sent_bps, WHOLE - loss.ppm(), WHOLE);
-        let tolerance_ppm = EXCESS_PPM + 3 * loss.deviation_ppm();
-        let behind =
-            round.delivered_bps < scaled(expected_bps, WHOLE.saturating_sub(tolerance_ppm), WHOLE);
-        self.excess = if behind { self.excess + 1 } else { 0 };
-        if let Some(settled) = &round.settled
-            && (!behind || self.cooldown > 0)
-            && !settled.silent
-        {
-            loss.learn(settled, false);
+        if round.mark != Mark::Hold {
+            return None;
         }
-        let doubtful = self.excess >= 2 && self.cooldown == 0;
-        doubtful.then(|| Phase::Test(Test::new(round.delivered_bps)))
+        let expected_ppm = loss.ppm() + loss.noise_ppm(round.datagrams()) + EXCESS_PPM;
+        let excessive = round.lost_ppm() > expected_ppm;
+        self.excess = if excessive { self.excess + 1 } else { 0 };
+        if !excessive || self.cooldown > 0 {
+            loss.learn(round, false);
+        }
+        let doubtful = self.excess >= EXCESS_ROUNDS && self.cooldown == 0;
+        doubtful.then(|| Phase::Test(Test::new(round.lost_ppm())))
     }
 }

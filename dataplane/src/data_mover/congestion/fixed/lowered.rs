@@ -1,29 +1,39 @@
 //! Sending what the path was seen to carry, and asking from time to time for more.
 
 use super::super::share::{RandomLoss, WHOLE, scaled};
-use super::super::{Mark, RoundSample};
+use super::super::{Mark, Settled};
 use super::{Hold, Phase};
 
-/// Rounds at a rate before more is asked for.
-const ROUNDS: u32 = 8;
-/// A delivered rate may be so far off for reasons of its own.
-const TOLERANCE_PPM: u64 = 30_000;
+/// Rounds at a rate before more is asked for: some until what is sent at it is known at all.
+const ROUNDS: u32 = 10;
+/// Rounds until what became of a rate is known.
+const ROUNDS_UNKNOWN: u32 = 4;
+/// Doublings of the step by which the rate is raised.
+const RAISED_MAX: u32 = 3;
+/// The configured rate over the slowest.
+const RATE_PARTS_MAX: u64 = 32;
+/// Loss beyond what is known, of a million, that shows that a rate is too much.
+const EXCESS_PPM: u64 = 25_000;
 
 /// State of sending less.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lowered {
     rate_bps: u64,
+    /// At this rate.
     rounds: u32,
     raising: bool,
+    /// Times in a row that more was there.
+    raised: u32,
 }
 
 impl Lowered {
     pub(super) fn new(rate_bps: u64) -> Self {
-        Lowered { rate_bps, rounds: 0, raising: false }
+        Lowered { rate_bps, rounds: 0, raising: false, raised: 0 }
     }
 
     fn raised_bps(&self) -> u64 {
-        scaled(self.rate_bps, 9, 8)
+        // An eighth more, then twice that, up to twice the rate.
+        self.rate_bps + scaled(self.rate_bps, 1 << self.raised.min(RAISED_MAX), 8)
     }
 
     pub(super) fn rate_bps(&self) -> u64 {
@@ -34,30 +44,40 @@ impl Lowered {
         if self.raising { Mark::Raise } else { Mark::Lowered }
     }
 
-    pub(super) fn on_round(
+    /// A round was sent: more is asked for during one.
+    pub(super) fn on_round(&mut self) {
+        self.rounds += 1;
+        self.raising = !self.raising && self.rounds >= ROUNDS;
+        if self.raising {
+            self.rounds = 0;
+        }
+    }
+
+    pub(super) fn on_settled(
         &mut self,
-        round: &RoundSample,
+        round: &Settled,
         loss: &RandomLoss,
         configured_bps: u64,
     ) -> Option<Phase> {
-        let carried_bps = loss.sent_for(round.delivered_bps);
-        let tolerance_ppm = TOLERANCE_PPM + 3 * loss.deviation_ppm();
-        let tolerated = |bps| scaled(bps, WHOLE.saturating_sub(tolerance_ppm), WHOLE);
-        let carried = carried_bps >= tolerated(round.sent_bps);
-        self.rounds += 1;
-        if self.raising {
-            // What became of the round is known when the next is sent: at the rate as it was.
-            (self.raising, self.rounds) = (false, 0);
-        } else if round.mark == Mark::Raise && carried {
-            self.rate_bps = self.raised_bps();
-            if self.rate_bps >= configured_bps {
-                return Some(Phase::Hold(Hold::after_test()));
+        let expected_ppm = loss.ppm() + loss.noise_ppm(round.datagrams()) + EXCESS_PPM;
+        let carried = round.lost_ppm() <= expected_ppm;
+        match round.mark {
+            Mark::Raise if carried => {
+                self.rate_bps = self.raised_bps();
+                self.raised += 1;
+                if self.rate_bps >= configured_bps {
+                    return Some(Phase::Hold(Hold::after_test()));
+                }
+                // More was there: more is asked for as soon as this rate is known.
+                self.rounds = ROUNDS - ROUNDS_UNKNOWN;
             }
-            (self.raising, self.rounds) = (true, 0);
-        } else if round.mark == Mark::Lowered && !carried {
-            (self.rate_bps, self.rounds) = (carried_bps, 0);
-        } else if self.rounds >= ROUNDS {
-            (self.raising, self.rounds) = (true, 0);
+            Mark::Lowered if !carried && self.rounds > ROUNDS_UNKNOWN => {
+                let arrived_bps = scaled(self.rate_bps, WHOLE - round.lost_ppm(), WHOLE);
+                self.rate_bps = loss.sent_for(arrived_bps).max(configured_bps / RATE_PARTS_MAX);
+                (self.rounds, self.raised) = (0, 0);
+            }
+            Mark::Raise => self.raised = 0,
+            _ => {}
         }
         None
     }

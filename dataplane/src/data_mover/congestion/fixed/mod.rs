@@ -70,13 +70,18 @@ impl Controller for Fixed {
     }
 
     fn on_round(&mut self, round: &RoundSample) {
-        if round.silent || round.app_limited || round.datagrams == 0 {
-            return;
+        match &mut self.phase {
+            Phase::Hold(_) => {}
+            Phase::Test(test) => test.on_round(round),
+            Phase::Lowered(lowered) => lowered.on_round(),
         }
+        let settled = round.settled.filter(|settled| !settled.silent && settled.bytes() > 0);
+        let Some(settled) = settled else { return };
+        let (loss, configured_bps) = (&mut self.loss, self.configured_bps);
         let next = match &mut self.phase {
-            Phase::Hold(hold) => hold.on_round(round, &mut self.loss),
-            Phase::Test(test) => test.on_round(round, &mut self.loss),
-            Phase::Lowered(lowered) => lowered.on_round(round, &self.loss, self.configured_bps),
+            Phase::Hold(hold) => hold.on_settled(&settled, loss),
+            Phase::Test(test) => test.on_settled(&settled, loss, configured_bps),
+            Phase::Lowered(lowered) => lowered.on_settled(&settled, loss, configured_bps),
         };
         self.phase = next.unwrap_or(self.phase);
     }
@@ -84,7 +89,8 @@ impl Controller for Fixed {
     fn rate_bps(&self) -> u64 {
         match &self.phase {
             Phase::Hold(_) => self.configured_bps,
-            Phase::Test(_) => scaled(self.configured_bps, 7, 8),
+            Phase::Test(test) if test.is_sending() => scaled(self.configured_bps, 7, 8),
+            Phase::Test(_) => self.configured_bps,
             Phase::Lowered(lowered) => lowered.rate_bps().min(self.configured_bps),
         }
     }
@@ -104,7 +110,8 @@ impl Controller for Fixed {
     fn mark(&self) -> Mark {
         match &self.phase {
             Phase::Hold(_) => Mark::Hold,
-            Phase::Test(_) => Mark::Test,
+            Phase::Test(test) if test.is_sending() => Mark::Test,
+            Phase::Test(_) => Mark::Hold,
             Phase::Lowered(lowered) => lowered.mark(),
         }
     }
