@@ -32,6 +32,9 @@ impl Cruise {
 
     /// Rate over the capacity, in millionths: a queue is emptied within two round trips.
     pub(super) fn gain_ppm(&self, model: &Model) -> u64 {
+        if model.is_shared() {
+            return WHOLE;
+        }
         WHOLE.saturating_sub(model.queue_ppm() / 2).max(QUEUED_PPM)
     }
 

@@ -100,7 +100,7 @@ impl Controller for Auto {
             Phase::Drain(drain) => drain.on_round(),
             Phase::Cruise(cruise) => cruise.on_round(round, &self.model),
             Phase::ProbeUp(up) => Some(up.on_round()),
-            Phase::ProbeDown(down) => down.on_round(),
+            Phase::ProbeDown(down) => down.on_round(&self.model),
             Phase::ProbeRtt(probe) => probe.on_round(round, &mut self.model),
         };
         let found_more = round.mark == Mark::ProbeUp && verdict == Verdict::Carried;
@@ -136,7 +136,7 @@ impl Controller for Auto {
         match &self.phase {
             Phase::Startup(startup) => startup.in_flight_bytes_max(&self.model),
             Phase::ProbeRtt(_) => probe_rtt::in_flight_bytes_max(&self.model),
-            _ => self.model.in_flight_bytes(200),
+            _ => self.model.in_flight_max(),
         }
     }
 

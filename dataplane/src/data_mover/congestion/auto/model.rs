@@ -14,12 +14,21 @@ const RTT_NS_INITIAL: u64 = 333 * MILLISECOND_NS;
 const ROUND_WEIGHT: u64 = 16;
 /// Loss beyond random loss that does not count yet.
 const EXCESS_PPM: u64 = 25_000;
+/// Rounds in a row with a queue, which a probe's own queue does not survive, after which it is of
+/// others; and rounds of which the best then counts.
+const SHARED_ROUNDS: u32 = 12;
+const SHARED_MEMORY_ROUNDS: usize = 10;
 /// Rounds in a row with excessive loss that say as much as a queue.
 const EXCESS_ROUNDS: u32 = 3;
+/// In flight at most, in per cent of the path: what leaves CUBIC, and takes from BBR, about three
+/// tenths of a path with a queue as long as itself.
+const IN_FLIGHT_PERCENT: u64 = 200;
 /// In flight beyond the path, in datagrams: so that single ones are not stopped.
 const SLACK_DATAGRAMS: u64 = 4;
 /// Time for which acknowledgements may be waited for, in nanoseconds.
 const ACKS_NS: u64 = 80 * MILLISECOND_NS;
+/// What a probe sends beyond the capacity on a path shared with others, of a million.
+const SHARED_PROBE_PPM: u64 = 250_000;
 /// A queue that a probe may make, in nanoseconds, however short the round trip.
 const PROBE_NS: u64 = 3 * MILLISECOND_NS;
 
@@ -53,6 +62,11 @@ pub(super) struct Model {
     /// Queue in the latest round.
     queue_ns: u64,
     excess_rounds: u32,
+    /// Rounds in a row with a queue.
+    queued_rounds: u32,
+    /// What passed in the latest rounds.
+    passed_bps: [u64; SHARED_MEMORY_ROUNDS],
+    rounds: usize,
 }
 
 impl Model {
@@ -71,6 +85,9 @@ impl Model {
             round_ns: base_ns,
             queue_ns: 0,
             excess_rounds: 0,
+            queued_rounds: 0,
+            passed_bps: [0; SHARED_MEMORY_ROUNDS],
+            rounds: 0,
         }
     }
 
@@ -100,9 +117,18 @@ impl Model {
         scaled(self.queue_ns, WHOLE, self.base_ns)
     }
 
+    /// Whether the path is shared with others who keep a queue there. Then nothing is gained by
+    /// making room: they would take it.
+    pub(super) fn is_shared(&self) -> bool {
+        self.queued_rounds > SHARED_ROUNDS
+    }
+
     /// What a probe may send beyond the capacity, in millionths, to make a queue of a fifth of the
     /// path, or of few milliseconds.
     pub(super) fn probe_ppm(&self) -> u64 {
+        if self.is_shared() {
+            return SHARED_PROBE_PPM;
+        }
         let queue_ns = (self.base_ns / 5).max(PROBE_NS);
         scaled(queue_ns, WHOLE, self.round_ns).min(WHOLE / 5)
     }
@@ -122,6 +148,15 @@ impl Model {
     /// The same at the capacity.
     pub(super) fn in_flight_bytes(&self, percent: u64) -> u64 {
         self.in_flight_at(self.capacity_bps, percent)
+    }
+
+    /// In flight at most: twice the path; on a shared one no slack but that of acknowledgements.
+    pub(super) fn in_flight_max(&self) -> u64 {
+        if !self.is_shared() {
+            return self.in_flight_bytes(IN_FLIGHT_PERCENT);
+        }
+        let path_ns = self.base_ns.saturating_mul(IN_FLIGHT_PERCENT) / 100;
+        bytes_in(self.capacity_bps, path_ns + self.spacing_ns) + self.datagram_bytes
     }
 
     /// Round trips that are longer than the base by this much show a queue.
@@ -170,7 +205,11 @@ impl Model {
         }
         let queue_ns = round.rtt_ns.saturating_sub(self.base_ns);
         let queue_ns_min = self.queue_ns_min(round.rtt_count);
-        self.queue_ns = if queue_ns > queue_ns_min { queue_ns } else { 0 };
+        let queued = queue_ns > queue_ns_min;
+        (self.queue_ns, self.queued_rounds) = match queued {
+            true => (queue_ns, self.queued_rounds.saturating_add(1)),
+            false => (0, 0),
+        };
         if round.rtt_ns <= self.base_ns {
             self.set_base(round.now, round.rtt_ns);
         } else if queue_ns <= queue_ns_min / 2 {
@@ -200,6 +239,12 @@ impl Model {
             return Verdict::Nothing;
         }
         let excess_ppm = self.excess_ppm(round);
+        let arrived_bps = self.loss.sent_for(round.delivered_bps);
+        let place = self.rounds % SHARED_MEMORY_ROUNDS;
+        if let Some(place) = self.passed_bps.get_mut(place) {
+            *place = round.passed_bps.min(arrived_bps);
+        }
+        self.rounds += 1;
         self.excess_rounds = if excess_ppm > 0 { self.excess_rounds + 1 } else { 0 };
         // The end of the round tells more, unless there is much noise in it.
         let noisy = 16 * self.noise_ns > self.base_ns;
@@ -218,6 +263,11 @@ impl Model {
         let (old, new, weight) = (self.capacity_bps, link_bps, round.datagrams);
         if round.app_limited && new <= old {
             return Verdict::Nothing;
+        }
+        if self.is_shared() {
+            let best_bps = self.passed_bps.iter().copied().max().unwrap_or(0);
+            self.set_capacity(best_bps);
+            return Verdict::Full;
         }
         // Times are told in microseconds by noisy messengers.
         let noise_ppm = scaled(self.noise_ns + 20 * MICROSECOND_NS, WHOLE, round.round_ns.max(1));

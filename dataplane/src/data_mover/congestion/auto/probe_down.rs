@@ -32,8 +32,8 @@ impl ProbeDown {
         drained.then(|| Phase::Cruise(Cruise::after(self.successes)))
     }
 
-    pub(super) fn on_round(&mut self) -> Option<Phase> {
+    pub(super) fn on_round(&mut self, model: &Model) -> Option<Phase> {
         self.rounds += 1;
-        (self.rounds >= ROUNDS_MAX).then(|| Phase::Cruise(Cruise::after(self.successes)))
+        (self.rounds >= ROUNDS_MAX || model.is_shared()).then(|| Phase::Cruise(Cruise::after(self.successes)))
     }
 }
