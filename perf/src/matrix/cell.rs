@@ -25,7 +25,7 @@ const REORDERED: f64 = 0.05;
 pub enum Pattern {
     /// Each is lost on its own.
     Independent,
-    /// They are lost in bursts.
+    /// Those with data are lost in bursts.
     Bursts,
     /// Each is late by up to a quarter of the round trip in either direction, and may be overtaken:
     /// round trips differ by half of the shortest.
@@ -120,7 +120,14 @@ impl Cell {
         bytes.max(QUEUE_PACKETS_MIN * PACKET_BYTES)
     }
 
-    /// Either direction of the link.
+    /// The way back. A burst is a matter of time, and acknowledgements are far apart: as many of them
+    /// are lost, but each on its own.
+    #[must_use]
+    pub fn link_back(&self) -> LinkConfig {
+        LinkConfig { loss: Loss::Independent { probability: self.loss() }, ..self.link() }
+    }
+
+    /// The way of the data.
     #[must_use]
     pub fn link(&self) -> LinkConfig {
         let probability = self.loss();

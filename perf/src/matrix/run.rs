@@ -29,7 +29,7 @@ const WARM_UP_RTTS: u64 = 20;
 /// Round trips measured, at least.
 const MEASURED_RTTS: u64 = 25;
 /// The share of the capacity at which the ramp-up is over.
-const RAMPED_UP: f64 = 0.9;
+const RAMPED_UP: f64 = 0.8;
 /// Delays in the queue are recorded up to here, in microseconds.
 const QUEUE_US_MAX: u64 = 60_000_000;
 /// Datagrams of a window in which the ramp-up is looked for, at least.
@@ -156,7 +156,7 @@ impl World {
         let datagrams_max = 3 * (cell.bdp_bytes() + cell.queue_bytes()) / DATAGRAM_IP_BYTES;
         let datagrams_max = usize::try_from(datagrams_max).unwrap_or(usize::MAX) + 4_096;
         let way = |number: u64| Way {
-            link: Link::new(cell.link(), datagrams_max, seed.wrapping_add(number)),
+            link: Link::new(if number == 1 { cell.link() } else { cell.link_back() }, datagrams_max, seed.wrapping_add(number)),
             wire: Wire::new(datagrams_max),
         };
         World {

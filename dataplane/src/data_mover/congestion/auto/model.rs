@@ -123,13 +123,13 @@ impl Model {
         self.queued_rounds > SHARED_ROUNDS
     }
 
-    /// What a probe may send beyond the capacity, in millionths, to make a queue of a fifth of the
+    /// What a probe may send beyond the capacity, in millionths, to make a queue of a sixth of the
     /// path, or of few milliseconds.
     pub(super) fn probe_ppm(&self) -> u64 {
         if self.is_shared() {
             return SHARED_PROBE_PPM;
         }
-        let queue_ns = (self.base_ns / 5).max(PROBE_NS);
+        let queue_ns = (self.base_ns / 6).max(PROBE_NS);
         scaled(queue_ns, WHOLE, self.round_ns).min(WHOLE / 5)
     }
 
@@ -162,7 +162,7 @@ impl Model {
     /// Round trips that are longer than the base by this much show a queue.
     pub(super) fn queue_ns_min(&self, samples: u64) -> u64 {
         // The mean of few samples is less certain.
-        let noise_ns = 4 * self.noise_ns / samples.max(1).isqrt();
+        let noise_ns = 5 * self.noise_ns / 2 / samples.max(1).isqrt();
         let datagram_ns = scaled(2 * 8 * self.datagram_bytes, SECOND_NS, self.capacity_bps);
         let least_ns = self.base_ns / 16 + 50 * MICROSECOND_NS;
         (least_ns + noise_ns).max(datagram_ns.min(3 * MILLISECOND_NS))
