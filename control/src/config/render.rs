@@ -48,6 +48,10 @@ fn peer(f: &mut Formatter<'_>, peer: &Peer) -> fmt::Result {
     pair(f, "endpoint", quoted(peer.endpoint))?;
     list(f, "networks", &peer.networks)?;
     pair(f, "rate", quoted(peer.rate))?;
+    pair(f, "rate_max", quoted(peer.rate_max))?;
+    if let Some(rate_hint) = peer.rate_hint {
+        pair(f, "rate_hint", quoted(rate_hint))?;
+    }
     pair(f, "encryption", quoted(peer.encryption))?;
     pair(f, "fallback", quoted(peer.fallback))?;
     pair(f, "dead_after", quoted(format_duration(peer.dead_after)))?;

@@ -208,7 +208,9 @@ impl<T> Link<T> {
         let waits = !self.queue.is_empty() && ip_len > 0;
         if !config.up {
             Some(Fate::Down)
-        } else if config.black_hole || config.black_hole_windows.is_some_and(|w| w.contain(self.now)) {
+        } else if config.black_hole
+            || config.black_hole_windows.is_some_and(|w| w.contain(self.now))
+        {
             Some(Fate::BlackHole)
         } else if config.mtu_bytes != 0 && ip_len > config.mtu_bytes {
             Some(Fate::Oversize)

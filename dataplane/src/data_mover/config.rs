@@ -99,8 +99,8 @@ impl PeerConfig {
     /// another, which is how long a loss takes to be noticed.
     pub(super) fn sent_slots(&self) -> usize {
         let ip_bytes = self.datagram_ip_bytes();
-        let bytes =
-            u128::from(self.congestion.rate_bps_max() / 8) * u128::from(self.rtt_ns_max) / u128::from(SECOND_NS);
+        let bytes = u128::from(self.congestion.rate_bps_max() / 8) * u128::from(self.rtt_ns_max)
+            / u128::from(SECOND_NS);
         let datagrams = u64::try_from(bytes).unwrap_or(u64::MAX) / ip_bytes;
         let most = self.transmissions_max.clamp(1_024, NUMBERS_MAX / 2);
         let slots = (datagrams + datagrams / 2).clamp(1_024, u64::from(most));

@@ -33,9 +33,9 @@ pub mod wire;
 mod tests;
 
 pub use config::{PeerConfig, SEGMENT_SIZE_LIMIT, SEGMENT_SIZE_MIN};
+pub use congestion::{Congestion, Mark};
 pub use counters::MoverCounter;
 pub use demux::{DemuxCounter, Sessions};
-pub use congestion::{Congestion, Mark};
 pub use handshake::Mismatch;
 pub use session::{Down, Incarnation, Report, Session, Sink, State, Up};
 pub use wire::CloseReason;

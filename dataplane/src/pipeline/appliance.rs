@@ -16,7 +16,9 @@ use super::transmit::{PeerPath, TransmitCounter, TransmitStage};
 use super::worker::Worker;
 use crate::compression::{CompressionCounter, Compressor, DecompressionCounter, Decompressor};
 use crate::counters::Counters;
-use crate::data_mover::{Congestion, DemuxCounter, Incarnation, MoverCounter, PeerConfig, Session, Sessions};
+use crate::data_mover::{
+    Congestion, DemuxCounter, Incarnation, MoverCounter, PeerConfig, Session, Sessions,
+};
 use crate::edge::tcp::TcpConfig;
 use crate::edge::{EdgeConfig, EdgeCounter, EdgeStage, LanCounter};
 use crate::frame::Frame;
@@ -212,6 +214,9 @@ fn sessions(config: &ApplianceConfig, receive_pool: &BufferPool) -> Sessions {
     let list = (0..).zip(&config.peers).map(|(index, peer)| {
         let mut mover = PeerConfig::new(PeerIndex(index), peer.congestion.rate_bps_max());
         mover.congestion = peer.congestion;
+        // What is on its way is in a buffer until it has arrived.
+        let in_buffers = limits.buffer_bytes / usize::from(limits.segment_size_max).max(1);
+        mover.transmissions_max = u32::try_from(in_buffers).unwrap_or(u32::MAX);
         mover.segment_size_max = limits.segment_size_max;
         mover.ip_overhead_bytes = if peer.endpoint.is_ipv4() { 28 } else { 48 };
         mover.dead_after_ns = peer.dead_after_ns;

@@ -296,6 +296,7 @@ impl<F: Frame> TransmitStage<F> {
             };
             let report = session.report();
             status.set_path(report.rtt_ns, report.capacity_bps);
+            status.set_control(report.phase as u8, report.random_loss_ppm);
             status.set_queue(report.queued_bytes as u64, *taken);
             status.set_answer(match report.state {
                 State::Mismatch(Mismatch::Digest { .. }) => PeerAnswer::Disagrees,

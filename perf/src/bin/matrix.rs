@@ -127,7 +127,8 @@ fn main() -> ExitCode {
             println!("{}: {} ({figures:?})", cell.name(), verdict.text());
         }
     }
-    let count = |wanted: fn(&Verdict) -> bool| rows.iter().filter(|row| wanted(&row.verdict)).count();
+    let count =
+        |wanted: fn(&Verdict) -> bool| rows.iter().filter(|row| wanted(&row.verdict)).count();
     let missed = count(|verdict| matches!(verdict, Verdict::Missed { .. }));
     let bounded = count(|verdict| matches!(verdict, Verdict::Bounded { .. }));
     let seconds = begun.elapsed().as_secs_f64();

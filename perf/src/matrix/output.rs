@@ -70,9 +70,12 @@ fn escaped(text: &str) -> String {
 /// and pattern. A frame marks a bar that is missed; pointing at a square tells its figures.
 #[must_use]
 pub fn heat_map(rows: &[Row]) -> String {
-    let column = |rtt: usize, loss: usize| LEFT + rtt * (LOSSES_PPM.len() * SQUARE + GAP) + loss * SQUARE;
+    let column =
+        |rtt: usize, loss: usize| LEFT + rtt * (LOSSES_PPM.len() * SQUARE + GAP) + loss * SQUARE;
     let groups = CAPACITIES_MBPS.len() * BUFFERS_MILLI_BDP.len();
-    let row = |group: usize, pattern: usize| TOP + group * (Pattern::ALL.len() * SQUARE + GAP) + pattern * SQUARE;
+    let row = |group: usize, pattern: usize| {
+        TOP + group * (Pattern::ALL.len() * SQUARE + GAP) + pattern * SQUARE
+    };
     let (width, height) = (column(RTTS_MS.len(), 0), row(groups, 0) + 10);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
@@ -80,10 +83,12 @@ pub fn heat_map(rows: &[Row]) -> String {
          <text x=\"10\" y=\"18\" font-size=\"14\">Share of the capacity that `auto` fills without a hint</text>\n"
     );
     for (i, rtt_ms) in RTTS_MS.into_iter().enumerate() {
-        let _ = writeln!(svg, "<text x=\"{}\" y=\"38\">{rtt_ms} ms, loss in %</text>", column(i, 0));
+        let _ =
+            writeln!(svg, "<text x=\"{}\" y=\"38\">{rtt_ms} ms, loss in %</text>", column(i, 0));
         for (j, loss_ppm) in LOSSES_PPM.into_iter().enumerate() {
             let (x, loss) = (column(i, j) + 11, f64::from(loss_ppm) / 1e4);
-            let _ = writeln!(svg, "<text transform=\"translate({x} 66) rotate(-90)\">{loss}</text>");
+            let _ =
+                writeln!(svg, "<text transform=\"translate({x} 66) rotate(-90)\">{loss}</text>");
         }
     }
     for (i, capacity) in CAPACITIES_MBPS.into_iter().enumerate() {
@@ -92,12 +97,18 @@ pub fn heat_map(rows: &[Row]) -> String {
                 let y = row(i * BUFFERS_MILLI_BDP.len() + j, k) + 12;
                 let queue = buffer as f64 / 1e3;
                 let name = pattern.name();
-                let _ = writeln!(svg, "<text x=\"6\" y=\"{y}\">{capacity} Mb/s, {queue} BDP, {name}</text>");
+                let _ = writeln!(
+                    svg,
+                    "<text x=\"6\" y=\"{y}\">{capacity} Mb/s, {queue} BDP, {name}</text>"
+                );
             }
         }
     }
-    for Row { cell, figures, verdict } in rows.iter().filter(|row| row.cell.controller == Controller::Auto) {
-        let place = |list: &[u64], value: u64| list.iter().position(|each| *each == value).unwrap_or(0);
+    for Row { cell, figures, verdict } in
+        rows.iter().filter(|row| row.cell.controller == Controller::Auto)
+    {
+        let place =
+            |list: &[u64], value: u64| list.iter().position(|each| *each == value).unwrap_or(0);
         let loss = LOSSES_PPM.iter().position(|loss| *loss == cell.loss_ppm).unwrap_or(0);
         let pattern = Pattern::ALL.iter().position(|each| *each == cell.pattern).unwrap_or(0);
         let group = place(&CAPACITIES_MBPS, cell.capacity_mbps) * BUFFERS_MILLI_BDP.len()
@@ -111,13 +122,17 @@ pub fn heat_map(rows: &[Row]) -> String {
         let side = SQUARE - 2;
         let told = format!(
             "{}: eta {:.3}, queue {:.1} ms, {}",
-            cell.name(), figures.eta, figures.queue_p95_ms, verdict.text()
+            cell.name(),
+            figures.eta,
+            figures.queue_p95_ms,
+            verdict.text()
         );
         let _ = writeln!(
             svg,
             "<rect x=\"{x}\" y=\"{y}\" width=\"{side}\" height=\"{side}\" fill=\"{}\" stroke=\"{frame}\" \
              stroke-width=\"1.5\"><title>{}</title></rect>",
-            colour(figures.eta), escaped(&told)
+            colour(figures.eta),
+            escaped(&told)
         );
     }
     svg.push_str("</svg>\n");

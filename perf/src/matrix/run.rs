@@ -131,7 +131,8 @@ fn peer_config(cell: &Cell) -> PeerConfig {
     PeerConfig {
         congestion,
         buffer_len_max: 64 * 1024,
-        buffers_max: u32::try_from((memory / buffer_len(cell) as u64 * 2).max(4_096)).unwrap_or(1 << 20),
+        buffers_max: u32::try_from((memory / buffer_len(cell) as u64 * 2).max(4_096))
+            .unwrap_or(1 << 20),
         reassembly_bytes_max: u32::try_from(memory).unwrap_or(u32::MAX),
         transmissions_max: u32::try_from(4 * memory / DATAGRAM_IP_BYTES).unwrap_or(u32::MAX),
         ..PeerConfig::new(PeerIndex(0), cell.rate_bps())
@@ -156,7 +157,11 @@ impl World {
         let datagrams_max = 3 * (cell.bdp_bytes() + cell.queue_bytes()) / DATAGRAM_IP_BYTES;
         let datagrams_max = usize::try_from(datagrams_max).unwrap_or(usize::MAX) + 4_096;
         let way = |number: u64| Way {
-            link: Link::new(if number == 1 { cell.link() } else { cell.link_back() }, datagrams_max, seed.wrapping_add(number)),
+            link: Link::new(
+                if number == 1 { cell.link() } else { cell.link_back() },
+                datagrams_max,
+                seed.wrapping_add(number),
+            ),
             wire: Wire::new(datagrams_max),
         };
         World {
@@ -268,7 +273,8 @@ impl World {
     fn ramp_up(&mut self, up_at: Time, end: Time) -> f64 {
         let datagrams_ns = RAMP_DATAGRAMS * DATAGRAM_IP_BYTES * 8_000 / self.cell.capacity_mbps;
         let window_ns = self.cell.rtt_ns().max(datagrams_ns);
-        let full = self.cell.rate_bps() as f64 / 8.0 * (1.0 - self.cell.loss()) * window_ns as f64 / 1e9;
+        let full =
+            self.cell.rate_bps() as f64 / 8.0 * (1.0 - self.cell.loss()) * window_ns as f64 / 1e9;
         let mut windows = std::collections::VecDeque::new();
         let parts = 8;
         while self.now < end {

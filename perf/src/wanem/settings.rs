@@ -234,7 +234,10 @@ mod tests {
             mtu_bytes: 1400,
             up: true,
             black_hole: false,
-            black_hole_windows: Some(Windows { every_ns: 60_000_000_000, length_ns: 5_000_000_000 }),
+            black_hole_windows: Some(Windows {
+                every_ns: 60_000_000_000,
+                length_ns: 5_000_000_000,
+            }),
         };
         assert_eq!(link_configs(&[settings, Settings::default()])[0], expected);
     }
@@ -250,7 +253,9 @@ mod tests {
             loss_bad: 0.5,
         };
         assert_eq!(loss, expected);
-        for (key, value) in [("loss-states", "1%/2%/3%"), ("black-hole", "5s/5s"), ("black-hole", "5s")] {
+        for (key, value) in
+            [("loss-states", "1%/2%/3%"), ("black-hole", "5s/5s"), ("black-hole", "5s")]
+        {
             assert!(Settings::default().set(key, value).is_err(), "{value}");
         }
     }

@@ -38,11 +38,7 @@ impl Cruise {
         WHOLE.saturating_sub(model.queue_ppm() / 2).max(QUEUED_PPM)
     }
 
-    pub(super) fn on_round(
-        &mut self,
-        round: &RoundSample,
-        model: &Model,
-    ) -> Option<Phase> {
+    pub(super) fn on_round(&mut self, round: &RoundSample, model: &Model) -> Option<Phase> {
         if model.is_base_old(round.now) {
             return Some(Phase::ProbeRtt(ProbeRtt::default()));
         }

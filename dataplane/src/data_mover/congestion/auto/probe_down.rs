@@ -34,6 +34,7 @@ impl ProbeDown {
 
     pub(super) fn on_round(&mut self, model: &Model) -> Option<Phase> {
         self.rounds += 1;
-        (self.rounds >= ROUNDS_MAX || model.is_shared()).then(|| Phase::Cruise(Cruise::after(self.successes)))
+        (self.rounds >= ROUNDS_MAX || model.is_shared())
+            .then(|| Phase::Cruise(Cruise::after(self.successes)))
     }
 }

@@ -1,9 +1,9 @@
 //! Start-up: the rate grows with what is delivered, until more is not delivered any more.
 
 use super::super::{AckSample, RoundSample};
+use super::Phase;
 use super::drain::Drain;
 use super::model::Model;
-use super::Phase;
 use crate::time::{MILLISECOND_NS, SECOND_NS};
 
 /// Rate over what is delivered, in per cent: 2 / ln 2, by which a rate doubles every round trip
