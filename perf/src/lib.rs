@@ -1,4 +1,5 @@
 //! Reproducible performance runs: what the programs of this package share.
 
+pub mod matrix;
 pub mod units;
 pub mod wanem;

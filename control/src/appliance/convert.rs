@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dataplane::data_mover::Congestion;
 use dataplane::data_mover::security::PeerKeys;
 use dataplane::frame::MacAddr;
 use dataplane::interceptor::Fallback;
@@ -111,10 +112,20 @@ fn peer(peer: &config::Peer, digest: u64, keys: Option<PeerKeys>) -> PeerSetting
         digest,
         keys,
         endpoint: peer.endpoint,
-        rate_bps: peer.rate.0,
+        congestion: congestion(peer),
         fallback: fallback(peer.fallback),
         dead_after_ns: nanoseconds(peer.dead_after),
         keepalive_ns: nanoseconds(peer.keepalive),
+    }
+}
+
+fn congestion(peer: &config::Peer) -> Congestion {
+    match peer.rate {
+        config::PeerRate::Fixed(rate) => Congestion::Fixed { rate_bps: rate.0 },
+        config::PeerRate::Auto => Congestion::Auto {
+            hint_bps: peer.rate_hint.map(|rate| rate.0),
+            rate_bps_max: peer.rate_max.0,
+        },
     }
 }
 

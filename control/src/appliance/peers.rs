@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use dataplane::data_mover::MoverCounter;
 use dataplane::data_mover::security::ExchangeCounter;
+use dataplane::data_mover::{Mark, MoverCounter};
 use dataplane::edge::LanCounter;
 use dataplane::packet_driver::{LastEnd, PeerAnswer, PeerStatus, Shield};
 use dataplane::pipeline::appliance::Handles;
 
 use crate::cli::{Direction, PeerState, PeerView};
-use crate::config::{Encryption, Peer};
+use crate::config::{Encryption, Peer, PeerRate};
 
 /// What grows with a peer's traffic.
 #[derive(Clone, Copy, Debug, Default)]
@@ -175,7 +175,19 @@ pub(super) fn view(
         rtt_us: measured(PeerStatus::rtt_ns)
             .filter(|_| state == PeerState::Up)
             .map(|rtt_ns| rtt_ns / 1000),
-        rate_bps: measured(PeerStatus::rate_bps).unwrap_or(peer.rate.0),
+        rate_bps: measured(PeerStatus::rate_bps).unwrap_or(match peer.rate {
+            PeerRate::Fixed(rate) => rate.0,
+            PeerRate::Auto => 0,
+        }),
+        controller: match peer.rate {
+            PeerRate::Fixed(_) => "fixed".to_owned(),
+            PeerRate::Auto => "auto".to_owned(),
+        },
+        controller_phase: status
+            .filter(|_| state == PeerState::Up)
+            .and_then(|status| Mark::ALL.get(usize::from(status.control().0)))
+            .map(|mark| mark.name().to_owned()),
+        random_loss: status.map_or(0.0, |status| status.control().1 as f64 / 1e6),
         flows,
         datagrams_sent: traffic.sent,
         datagrams_lost: traffic.lost,

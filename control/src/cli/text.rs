@@ -70,12 +70,17 @@ fn peer(f: &mut Formatter<'_>, peer: &PeerView) -> fmt::Result {
         writeln!(f, "  encryption {}, public key {key}", peer.encryption)?;
     }
     let rtt = peer.rtt_us.map_or("unknown".into(), |us| format!("{:.1} ms", us as f64 / 1000.0));
-    writeln!(f, "  round trip {rtt}, rate {}, {} flows", Rate(peer.rate_bps), peer.flows)?;
+    let phase = peer.controller_phase.as_ref().map_or(String::new(), |phase| format!(", {phase}"));
+    let rate = Rate(peer.rate_bps);
+    let controller = &peer.controller;
+    writeln!(f, "  round trip {rtt}, rate {rate} ({controller}{phase}), {} flows", peer.flows)?;
     let lost = 100.0 * peer.datagrams_lost as f64 / peer.datagrams_sent.max(1) as f64;
     writeln!(
         f,
-        "  sent {} datagrams, lost {} ({lost:.2} %)",
-        peer.datagrams_sent, peer.datagrams_lost
+        "  sent {} datagrams, lost {} ({lost:.2} %), at random {:.2} %",
+        peer.datagrams_sent,
+        peer.datagrams_lost,
+        100.0 * peer.random_loss
     )?;
     direction(f, "to peer:  ", &peer.to_peer)?;
     direction(f, "from peer:", &peer.from_peer)?;

@@ -249,8 +249,15 @@ pub struct PeerView {
     pub configuration_agrees: Option<bool>,
     /// Round trip, in microseconds; `None` before one was measured.
     pub rtt_us: Option<u64>,
-    /// What we may send to it: bits of IP packets per second.
+    /// What the path to it is taken to carry, or what is configured: bits of IP packets per second;
+    /// 0 before anything is known.
     pub rate_bps: u64,
+    /// How the rate is found: `auto` or `fixed`.
+    pub controller: String,
+    /// What the controller is doing; `None` without a session.
+    pub controller_phase: Option<String>,
+    /// Share of the datagrams that the path is taken to lose whatever the rate, 0 to 1.
+    pub random_loss: f64,
     /// Live flows.
     pub flows: u64,
     /// Datagrams sent, acknowledgements alone not counted.

@@ -15,6 +15,7 @@ mod reader;
 mod render;
 mod units;
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -129,8 +130,12 @@ pub struct Peer {
     pub endpoint: SocketAddr,
     /// Networks behind it: it may open flows from these and no others.
     pub networks: Vec<Prefix>,
-    /// What we may send to it: IP bytes, everything included.
-    pub rate: Rate,
+    /// How fast we send to it: IP bytes, everything included.
+    pub rate: PeerRate,
+    /// Never faster than this when the rate is found by measuring.
+    pub rate_max: Rate,
+    /// What the rate may come to be when it is found by measuring: shortens the start.
+    pub rate_hint: Option<Rate>,
     /// How datagrams to and from it are protected.
     pub encryption: Encryption,
     /// Its public key; `None` only without encryption.
@@ -143,6 +148,24 @@ pub struct Peer {
     pub dead_after: Duration,
     /// Time without anything to send after which a keepalive goes out.
     pub keepalive: Duration,
+}
+
+/// How the rate to a peer is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerRate {
+    /// By measuring.
+    Auto,
+    /// The operator owns the capacity and names it.
+    Fixed(Rate),
+}
+
+impl fmt::Display for PeerRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PeerRate::Auto => f.write_str("auto"),
+            PeerRate::Fixed(rate) => rate.fmt(f),
+        }
+    }
 }
 
 /// How datagrams between two appliances are protected.

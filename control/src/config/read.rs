@@ -15,7 +15,7 @@ use super::error::Report;
 use super::reader::{Section, Value};
 use super::{
     Action, Compression, Config, Cores, Encryption, Fallback, Lan, Limits, Mode, PEERS_MAX, Peer,
-    Port, PortRange, Protocol, RULES_MAX, Rate, Rule, Size, Wan,
+    PeerRate, Port, PortRange, Protocol, RULES_MAX, Rate, Rule, Size, Wan,
 };
 use crate::machine::Machine;
 
@@ -30,6 +30,7 @@ const IPV4_HEADER: u16 = 20;
 const IPV6_HEADER: u16 = 40;
 const RATE_MIN: Rate = Rate(64_000);
 const RATE_MAX: Rate = Rate(400_000_000_000);
+const RATE_MAX_DEFAULT: Rate = Rate(10_000_000_000);
 const CLASS_DEFAULT: u8 = 1;
 const CLASS_MAX: u8 = 3;
 const NAME_LENGTH_MAX: usize = 32;
@@ -112,17 +113,27 @@ fn port(
     Some(Port { device: device?, addresses, gateways, mtu })
 }
 
+fn check_rate(section: &mut Section<'_, '_, '_>, key: &str, rate: Rate) {
+    if !(RATE_MIN..=RATE_MAX).contains(&rate) {
+        let path = section.path(key);
+        let message = format!("{rate} is out of range; write {RATE_MIN} to {RATE_MAX}");
+        section.report.error_at(&path, message);
+    }
+}
+
 fn peer(section: &mut Section<'_, '_, '_>) -> Option<Peer> {
     let name = section.required::<Name>("name", "site-b");
     let endpoint = section.required::<SocketAddr>("endpoint", "10.77.2.2:4980");
     let networks = section.required_list("networks", "10.77.2.0/24");
-    let rate = section.required::<Rate>("rate", "200mbit");
-    let rate_path = section.path("rate");
-    if let Some(rate) = rate.filter(|rate| !(RATE_MIN..=RATE_MAX).contains(rate)) {
-        section.report.error_at(
-            &rate_path,
-            format!("{rate} is out of range; write {RATE_MIN} to {RATE_MAX}"),
-        );
+    let rate = section.or("rate", PeerRate::Auto);
+    if let PeerRate::Fixed(rate) = rate {
+        check_rate(section, "rate", rate);
+    }
+    let rate_max = section.or("rate_max", RATE_MAX_DEFAULT);
+    check_rate(section, "rate_max", rate_max);
+    let rate_hint = section.optional::<Rate>("rate_hint");
+    if let Some(rate_hint) = rate_hint {
+        check_rate(section, "rate_hint", rate_hint);
     }
     // What cannot be read asks for nothing else.
     let unsaid = if section.has("encryption") { Encryption::None } else { Encryption::On };
@@ -149,7 +160,9 @@ fn peer(section: &mut Section<'_, '_, '_>) -> Option<Peer> {
         name: name?.0,
         endpoint: endpoint?,
         networks,
-        rate: rate?,
+        rate,
+        rate_max,
+        rate_hint,
         encryption,
         public_key,
         psk_file,

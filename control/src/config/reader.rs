@@ -15,8 +15,8 @@ use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::error::Report;
 use super::{
-    Device, InterfaceAddress, LIST_ENTRIES_MAX, Prefix, Rate, Size, check_host, format_duration,
-    parse_duration,
+    Device, InterfaceAddress, LIST_ENTRIES_MAX, PeerRate, Prefix, Rate, Size, check_host,
+    format_duration, parse_duration,
 };
 
 /// A type that a value of the file is read as.
@@ -380,6 +380,15 @@ impl Value for SocketAddr {
             return Err(format!("\"{text}\" has port 0; write the peer's UDP port"));
         }
         Ok(endpoint)
+    }
+}
+
+impl Value for PeerRate {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        if value.as_str() == Some("auto") {
+            return Ok(PeerRate::Auto);
+        }
+        Rate::read(value).map(PeerRate::Fixed).map_err(|message| format!("{message}, or \"auto\""))
     }
 }
 

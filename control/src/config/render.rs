@@ -51,6 +51,10 @@ fn peer(f: &mut Formatter<'_>, peer: &Peer) -> fmt::Result {
     pair(f, "endpoint", quoted(peer.endpoint))?;
     list(f, "networks", &peer.networks)?;
     pair(f, "rate", quoted(peer.rate))?;
+    pair(f, "rate_max", quoted(peer.rate_max))?;
+    if let Some(rate_hint) = peer.rate_hint {
+        pair(f, "rate_hint", quoted(rate_hint))?;
+    }
     pair(f, "encryption", quoted(peer.encryption))?;
     if let Some(key) = &peer.public_key {
         pair(f, "public_key", quoted(crate::keys::encode(&key.0)))?;

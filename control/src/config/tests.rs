@@ -49,7 +49,7 @@ fn every_value_of_a_complete_file_arrives() {
     let peer = &config.peers[1];
     assert_eq!(peer.name, "site-c");
     assert_eq!(peer.endpoint, "[fd77::3:2]:4980".parse().unwrap());
-    assert_eq!(peer.rate, Rate(1_500_000_000));
+    assert_eq!(peer.rate, PeerRate::Fixed(Rate(1_500_000_000)));
     assert_eq!(peer.fallback, Fallback::Refuse);
     assert_eq!(peer.dead_after, Duration::from_secs(20));
     assert_eq!(peer.keepalive, Duration::from_millis(500));
@@ -469,4 +469,20 @@ mod hostile {
             }
         }
     }
+}
+
+#[test]
+fn a_rate_is_measured_unless_one_is_named() {
+    let read = |line: &str| {
+        let text = MINIMAL.replace("rate = \"200mbit\"", line);
+        let config = parse(&text).unwrap();
+        let peer = config.peers[0].clone();
+        (peer.rate, peer.rate_max, peer.rate_hint)
+    };
+    let max = Rate(10_000_000_000);
+    assert_eq!(read(""), (PeerRate::Auto, max, None));
+    assert_eq!(read("rate = \"auto\""), (PeerRate::Auto, max, None));
+    let hinted = read("rate_hint = \"1gbit\"\nrate_max = \"2gbit\"");
+    assert_eq!(hinted, (PeerRate::Auto, Rate(2_000_000_000), Some(Rate(1_000_000_000))));
+    assert_eq!(read("rate = \"5mbit\""), (PeerRate::Fixed(Rate(5_000_000)), max, None));
 }

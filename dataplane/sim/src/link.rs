@@ -22,7 +22,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use dataplane::counters::Counters;
 use dataplane::time::Time;
 
-pub use config::{LinkConfig, Loss};
+pub use config::{LinkConfig, Loss, Windows};
 pub use counters::{LinkCounter, Tally, add_up};
 pub use random::Random;
 
@@ -98,7 +98,7 @@ impl<T> Link<T> {
             held: Tally::default(),
             flight: Flight::default(),
             faults: Faults {
-                loss: LossProcess::new(Random::for_purpose(seed, 1)),
+                loss: LossProcess::new(Random::for_purpose(seed, 1), Random::for_purpose(seed, 6)),
                 corrupt: Random::for_purpose(seed, 2),
                 duplicate: Random::for_purpose(seed, 3),
                 jitter: Random::for_purpose(seed, 4),
@@ -196,13 +196,21 @@ impl<T> Link<T> {
         self.held
     }
 
+    /// IP bytes that wait for serialisation behind the packet on its way out.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> u64 {
+        self.waiting_bytes
+    }
+
     /// Why a packet cannot be taken, if so.
     fn refusal(&self, ip_len: u64) -> Option<Fate> {
         let config = &self.config;
         let waits = !self.queue.is_empty() && ip_len > 0;
         if !config.up {
             Some(Fate::Down)
-        } else if config.black_hole {
+        } else if config.black_hole
+            || config.black_hole_windows.is_some_and(|w| w.contain(self.now))
+        {
             Some(Fate::BlackHole)
         } else if config.mtu_bytes != 0 && ip_len > config.mtu_bytes {
             Some(Fate::Oversize)

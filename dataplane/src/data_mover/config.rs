@@ -1,12 +1,13 @@
 //! What a session is made from, and the sizes of its tables that follow.
 
+use super::congestion::Congestion;
 use super::wire::{Exchange, HEADER_LEN, Hello, Limits, OVERHEAD_LEN, TAG_LEN};
 use crate::packet_driver::PeerIndex;
 use crate::time::{MILLISECOND_NS, SECOND_NS};
 
-/// Physical numbers below the highest received that a receiver keeps track of: over a second of
+/// Physical numbers below the highest received that a receiver keeps track of: over two seconds of
 /// full datagrams at 10 Gb/s.
-pub(super) const NUMBERS_MAX: u32 = 1 << 20;
+pub(super) const NUMBERS_MAX: u32 = 1 << 21;
 
 /// Bytes of buffers in one datagram, at least: a HELLO and an acknowledgement must fit too.
 pub const SEGMENT_SIZE_MIN: u16 = 512;
@@ -21,8 +22,8 @@ const _: () = assert!(Exchange::LEN_MAX <= SEGMENT_SIZE_MIN as usize + OVERHEAD_
 pub struct PeerConfig {
     /// Our index of the peer.
     pub peer: PeerIndex,
-    /// Rate in bits per second that we may send at; counts IP bytes, everything sent included.
-    pub rate_bps: u64,
+    /// How the rate is found; rates count IP bytes, everything sent included.
+    pub congestion: Congestion,
     /// Bytes of buffers in one datagram, at most.
     pub segment_size_max: u16,
     /// IP and UDP headers of one datagram, in bytes: 28 over IPv4, 48 over IPv6.
@@ -39,6 +40,9 @@ pub struct PeerConfig {
     pub buffers_max: u32,
     /// Bytes of incomplete buffers, by their full lengths, that we hold for the peer.
     pub reassembly_bytes_max: u32,
+    /// Transmissions whose fate is not known yet, at most; more than the rate needs are not made
+    /// room for.
+    pub transmissions_max: u32,
     /// Bytes accepted and not yet sent, beyond which only control is accepted.
     pub queued_bytes_max: usize,
     /// Digest of what both ends must agree on.
@@ -48,12 +52,12 @@ pub struct PeerConfig {
 }
 
 impl PeerConfig {
-    /// A peer at this rate, all else as by default.
+    /// A peer at this fixed rate, all else as by default.
     #[must_use]
     pub fn new(peer: PeerIndex, rate_bps: u64) -> Self {
         PeerConfig {
             peer,
-            rate_bps,
+            congestion: Congestion::Fixed { rate_bps },
             segment_size_max: 1_400,
             ip_overhead_bytes: 28,
             rtt_ns_max: SECOND_NS,
@@ -62,6 +66,7 @@ impl PeerConfig {
             buffer_len_max: 64 * 1024,
             buffers_max: 16_384,
             reassembly_bytes_max: 64 * 1024 * 1024,
+            transmissions_max: NUMBERS_MAX / 2,
             queued_bytes_max: 256 * 1024,
             digest: 0,
             sealed: false,
@@ -70,7 +75,7 @@ impl PeerConfig {
 
     /// The same with every value within what the code can work with.
     pub(super) fn clamped(mut self) -> Self {
-        self.rate_bps = self.rate_bps.clamp(1_000, 1 << 40);
+        self.congestion = self.congestion.clamped();
         self.segment_size_max = self.segment_size_max.clamp(SEGMENT_SIZE_MIN, SEGMENT_SIZE_LIMIT);
         self.ip_overhead_bytes = self.ip_overhead_bytes.min(256);
         self.rtt_ns_max = self.rtt_ns_max.clamp(MILLISECOND_NS, 10 * SECOND_NS);
@@ -92,22 +97,28 @@ impl PeerConfig {
         if self.sealed { TAG_LEN } else { 0 }
     }
 
+    /// IP bytes of a full-size datagram.
+    pub(super) fn datagram_ip_bytes(&self) -> u64 {
+        self.datagram_len_max() as u64 + u64::from(self.ip_overhead_bytes)
+    }
+
     /// Transmissions to remember: what the rate sends in the longest round trip and half of
     /// another, which is how long a loss takes to be noticed.
     pub(super) fn sent_slots(&self) -> usize {
-        let ip_bytes = self.datagram_len_max() as u64 + u64::from(self.ip_overhead_bytes);
-        let bytes =
-            u128::from(self.rate_bps / 8) * u128::from(self.rtt_ns_max) / u128::from(SECOND_NS);
+        let ip_bytes = self.datagram_ip_bytes();
+        let bytes = u128::from(self.congestion.rate_bps_max() / 8) * u128::from(self.rtt_ns_max)
+            / u128::from(SECOND_NS);
         let datagrams = u64::try_from(bytes).unwrap_or(u64::MAX) / ip_bytes;
-        let slots = (datagrams + datagrams / 2).clamp(1_024, u64::from(NUMBERS_MAX) / 2);
+        let most = self.transmissions_max.clamp(1_024, NUMBERS_MAX / 2);
+        let slots = (datagrams + datagrams / 2).clamp(1_024, u64::from(most));
         usize::try_from(slots.next_power_of_two()).unwrap_or(1_024)
     }
 
     /// Buffers of several datagrams that can be incomplete at once.
     pub(super) fn assemblies(&self) -> usize {
-        let by_bytes = usize::try_from(self.reassembly_bytes_max / 4_096).unwrap_or(usize::MAX);
+        let by_bytes = usize::try_from(self.reassembly_bytes_max / 8_192).unwrap_or(usize::MAX);
         let most = usize::try_from(self.buffers_max).unwrap_or(usize::MAX);
-        by_bytes.clamp(64, 8_192).min(most)
+        by_bytes.clamp(64, 65_536).min(most)
     }
 
     /// Our limits, as told to the peer.

@@ -35,6 +35,7 @@ pub mod wire;
 mod tests;
 
 pub use config::{PeerConfig, SEGMENT_SIZE_LIMIT, SEGMENT_SIZE_MIN};
+pub use congestion::{Congestion, Mark};
 pub use counters::MoverCounter;
 pub use demux::{DemuxCounter, Sessions, Source};
 pub use handshake::Mismatch;

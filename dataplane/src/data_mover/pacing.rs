@@ -39,6 +39,11 @@ impl Pacer {
         self.next = self.next.max(earliest) + cost / rate_bps;
     }
 
+    /// The next datagram may leave at `latest`.
+    pub(super) fn limit(&mut self, latest: Time) {
+        self.next = self.next.min(latest);
+    }
+
     /// There is something to send, and only the pacer holds it back.
     pub(super) fn hold(&mut self) {
         self.waiting = true;

@@ -18,10 +18,12 @@ const REPORTS: usize = 8;
 pub(super) const BITMAP_LEN_MAX: usize = 256;
 /// One byte of acknowledgement is earned by this many bytes of data.
 const ACK_SHARE: u64 = 128;
-/// What an acknowledgement costs, in bytes: about its size, headers included.
+/// What an acknowledgement costs, in bytes: about its size, headers included, usually and without
+/// its bitmap.
 const ACK_COST: u64 = 140;
+const ACK_COST_MIN: u64 = 110;
 /// Acknowledgements that can be earned in advance.
-const ACKS_EARNED_MAX: u64 = 8;
+const ACKS_EARNED_MAX: u64 = 24;
 /// Shortest delay of an acknowledgement in nanoseconds.
 const ACK_DELAY_NS_MIN: u64 = MILLISECOND_NS;
 /// Silence in nanoseconds after which the first datagram is acknowledged without delay.
@@ -236,20 +238,20 @@ impl Received {
             at += 8;
             len += 1;
         }
-        self.told(now, news_from, end, highest);
+        self.told(now, len, news_from, end, highest);
         (base, len)
     }
 
-    fn told(&mut self, now: Time, news_from: u64, end: u64, highest: u64) {
+    fn told(&mut self, now: Time, len: usize, news_from: u64, end: u64, highest: u64) {
         self.acked_at = now;
-        self.earned = self.earned.saturating_sub(ACK_COST);
+        self.earned = self.earned.saturating_sub(ACK_COST_MIN + len as u64);
         if end <= highest {
             // Too much for one: the rest follows at once, and is told once.
             self.told_to = end - 1;
             self.news_from = end;
             self.told_from = [end; REPORTS];
             self.waiting = ACK_EVERY;
-            self.earned = self.earned.max(ACK_COST);
+            self.waiting_since = now;
             return;
         }
         self.told_to = highest;
@@ -377,7 +379,7 @@ mod tests {
                 received.report(now, &mut [0; 64]);
             }
         }
-        assert!(acks * 130 * 100 < 10_000 * 1_464 + 8 * 14_000, "{acks}");
+        assert!(acks * 130 * 100 < 10_000 * 1_464 + 24 * 14_000, "{acks}");
         assert!(acks > 500, "{acks}");
     }
 }

@@ -5,7 +5,7 @@ use super::reassembly::Reassembly;
 use super::received::{BITMAP_LEN_MAX, Received};
 use super::wire::{Acknowledgement, Bitmap};
 use crate::packet_driver::BufferPool;
-use crate::time::{MILLISECOND_NS, Time};
+use crate::time::{MICROSECOND_NS, MILLISECOND_NS, Time};
 
 /// Bytes of flags of complete buffers in one acknowledgement, at most.
 const COMPLETE_LEN_MAX: usize = 32;
@@ -91,6 +91,7 @@ impl Receiver {
             delivery_kbytes_per_s: self.delivery.measure(now),
             room_bytes: u32::try_from(room_bytes).unwrap_or(u32::MAX),
             delay_us: self.received.delay_us(now),
+            clock_us: clock_us(now),
             lowest_incomplete,
             received: Bitmap {
                 base: base.min(highest_received),
@@ -100,6 +101,12 @@ impl Receiver {
         };
         ack.emit(out)
     }
+}
+
+/// The clock as it is told: its low bits.
+fn clock_us(now: Time) -> u32 {
+    let us = (now.as_ns() / MICROSECOND_NS) & u64::from(u32::MAX);
+    u32::try_from(us).unwrap_or(0)
 }
 
 #[cfg(test)]

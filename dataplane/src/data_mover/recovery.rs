@@ -18,8 +18,10 @@ const REORDERING_NS_MIN: u64 = MILLISECOND_NS;
 const REORDERING_MEMORY_RTTS: u64 = 16;
 /// Longest time between probes in nanoseconds, unless the round trip is longer.
 const PROBE_NS_MAX: u64 = 500 * MILLISECOND_NS;
-/// Doublings of the time between probes.
+/// Doublings of the time between probes, and probes between two of them: bursts of loss can be
+/// longer than a few datagrams.
 const PROBE_DOUBLINGS_MAX: u32 = 8;
+const PROBES_PER_DOUBLING: u32 = 4;
 
 /// What is known of reordering, and since when there is silence.
 #[derive(Debug)]
@@ -129,7 +131,7 @@ impl Recovery {
         let smoothed_ns = rtt.smoothed_ns();
         let variation_ns = (4 * rtt.variation_ns()).min(smoothed_ns).max(MILLISECOND_NS);
         let once_ns = smoothed_ns + variation_ns + ACK_DELAY_NS_MAX;
-        let doubled_ns = once_ns << self.probes.min(PROBE_DOUBLINGS_MAX);
+        let doubled_ns = once_ns << (self.probes / PROBES_PER_DOUBLING).min(PROBE_DOUBLINGS_MAX);
         self.progress_at + doubled_ns.min(PROBE_NS_MAX.max(once_ns))
     }
 
@@ -184,9 +186,11 @@ mod tests {
         recovery.sent(Time::from_ms(100));
         let first = recovery.probe_at(&rtt);
         assert_eq!(first, Time::from_ms(100 + 80 + 80 + 25));
+        (1..4).for_each(|_| recovery.probed(first));
+        assert_eq!(recovery.probe_at(&rtt), first + 185 * MS);
         recovery.probed(first);
         assert_eq!(recovery.probe_at(&rtt), first + 2 * 185 * MS);
-        recovery.probed(first);
+        (4..8).for_each(|_| recovery.probed(first));
         assert_eq!(recovery.probe_at(&rtt), first + 500 * MS);
         recovery.progress(Time::from_ms(1_000), &rtt);
         assert_eq!(recovery.probe_at(&rtt), Time::from_ms(1_000 + 185));

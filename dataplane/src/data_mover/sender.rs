@@ -5,7 +5,7 @@
 
 use super::MoverCounter;
 use super::config::PeerConfig;
-use super::congestion::{AckSample, Controller, Fixed};
+use super::congestion::{AckSample, Congestion, Controller, Heard, Outcome, PathStart, Rounds};
 use super::outbound::{Gate, Lost, Outbound, Range};
 use super::pacing::Pacer;
 use super::recovery::Recovery;
@@ -18,6 +18,8 @@ use crate::time::{MILLISECOND_NS, Time};
 
 /// Slowest rate in bits per second that a backlogged receiver can bring us to.
 const BACKLOGGED_RATE_BPS_MIN: u64 = 1_000_000;
+/// Beyond two round trips, a time without acknowledgements in nanoseconds that is a silence.
+const SILENCE_NS: u64 = 200 * MILLISECOND_NS;
 /// Shortest time between two floors in nanoseconds.
 const FLOOR_INTERVAL_NS_MIN: u64 = 5 * MILLISECOND_NS;
 
@@ -77,7 +79,13 @@ pub(super) struct Sender {
     recovery: Recovery,
     controller: Box<dyn Controller>,
     peer: PeerState,
-    rate_bps: u64,
+    congestion: Congestion,
+    rounds: Rounds,
+    /// IP bytes of a full datagram.
+    datagram_bytes: u64,
+    /// When an acknowledgement last brought news, and how far apart they are, smoothed.
+    news_at: Time,
+    spacing_ns: u64,
     floor_at: Time,
     probe_wanted: bool,
     /// Whether a number of this session was left out.
@@ -95,9 +103,17 @@ impl Sender {
             pacer: Pacer::default(),
             recovery: Recovery::new(sent.slots()),
             sent,
-            controller: Box::new(Fixed::new(config.rate_bps)),
+            controller: config.congestion.controller(PathStart {
+                now: Time::ZERO,
+                rtt_ns: None,
+                datagram_bytes: config.datagram_ip_bytes(),
+            }),
             peer: PeerState::default(),
-            rate_bps: config.rate_bps,
+            congestion: config.congestion,
+            rounds: Rounds::new(Time::ZERO, 1),
+            datagram_bytes: config.datagram_ip_bytes(),
+            news_at: Time::ZERO,
+            spacing_ns: 0,
             floor_at: Time::ZERO,
             probe_wanted: false,
             has_skipped: false,
@@ -105,18 +121,29 @@ impl Sender {
         }
     }
 
-    /// Begins a session: nothing sent, the peer's limits known.
-    pub(super) fn begin(&mut self, now: Time, limits: Limits) {
+    /// Begins a session: nothing sent, the peer's limits known, and perhaps a round trip.
+    pub(super) fn begin(&mut self, now: Time, limits: Limits, rtt_ns: Option<u64>) {
         self.discard();
         self.sent.reset();
         self.recovery.reset(now);
         self.rtt = Rtt::new();
-        self.controller = Box::new(Fixed::new(self.rate_bps));
+        if let Some(rtt_ns) = rtt_ns {
+            self.rtt.sample(now, rtt_ns, 0);
+        }
+        self.begin_control(now, rtt_ns);
+        (self.news_at, self.spacing_ns) = (now, 0);
         let room_bytes = u64::from(limits.reassembly_bytes_max);
         self.peer = PeerState { limits, room_bytes, ..PeerState::default() };
         self.floor_at = Time::ZERO;
         self.probe_wanted = false;
         self.has_skipped = false;
+    }
+
+    fn begin_control(&mut self, now: Time, rtt_ns: Option<u64>) {
+        let path = PathStart { now, rtt_ns, datagram_bytes: self.datagram_bytes };
+        self.controller = self.congestion.controller(path);
+        self.rounds = Rounds::new(now, self.sent.next());
+        self.rounds.mark(self.controller.mark());
     }
 
     /// Gives up all buffers.
@@ -136,12 +163,36 @@ impl Sender {
         self.peer.rate_bps_max.map_or(rate_bps, |max| rate_bps.min(max))
     }
 
-    /// The rate has been configured anew.
-    pub(super) fn set_rate(&mut self, rate_bps: u64) {
-        if self.rate_bps != rate_bps {
-            self.rate_bps = rate_bps;
-            self.controller = Box::new(Fixed::new(rate_bps));
+    /// What the path is taken to carry, in bits per second.
+    pub(super) fn capacity_bps(&self) -> u64 {
+        let capacity_bps = self.controller.capacity_bps();
+        self.peer.rate_bps_max.map_or(capacity_bps, |max| capacity_bps.min(max))
+    }
+
+    pub(super) fn controller(&self) -> &dyn Controller {
+        &*self.controller
+    }
+
+    /// How the rate is found has been configured anew.
+    pub(super) fn set_congestion(&mut self, congestion: Congestion) {
+        if self.congestion != congestion {
+            self.congestion = congestion;
+            self.begin_control(self.news_at, Some(self.rtt.min_ns()));
         }
+    }
+
+    /// There is nothing to send, or nothing more may be on its way.
+    pub(super) fn idle(&mut self, now: Time) {
+        let open = self.sent.in_flight_bytes() < self.controller.in_flight_bytes_max();
+        if open && self.pacer.ready(now) {
+            self.rounds.app_limited();
+        }
+        self.pacer.idle(now);
+    }
+
+    /// Bytes of its tables.
+    pub(super) fn table_bytes(&self) -> usize {
+        self.sent.table_bytes()
     }
 
     pub(super) fn in_flight_bytes(&self) -> u64 {
@@ -217,7 +268,8 @@ impl Sender {
             offset: piece.offset,
             len: u32::from(piece.len),
         });
-        self.sent.push(now, ip_bytes, answered, ranges);
+        let round = self.rounds.sent();
+        self.sent.push(now, ip_bytes, answered, round, ranges);
         if answered {
             self.recovery.sent(now);
             if self.probe_wanted {
@@ -281,8 +333,7 @@ impl Sender {
         if ahead || self.has_skipped && received.into_iter().any(|(number, _)| skipped(number)) {
             return Err(Violation::Acknowledgement);
         }
-        self.sample_rtt(now, ack);
-        let before = self.sent.in_flight_bytes();
+        let rtt_ns = self.sample_rtt(now, ack);
         let mut news = false;
         for (number, received) in ack.received.iter() {
             if number > ack.highest_received {
@@ -299,30 +350,60 @@ impl Sender {
         if news {
             self.recovery.progress(now, &self.rtt);
         }
-        let acked_bytes = before - self.sent.in_flight_bytes();
         self.detect_losses(now);
-        let in_flight_bytes = self.sent.in_flight_bytes();
-        self.controller.on_ack(&AckSample {
-            now,
-            acked_bytes,
-            lost_bytes: before - acked_bytes - in_flight_bytes,
-            in_flight_bytes,
-            rtt_ns: self.rtt.smoothed_ns(),
-            rtt_variation_ns: self.rtt.variation_ns(),
-        });
+        if news {
+            self.control(now, ack, rtt_ns);
+        }
         Ok(())
     }
 
-    fn sample_rtt(&mut self, now: Time, ack: &Acknowledgement<'_>) {
-        if ack.highest_received <= self.peer.highest_received {
-            return;
+    /// Tells the controller what an acknowledgement has brought.
+    fn control(&mut self, now: Time, ack: &Acknowledgement<'_>, rtt_ns: Option<u64>) {
+        let apart_ns = now.since_ns(self.news_at).min(self.rtt.smoothed_ns());
+        (self.news_at, self.spacing_ns) = (now, (7 * self.spacing_ns + apart_ns) / 8);
+        let smoothed_ns = self.rtt.smoothed_ns();
+        let highest = self.sent.get(ack.highest_received).copied().unwrap_or_default();
+        self.rounds.heard(&Heard {
+            now,
+            clock_us: ack.clock_us,
+            delay_us: ack.delay_us,
+            passed_bytes: highest.sent_bytes,
+            sent_at: highest.at,
+            round: highest.round,
+            rtt_ns,
+            silent_ns: 2 * smoothed_ns + SILENCE_NS,
+        });
+        if self.rounds.is_reached(now, ack.highest_received, 8 * smoothed_ns) {
+            let sample = self.rounds.turn(now, self.sent.next());
+            if let Some(sample) = sample {
+                self.controller.on_round(&sample);
+            }
+            self.rounds.mark(self.controller.mark());
         }
-        let Some(transmission) = self.sent.get(ack.highest_received) else { return };
+        self.controller.on_ack(&AckSample {
+            now,
+            outstanding_bytes: self.sent.outstanding_bytes(),
+            delivered_bps: self.rounds.delivered_bps(self.rtt.min_ns() / 2),
+            rtt_ns,
+            smoothed_ns,
+            variation_ns: self.rtt.variation_ns(),
+            spacing_ns: self.spacing_ns,
+        });
+    }
+
+    /// The round trip, without the receiver's delay, when the acknowledgement tells one.
+    fn sample_rtt(&mut self, now: Time, ack: &Acknowledgement<'_>) -> Option<u64> {
+        if ack.highest_received <= self.peer.highest_received {
+            return None;
+        }
+        let transmission = self.sent.get(ack.highest_received)?;
         let total_ns = now.since_ns(transmission.at);
         let delay_ns = u64::from(ack.delay_us) * 1_000;
-        if delay_ns < total_ns {
-            self.rtt.sample(now, total_ns, delay_ns);
+        if delay_ns >= total_ns {
+            return None;
         }
+        self.rtt.sample(now, total_ns, delay_ns);
+        Some(total_ns - delay_ns)
     }
 
     fn arrived(&mut self, now: Time, number: u64) -> bool {
@@ -334,6 +415,11 @@ impl Sender {
         }
         let Some(transmission) = self.sent.set(number, Fate::Arrived) else { return false };
         self.recovery.arrived(now, transmission.at, fate != Fate::InFlight);
+        let outcome = match fate {
+            Fate::Lost => Outcome::ArrivedLate,
+            _ => Outcome::Arrived,
+        };
+        self.rounds.outcome(transmission.round, u64::from(transmission.ip_bytes), outcome);
         if fate == Fate::Lost {
             // Its ranges are accounted for by their new transmissions.
             self.counters.increment(MoverCounter::LossesSpurious);
@@ -405,6 +491,7 @@ impl Sender {
             }
         }
         self.counters.increment(MoverCounter::DatagramsLost);
+        self.rounds.outcome(transmission.round, u64::from(transmission.ip_bytes), Outcome::Lost);
         self.sent.set(number, Fate::Lost).is_some()
     }
 

@@ -3,6 +3,7 @@
 //! In: what was sent, acknowledged, seen missing, taken for lost. Out: the fate of each number,
 //! once. Never: a decision on when something is lost.
 
+use super::congestion::RoundTag;
 use super::outbound::Range;
 use super::wire::PIECES_MAX;
 use crate::time::Time;
@@ -35,8 +36,11 @@ pub(super) struct Transmission {
     pub(super) at: Time,
     pub(super) fate: Fate,
     pub(super) ip_bytes: u32,
-    first_piece: u64,
+    pub(super) round: RoundTag,
     pieces: u8,
+    first_piece: u64,
+    /// IP bytes of all transmissions up to this one.
+    pub(super) sent_bytes: u64,
 }
 
 /// The ring of transmissions and, beside it, that of their pieces.
@@ -52,6 +56,10 @@ pub(super) struct Sent {
     oldest: u64,
     in_flight: u64,
     in_flight_bytes: u64,
+    /// Of these, of the missing.
+    missing_bytes: u64,
+    /// IP bytes of all transmissions.
+    sent_bytes: u64,
 }
 
 fn slot(number: u64, len: usize) -> usize {
@@ -72,6 +80,8 @@ impl Sent {
             oldest: 1,
             in_flight: 0,
             in_flight_bytes: 0,
+            missing_bytes: 0,
+            sent_bytes: 0,
         }
     }
 
@@ -80,6 +90,7 @@ impl Sent {
         self.pieces_next = 0;
         (self.floor, self.next, self.oldest) = (1, 1, 1);
         (self.in_flight, self.in_flight_bytes) = (0, 0);
+        (self.missing_bytes, self.sent_bytes) = (0, 0);
     }
 
     /// The number of the next transmission.
@@ -97,6 +108,11 @@ impl Sent {
         self.ring.len()
     }
 
+    /// Bytes of the record.
+    pub(super) fn table_bytes(&self) -> usize {
+        size_of_val(&*self.ring) + size_of_val(&*self.pieces)
+    }
+
     /// Transmissions on their way.
     pub(super) fn in_flight(&self) -> u64 {
         self.in_flight
@@ -105,6 +121,11 @@ impl Sent {
     /// IP bytes on their way.
     pub(super) fn in_flight_bytes(&self) -> u64 {
         self.in_flight_bytes
+    }
+
+    /// IP bytes on their way and not seen missing.
+    pub(super) fn outstanding_bytes(&self) -> u64 {
+        self.in_flight_bytes - self.missing_bytes
     }
 
     /// A remembered transmission.
@@ -153,6 +174,7 @@ impl Sent {
         at: Time,
         ip_bytes: usize,
         answered: bool,
+        round: RoundTag,
         pieces: impl Iterator<Item = Range>,
     ) {
         let number = self.next;
@@ -173,15 +195,18 @@ impl Sent {
             self.in_flight_bytes += u64::from(ip_bytes);
         }
         self.next += 1;
+        self.sent_bytes += u64::from(ip_bytes);
+        let sent_bytes = self.sent_bytes;
         if let Some(place) = self.get_mut(number) {
-            *place = Transmission { at, fate, ip_bytes, first_piece, pieces: count };
+            let pieces = count;
+            *place = Transmission { at, fate, ip_bytes, round, pieces, first_piece, sent_bytes };
         }
     }
 
     /// Leaves [`Sent::next`] out; the caller has made sure of [`Sent::has_room`].
     pub(super) fn skip(&mut self, at: Time) {
         let number = self.next;
-        self.push(at, 0, false, std::iter::empty());
+        self.push(at, 0, false, RoundTag::default(), std::iter::empty());
         if let Some(transmission) = self.get_mut(number) {
             transmission.fate = Fate::Skipped;
         }
@@ -201,9 +226,17 @@ impl Sent {
         let transmission = self.get_mut(number)?;
         let before = *transmission;
         transmission.fate = fate;
-        if before.is_in_flight() && !transmission.is_in_flight() {
+        let bytes = u64::from(before.ip_bytes);
+        let in_flight = transmission.is_in_flight();
+        if before.fate == Fate::Missing {
+            self.missing_bytes -= bytes;
+        }
+        if fate == Fate::Missing {
+            self.missing_bytes += bytes;
+        }
+        if before.is_in_flight() && !in_flight {
             self.in_flight -= 1;
-            self.in_flight_bytes -= u64::from(before.ip_bytes);
+            self.in_flight_bytes -= bytes;
         }
         Some(before)
     }
@@ -242,7 +275,7 @@ mod tests {
 
     fn push(sent: &mut Sent, pieces: u32) {
         let range = |offset| Range { logical: 1, offset, len: 1 };
-        sent.push(Time::ZERO, 100, true, (0..pieces).map(range));
+        sent.push(Time::ZERO, 100, true, RoundTag::default(), (0..pieces).map(range));
     }
 
     #[test]
@@ -285,7 +318,7 @@ mod tests {
     #[test]
     fn what_is_not_answered_is_not_in_flight() {
         let mut sent = Sent::new(64);
-        sent.push(Time::ZERO, 100, false, std::iter::empty());
+        sent.push(Time::ZERO, 100, false, RoundTag::default(), std::iter::empty());
         assert_eq!((sent.in_flight(), sent.oldest_in_flight()), (0, None));
         push(&mut sent, 1);
         assert_eq!(sent.oldest_in_flight(), Some(2));

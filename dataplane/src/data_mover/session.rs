@@ -5,6 +5,7 @@
 
 use super::MoverCounter;
 use super::config::PeerConfig;
+use super::congestion::{Congestion, Mark};
 use super::handshake::{Handshake, Identity, Mismatch, Own, PeerHello};
 use super::receiver::Receiver;
 use super::rng::Rng;
@@ -79,8 +80,14 @@ pub enum State {
 pub struct Report {
     /// What it is doing.
     pub state: State,
-    /// Rate in bits per second at which it may send; counts IP bytes.
+    /// Rate in bits per second at which it sends now; counts IP bytes.
     pub rate_bps: u64,
+    /// What the path is taken to carry, in bits per second of IP bytes.
+    pub capacity_bps: u64,
+    /// What the congestion controller is doing.
+    pub phase: Mark,
+    /// Share of the datagrams, of a million, that the path loses whatever the rate.
+    pub random_loss_ppm: u64,
     /// Smoothed round trip in nanoseconds.
     pub rtt_ns: u64,
     /// Shortest round trip of late in nanoseconds.
@@ -263,12 +270,12 @@ impl Session {
     }
 
     /// The configuration of the peer has changed.
-    pub fn reconfigure(&mut self, rate_bps: u64, dead_after_ns: u64, keepalive_ns: u64) {
-        self.config.rate_bps = rate_bps;
+    pub fn reconfigure(&mut self, congestion: Congestion, dead_after_ns: u64, keepalive_ns: u64) {
+        self.config.congestion = congestion;
         self.config.dead_after_ns = dead_after_ns;
         self.config.keepalive_ns = keepalive_ns;
         self.config = self.config.clamped();
-        self.sender.set_rate(self.config.rate_bps);
+        self.sender.set_congestion(self.config.congestion);
     }
 
     /// What both ends must agree on has changed; told by HELLOs from now on. A session that is up
@@ -351,6 +358,9 @@ impl Session {
         Report {
             state: self.state(),
             rate_bps: self.sender.rate_bps(),
+            capacity_bps: self.sender.capacity_bps(),
+            phase: self.sender.controller().mark(),
+            random_loss_ppm: self.sender.controller().random_loss_ppm(),
             rtt_ns: self.sender.rtt.smoothed_ns(),
             rtt_min_ns: self.sender.rtt.min_ns(),
             rtt_variation_ns: self.sender.rtt.variation_ns(),
@@ -362,6 +372,12 @@ impl Session {
             protection: self.established.map(|_| self.protection()),
             ended: self.ended,
         }
+    }
+
+    /// Bytes of the tables of this end, buffers not included.
+    #[must_use]
+    pub fn table_bytes(&self) -> usize {
+        self.sender.table_bytes()
     }
 
     /// A name for the next session.
@@ -397,11 +413,8 @@ impl Session {
         if let Some(security) = &mut self.security {
             security.begin(now, candidates.unwrap_or_default(), &peer, self.rng.next_u64());
         }
-        self.sender.begin(now, peer.limits);
+        self.sender.begin(now, peer.limits, rtt_ns);
         self.receiver.begin(now);
-        if let Some(rtt_ns) = rtt_ns {
-            self.sender.rtt.sample(now, rtt_ns, 0);
-        }
         self.established = Some(Established {
             own,
             peer,

@@ -55,7 +55,7 @@ impl Session {
         match timer {
             Timer::Dead => established.heard_at + self.config.dead_after_ns,
             Timer::Keepalive => established.keepalive_at(self.config.keepalive_ns),
-            Timer::Acknowledgement => self.acknowledgement_due(false),
+            Timer::Acknowledgement => self.acknowledgement_due(),
             Timer::Floor => self.sender.floor_due(),
             Timer::Recovery => self.sender.next_timeout(),
             Timer::Pacing if self.sender.has_data() => self.sender.pacer.next(),

@@ -12,7 +12,8 @@ use super::wire::{
 use crate::copy::{self, Copied};
 use crate::time::{MILLISECOND_NS, Time};
 
-/// How far acknowledgements may run ahead of the pacer, in nanoseconds.
+/// How long data may have to wait for acknowledgements that were sent before, in nanoseconds: the
+/// rate may not be known yet, or be much less than that of the other direction.
 const ACKS_AHEAD_NS: u64 = 2 * MILLISECOND_NS;
 const FLOOR_LEN_MAX: usize = Floor::BASE_LEN + 4 * ABANDONED_MAX;
 const SUBFIELDS_LEN_MAX: usize = ACK_LEN_MAX + FLOOR_LEN_MAX + SUBFIELD_LEN + CloseReason::LEN;
@@ -111,10 +112,10 @@ impl Session {
         ip_bytes
     }
 
-    /// When an acknowledgement is to be sent; beside data it costs no datagram of its own.
-    pub(super) fn acknowledgement_due(&self, beside_data: bool) -> Time {
-        let due = self.receiver.received.due(self.sender.rtt.smoothed_ns());
-        if beside_data { due } else { due.max(self.sender.pacer.next() - ACKS_AHEAD_NS) }
+    /// When an acknowledgement is to be sent. The pacer does not hold it back: it is earned by what
+    /// came the other way.
+    pub(super) fn acknowledgement_due(&self) -> Time {
+        self.receiver.received.due(self.sender.rtt.smoothed_ns())
     }
 
     fn due(&mut self, now: Time, established: &Established) -> Option<Due> {
@@ -122,13 +123,13 @@ impl Session {
         let waiting = self.sender.has_data();
         let data = waiting && (probe || self.sender.pacer.ready(now));
         match (waiting, data) {
-            (false, _) => self.sender.pacer.idle(now),
+            (false, _) => self.sender.idle(now),
             (true, false) => self.sender.pacer.hold(),
             (true, true) => {}
         }
         let due = Due {
             data,
-            acknowledgement: self.acknowledgement_due(data) <= now,
+            acknowledgement: self.acknowledgement_due() <= now,
             floor: self.sender.floor_due() <= now,
             keepalive: probe && !data || established.keepalive_at(self.config.keepalive_ns) <= now,
         };
@@ -154,6 +155,7 @@ impl Session {
         let answered = !pieces.list().is_empty() || due.floor || due.keepalive;
         if !answered {
             self.counters.increment(MoverCounter::AcksOut);
+            self.sender.pacer.limit(now + ACKS_AHEAD_NS);
         }
         let ack_bytes = if answered { ack_len } else { ip_bytes };
         self.counters.add(MoverCounter::AckBytesOut, ack_bytes as u64);

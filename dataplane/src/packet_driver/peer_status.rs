@@ -14,6 +14,8 @@ pub struct PeerStatus {
     answer: AtomicU8,
     rtt_ns: AtomicU64,
     rate_bps: AtomicU64,
+    phase: AtomicU8,
+    random_loss_ppm: AtomicU64,
     queued_bytes: AtomicU64,
     buffers_taken: AtomicU64,
     next_hop: AtomicU64,
@@ -79,6 +81,18 @@ impl PeerStatus {
     pub fn set_path(&self, rtt_ns: u64, rate_bps: u64) {
         self.rtt_ns.store(rtt_ns, Ordering::Relaxed);
         self.rate_bps.store(rate_bps, Ordering::Relaxed);
+    }
+
+    /// What the congestion controller is doing, as its number, and the share of a million that the
+    /// path is taken to lose whatever the rate.
+    pub fn control(&self) -> (u8, u64) {
+        (self.phase.load(Ordering::Relaxed), self.random_loss_ppm.load(Ordering::Relaxed))
+    }
+
+    /// Publishes both.
+    pub fn set_control(&self, phase: u8, random_loss_ppm: u64) {
+        self.phase.store(phase, Ordering::Relaxed);
+        self.random_loss_ppm.store(random_loss_ppm, Ordering::Relaxed);
     }
 
     /// Bytes of buffers that the data mover has taken and not yet sent a first time.

@@ -18,7 +18,9 @@ use super::worker::Worker;
 use crate::compression::{CompressionCounter, Compressor, DecompressionCounter, Decompressor};
 use crate::counters::Counters;
 use crate::data_mover::security::{Entropy, ExchangeCounter, KeyExchange, PeerKeys, PrivateKey};
-use crate::data_mover::{DemuxCounter, Incarnation, MoverCounter, PeerConfig, Session, Sessions};
+use crate::data_mover::{
+    Congestion, DemuxCounter, Incarnation, MoverCounter, PeerConfig, Session, Sessions,
+};
 use crate::edge::tcp::TcpConfig;
 use crate::edge::{EdgeConfig, EdgeCounter, EdgeStage, LanCounter};
 use crate::frame::Frame;
@@ -43,8 +45,8 @@ const ACCELERATION: i32 = 1;
 pub struct PeerSettings {
     /// Its endpoint.
     pub endpoint: SocketAddr,
-    /// Rate at which we may send to it, in bits of IP packets per second.
-    pub rate_bps: u64,
+    /// How the rate at which we send to it is found.
+    pub congestion: Congestion,
     /// What becomes of new flows while it cannot take them.
     pub fallback: Fallback,
     /// Silence after which it is lost, in nanoseconds.
@@ -217,7 +219,11 @@ fn sessions(config: &ApplianceConfig, memory: &ReceiveMemory) -> Sessions {
     let limits = &config.limits;
     let reassembly = memory.reassembly_bytes() / config.peers.len().max(1);
     let list = (0..).zip(&config.peers).map(|(index, peer)| {
-        let mut mover = PeerConfig::new(PeerIndex(index), peer.rate_bps);
+        let mut mover = PeerConfig::new(PeerIndex(index), peer.congestion.rate_bps_max());
+        mover.congestion = peer.congestion;
+        // What is on its way is in a buffer until it has arrived.
+        let in_buffers = limits.buffer_bytes / usize::from(limits.segment_size_max).max(1);
+        mover.transmissions_max = u32::try_from(in_buffers).unwrap_or(u32::MAX);
         mover.segment_size_max = limits.segment_size_max;
         mover.ip_overhead_bytes = if peer.endpoint.is_ipv4() { 28 } else { 48 };
         mover.dead_after_ns = peer.dead_after_ns;

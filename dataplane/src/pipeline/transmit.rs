@@ -139,7 +139,7 @@ impl<F: Frame> TransmitStage<F> {
     /// The peers' rates, timers and digests have been configured anew.
     pub fn reconfigure(&mut self, peers: &[PeerSettings]) {
         for ((_, session), peer) in self.sessions.iter_mut().zip(peers) {
-            session.reconfigure(peer.rate_bps, peer.dead_after_ns, peer.keepalive_ns);
+            session.reconfigure(peer.congestion, peer.dead_after_ns, peer.keepalive_ns);
             session.set_digest(peer.digest);
         }
     }
@@ -420,7 +420,8 @@ impl<F: Frame> TransmitStage<F> {
                 continue;
             };
             let report = session.report();
-            status.set_path(report.rtt_ns, report.rate_bps);
+            status.set_path(report.rtt_ns, report.capacity_bps);
+            status.set_control(report.phase as u8, report.random_loss_ppm);
             status.set_queue(report.queued_bytes as u64, *taken);
             status.security.set(shield(report.protection), last_end(report.ended));
             status.set_answer(match report.state {

@@ -48,6 +48,9 @@ struct Options {
     /// Mean number of packets lost in a row; 0 for independent loss
     #[arg(long, value_name = "PACKETS")]
     loss_burst: Option<String>,
+    /// Loss in two states: good to bad, bad to good, loss in the good, loss in the bad: 0.1%/10%/0/50%
+    #[arg(long, value_name = "SHARES")]
+    loss_states: Option<String>,
     /// Share of packets that arrive twice
     #[arg(long, visible_alias = "dup", value_name = "SHARE")]
     duplicate: Option<String>,
@@ -66,6 +69,9 @@ struct Options {
     /// Longest IP packet; no limit if not given
     #[arg(long, value_name = "BYTES")]
     mtu: Option<String>,
+    /// Swallows everything for so long, again and again: 5s/60s
+    #[arg(long, value_name = "LENGTH/EVERY")]
+    black_hole: Option<String>,
     /// A setting from A to B only: loss=2%; may be repeated
     #[arg(long, value_name = "KEY=VALUE", action = ArgAction::Append)]
     a_to_b: Vec<String>,
@@ -96,12 +102,14 @@ impl Options {
             ("jitter-reorder", &self.jitter_reorder),
             ("loss", &self.loss),
             ("loss-burst", &self.loss_burst),
+            ("loss-states", &self.loss_states),
             ("duplicate", &self.duplicate),
             ("corrupt", &self.corrupt),
             ("reorder", &self.reorder),
             ("reorder-delay", &self.reorder_delay),
             ("queue", &self.queue),
             ("mtu", &self.mtu),
+            ("black-hole", &self.black_hole),
         ]
         .into_iter()
         .filter_map(|(key, value)| value.as_deref().map(|value| (key, value)))

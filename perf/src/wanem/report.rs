@@ -56,7 +56,7 @@ fn way_stats<T>(way: &Way<T>) -> Value {
 
 fn config(config: &LinkConfig) -> Value {
     let burst_mean = match config.loss {
-        Loss::Independent { .. } => 0.0,
+        Loss::Independent { .. } | Loss::GilbertElliott { .. } => 0.0,
         Loss::Bursts { burst_mean, .. } => burst_mean,
     };
     json!({
@@ -74,5 +74,7 @@ fn config(config: &LinkConfig) -> Value {
         "mtu_bytes": config.mtu_bytes,
         "up": config.up,
         "black_hole": config.black_hole,
+        "black_hole_every_ns": config.black_hole_windows.map(|windows| windows.every_ns),
+        "black_hole_length_ns": config.black_hole_windows.map(|windows| windows.length_ns),
     })
 }

@@ -3,7 +3,7 @@
 //! In: a key and a value, from the command line or the control socket. Out: the configuration of
 //! both links. Never: half of a wrong value.
 
-use dataplane_sim::link::{LinkConfig, Loss};
+use dataplane_sim::link::{LinkConfig, Loss, Windows};
 
 use super::Direction;
 use crate::units::{self, UnitError};
@@ -13,19 +13,21 @@ use crate::units::{self, UnitError};
 const BDP_QUEUE_BYTES_MIN: u64 = 64 * 1024;
 
 /// The keys, in the order of the help text.
-pub const KEYS: [&str; 12] = [
+pub const KEYS: [&str; 14] = [
     "rate",
     "delay",
     "jitter",
     "jitter-reorder",
     "loss",
     "loss-burst",
+    "loss-states",
     "duplicate",
     "corrupt",
     "reorder",
     "reorder-delay",
     "queue",
     "mtu",
+    "black-hole",
 ];
 
 /// Why a setting is refused.
@@ -93,11 +95,13 @@ impl Settings {
                 self.loss_burst =
                     units::scaled(value, &[("", 1.0)], "a number of packets, 0 for no bursts")?;
             }
+            "loss-states" => link.loss = states(value)?,
             "duplicate" => link.duplicate_probability = units::probability(value)?,
             "corrupt" => link.corrupt_probability = units::probability(value)?,
             "reorder" => link.reorder_probability = units::probability(value)?,
             "reorder-delay" => link.reorder_delay_ns = units::duration_ns(value)?,
             "queue" => self.queue = queue(value)?,
+            "black-hole" => link.black_hole_windows = windows(value)?,
             _ => link.mtu_bytes = units::bytes(value)?,
         }
         Ok(())
@@ -117,7 +121,8 @@ impl Settings {
     fn link_config(&self, round_trip_ns: u64) -> LinkConfig {
         let mut config = self.link.clone();
         let probability = config.loss.probability();
-        if self.loss_burst > 0.0 {
+        let two_states = matches!(config.loss, Loss::GilbertElliott { .. });
+        if self.loss_burst > 0.0 && !two_states {
             config.loss = Loss::Bursts { probability, burst_mean: self.loss_burst };
         }
         config.queue_bytes_max = match self.queue {
@@ -150,6 +155,32 @@ fn switch(value: &str) -> Result<bool, UnitError> {
         "off" => Ok(false),
         _ => Err(units::error(value, "on or off")),
     }
+}
+
+/// `GOOD_TO_BAD/BAD_TO_GOOD/LOSS_GOOD/LOSS_BAD`.
+fn states(value: &str) -> Result<Loss, UnitError> {
+    let expected = "four shares such as 0.1%/10%/0/50%: good to bad, bad to good, loss in either";
+    let shares: Result<Vec<f64>, UnitError> = value.split('/').map(units::probability).collect();
+    match shares?.as_slice() {
+        &[good_to_bad, bad_to_good, loss_good, loss_bad] => {
+            Ok(Loss::GilbertElliott { good_to_bad, bad_to_good, loss_good, loss_bad })
+        }
+        _ => Err(units::error(value, expected)),
+    }
+}
+
+/// `LENGTH/EVERY`, or `off`.
+fn windows(value: &str) -> Result<Option<Windows>, UnitError> {
+    let expected = "a length and a period such as 5s/60s, the longer one last, or off";
+    if value == "off" {
+        return Ok(None);
+    }
+    let (length, every) = value.split_once('/').ok_or_else(|| units::error(value, expected))?;
+    let (length_ns, every_ns) = (units::duration_ns(length)?, units::duration_ns(every)?);
+    if length_ns >= every_ns {
+        return Err(units::error(value, expected));
+    }
+    Ok(Some(Windows { every_ns, length_ns }))
 }
 
 fn queue(value: &str) -> Result<Queue, UnitError> {
@@ -187,6 +218,7 @@ mod tests {
             ("reorder-delay", "5ms"),
             ("queue", "1000"),
             ("mtu", "1400"),
+            ("black-hole", "5s/60s"),
         ]);
         let expected = LinkConfig {
             rate_bps: 10_000_000,
@@ -202,8 +234,30 @@ mod tests {
             mtu_bytes: 1400,
             up: true,
             black_hole: false,
+            black_hole_windows: Some(Windows {
+                every_ns: 60_000_000_000,
+                length_ns: 5_000_000_000,
+            }),
         };
         assert_eq!(link_configs(&[settings, Settings::default()])[0], expected);
+    }
+
+    #[test]
+    fn two_states_of_loss_are_four_shares_and_windows_leave_room() {
+        let settings = set(&[("loss-states", "0.1%/10%/0/50%"), ("black-hole", "off")]);
+        let loss = link_configs(&[settings.clone(), settings])[0].loss;
+        let expected = Loss::GilbertElliott {
+            good_to_bad: 0.001,
+            bad_to_good: 0.1,
+            loss_good: 0.0,
+            loss_bad: 0.5,
+        };
+        assert_eq!(loss, expected);
+        for (key, value) in
+            [("loss-states", "1%/2%/3%"), ("black-hole", "5s/5s"), ("black-hole", "5s")]
+        {
+            assert!(Settings::default().set(key, value).is_err(), "{value}");
+        }
     }
 
     #[test]

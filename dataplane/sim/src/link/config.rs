@@ -1,5 +1,7 @@
 //! What a link is like: plain data, printed with the seed, changed while the link runs.
 
+use dataplane::time::Time;
+
 /// One direction of a link.
 ///
 /// The default is a perfect link: no limit, no delay, no loss.
@@ -33,6 +35,26 @@ pub struct LinkConfig {
     pub up: bool,
     /// Whether the link swallows what is put on it. What is already on it still arrives.
     pub black_hole: bool,
+    /// Times at which it does so by itself, again and again.
+    pub black_hole_windows: Option<Windows>,
+}
+
+/// Times that come again and again, on the link's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Windows {
+    /// From the beginning of one to the beginning of the next.
+    pub every_ns: u64,
+    /// Length of each; it ends when the next would begin.
+    pub length_ns: u64,
+}
+
+impl Windows {
+    /// Whether a time is within a window; the first is at the end of the first period.
+    #[must_use]
+    pub fn contain(&self, now: Time) -> bool {
+        let into_ns = now.as_ns() % self.every_ns.max(1);
+        into_ns >= self.every_ns.saturating_sub(self.length_ns)
+    }
 }
 
 /// How packets get lost.
@@ -52,6 +74,18 @@ pub enum Loss {
         /// `probability <= burst_mean / (burst_mean + 1)`; beyond, the chain loses what it can.
         burst_mean: f64,
     },
+    /// In two states, each with a loss of its own (E. O. Elliott, "Estimates of error rates for
+    /// codes on burst-noise channels", 1963).
+    GilbertElliott {
+        /// Probability that the next packet meets the bad state after one that met the good.
+        good_to_bad: f64,
+        /// And the other way round.
+        bad_to_good: f64,
+        /// Share lost in the good state.
+        loss_good: f64,
+        /// Share lost in the bad state.
+        loss_bad: f64,
+    },
 }
 
 impl Default for LinkConfig {
@@ -70,6 +104,7 @@ impl Default for LinkConfig {
             mtu_bytes: 0,
             up: true,
             black_hole: false,
+            black_hole_windows: None,
         }
     }
 }
@@ -92,6 +127,11 @@ impl Loss {
     pub fn probability(self) -> f64 {
         match self {
             Loss::Independent { probability } | Loss::Bursts { probability, .. } => probability,
+            Loss::GilbertElliott { good_to_bad, bad_to_good, loss_good, loss_bad } => {
+                let moves = good_to_bad + bad_to_good;
+                let bad = if moves > 0.0 { good_to_bad / moves } else { 0.0 };
+                bad * loss_bad + (1.0 - bad) * loss_good
+            }
         }
     }
 }

@@ -9,25 +9,33 @@ use super::random::Random;
 #[derive(Clone, Debug)]
 pub(super) struct LossProcess {
     random: Random,
-    /// Within a burst: the latest packet was lost.
+    /// Decides on changes of state.
+    states: Random,
+    /// Within a burst, or in the bad state.
     bad: bool,
 }
 
 impl LossProcess {
-    pub(super) fn new(random: Random) -> Self {
-        LossProcess { random, bad: false }
+    pub(super) fn new(random: Random, states: Random) -> Self {
+        LossProcess { random, states, bad: false }
     }
 
     /// Whether the next packet is lost.
     ///
-    /// Takes one number from the stream whatever the model, so that a change of model does not
+    /// Takes one number from each stream whatever the model, so that a change of model does not
     /// shift what follows.
     pub(super) fn next(&mut self, loss: Loss) -> bool {
+        let (bad, move_number) = (self.bad, self.states.next_u64());
         let lost = match loss {
             Loss::Independent { probability } => self.random.chance(probability),
             Loss::Bursts { probability, burst_mean } => {
                 let (begin, stay) = transitions(probability, burst_mean);
-                self.random.chance(if self.bad { stay } else { begin })
+                self.random.chance(if bad { stay } else { begin })
+            }
+            Loss::GilbertElliott { good_to_bad, bad_to_good, loss_good, loss_bad } => {
+                let leave = if bad { bad_to_good } else { good_to_bad };
+                self.bad = bad != Random::new(move_number).chance(leave);
+                return self.random.chance(if self.bad { loss_bad } else { loss_good });
             }
         };
         self.bad = lost;
@@ -55,7 +63,7 @@ mod tests {
 
     /// Share lost and mean burst length of a long run.
     fn measure(loss: Loss, packets: u32) -> (f64, f64) {
-        let mut process = LossProcess::new(Random::new(3));
+        let mut process = LossProcess::new(Random::new(3), Random::new(4));
         let (mut lost, mut bursts, mut before) = (0_u32, 0_u32, false);
         for _ in 0..packets {
             let now = process.next(loss);
@@ -79,6 +87,29 @@ mod tests {
         let (share, burst) = measure(loss, 1_000_000);
         assert!((share - 0.05).abs() < 0.003, "share {share}");
         assert!((burst - 8.0).abs() < 0.3, "burst {burst}");
+    }
+
+    #[test]
+    fn two_states_have_the_loss_of_each_by_the_time_spent_in_it() {
+        let loss = Loss::GilbertElliott {
+            good_to_bad: 0.01,
+            bad_to_good: 0.04,
+            loss_good: 0.001,
+            loss_bad: 0.5,
+        };
+        assert!((loss.probability() - (0.2 * 0.5 + 0.8 * 0.001)).abs() < 1e-9);
+        let (share, burst) = measure(loss, 1_000_000);
+        assert!((share - loss.probability()).abs() < 0.005, "share {share}");
+        // In the bad state a loss follows a loss half of the time.
+        assert!((1.8..2.1).contains(&burst), "burst {burst}");
+        // A first state that never changes is the good one.
+        let never = Loss::GilbertElliott {
+            good_to_bad: 0.0,
+            bad_to_good: 0.0,
+            loss_good: 0.0,
+            loss_bad: 1.0,
+        };
+        assert_eq!((measure(never, 10_000).0, never.probability()), (0.0, 0.0));
     }
 
     #[test]

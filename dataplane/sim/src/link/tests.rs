@@ -235,6 +235,21 @@ fn a_cut_loses_what_is_on_the_link_and_a_restored_link_works() {
 }
 
 #[test]
+fn black_holes_come_by_themselves_and_go_again() {
+    let windows = Windows { every_ns: 100 * MILLISECOND_NS, length_ns: 20 * MILLISECOND_NS };
+    let config = LinkConfig { black_hole_windows: Some(windows), ..LinkConfig::default() };
+    let mut link = Link::new(config, 100, 1);
+    let mut through = Vec::new();
+    for ms in (0..300).step_by(10) {
+        link.push(Time::from_ms(ms), 100, ms);
+        through.extend(link.pop(Time::from_ms(ms)).map(|delivery| delivery.item));
+    }
+    let swallowed: Vec<u64> = (0..300).step_by(10).filter(|ms| !through.contains(ms)).collect();
+    assert_eq!(swallowed, [80, 90, 180, 190, 280, 290]);
+    assert_eq!(link.counters().get(LinkCounter::BlackHolePackets), 6);
+}
+
+#[test]
 fn a_black_hole_swallows_what_comes_but_not_what_is_on_the_link() {
     let open = LinkConfig { delay_ns: SECOND_NS, ..LinkConfig::default() };
     let mut link = link(open.clone());
@@ -327,7 +342,7 @@ prop_compose! {
         LinkConfig {
             rate_bps, queue_bytes_max, delay_ns, jitter_ns, jitter_reorders, loss,
             duplicate_probability, corrupt_probability, reorder_probability, reorder_delay_ns,
-            mtu_bytes, up, black_hole,
+            mtu_bytes, up, black_hole, black_hole_windows: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use dataplane::data_mover::Congestion;
 use dataplane::data_mover::security::{PeerKeys, PresharedKey, PrivateKey};
 use dataplane::frame::MacAddr;
 use dataplane::interceptor::{
@@ -244,7 +245,7 @@ impl PairConfig {
                     psk: self.seed.is_multiple_of(2).then(|| PresharedKey::new([7; 32])),
                 }),
                 endpoint: peer.endpoint(self.wan_v6),
-                rate_bps: self.rate_bps,
+                congestion: Congestion::Fixed { rate_bps: self.rate_bps },
                 fallback: self.fallback,
                 dead_after_ns: self.dead_after_ns,
                 keepalive_ns: SECOND_NS.min(self.dead_after_ns / 4),

@@ -108,6 +108,12 @@ impl Segment {
         Segment::new(flag::RST, seq, 0)
     }
 
+    /// The same with another window.
+    #[must_use]
+    pub fn with_window(self, window: u16) -> Self {
+        Segment { window, ..self }
+    }
+
     /// The same, made wrong.
     #[must_use]
     pub fn with_damage(self, damage: Damage) -> Self {

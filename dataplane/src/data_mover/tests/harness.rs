@@ -248,7 +248,7 @@ impl World {
         println!("seed {seed}");
         let mut rng = Rng::new(seed);
         let mut side = |incarnation: u64| {
-            let pool = pool(config.rate_bps);
+            let pool = pool(config.congestion.rate_bps_max());
             let incarnation_of = Incarnation(incarnation);
             let mut session = Session::new(config, incarnation_of, pool.clone(), rng.next_u64());
             let index = usize::from(incarnation == 2);
@@ -306,7 +306,7 @@ impl World {
         let seed = self.rng.next_u64();
         let index = side;
         let side = &mut self.sides[side];
-        side.pool = pool(self.config.rate_bps);
+        side.pool = pool(self.config.congestion.rate_bps_max());
         side.session = Session::new(self.config, Incarnation(incarnation), side.pool.clone(), seed);
         side.keys = self.config.sealed.then(|| sealed(&mut side.session, index, seed));
     }
@@ -482,6 +482,6 @@ impl World {
         let segment = f64::from(self.config.segment_size_max);
         let full =
             (self.config.datagram_len_max() + usize::from(self.config.ip_overhead_bytes)) as f64;
-        goodput_bps / (self.config.rate_bps as f64 * arriving * segment / full)
+        goodput_bps / (self.sides[0].link.rate_bps as f64 * arriving * segment / full)
     }
 }

@@ -88,6 +88,7 @@ fn an_acknowledgement_of_what_was_never_sent_is_ignored() {
             delivery_kbytes_per_s: 0,
             room_bytes: 0,
             delay_us: 0,
+            clock_us: 0,
             lowest_incomplete: lowest,
             received: Bitmap { base: received, bytes: &[1] },
             complete: Bitmap { base: lowest, bytes: &[] },

@@ -60,6 +60,7 @@ fn acknowledgement(highest: u64, lowest_incomplete: u64, bitmap: &Bitmap<'_>) ->
         delivery_kbytes_per_s: u32::MAX,
         room_bytes: u32::MAX,
         delay_us: u32::MAX,
+        clock_us: u32::MAX,
         lowest_incomplete,
         received: *bitmap,
         complete: Bitmap { base: lowest_incomplete, bytes: &[0xff; 32] },

@@ -1,8 +1,11 @@
 //! Two sessions over a bad link in virtual time.
 
+mod auto;
+mod fixed;
 mod harness;
 mod hostile;
 mod insider;
 mod lifecycle;
 mod sealed;
+mod sharing;
 mod throughput;

@@ -46,6 +46,8 @@ pub struct Acknowledgement<'a> {
     pub room_bytes: u32,
     /// Microseconds between the reception of the highest number and the sending of this.
     pub delay_us: u32,
+    /// Its clock in microseconds, which wraps: what arrived when, whatever delays this on its way.
+    pub clock_us: u32,
     /// Lowest logical number that is not complete.
     pub lowest_incomplete: u64,
     /// Which physical numbers it has received. A number counts as missing only where this covers
@@ -57,7 +59,7 @@ pub struct Acknowledgement<'a> {
 
 impl<'a> Acknowledgement<'a> {
     /// Length without bitmaps, in bytes, type and length included.
-    pub const BASE_LEN: usize = SUBFIELD_LEN + 43;
+    pub const BASE_LEN: usize = SUBFIELD_LEN + 47;
 
     /// From the body of the subfield.
     ///
@@ -71,6 +73,7 @@ impl<'a> Acknowledgement<'a> {
         let delivery_kbytes_per_s = reader.u32()?;
         let room_bytes = reader.u32()?;
         let delay_us = reader.u32()?;
+        let clock_us = reader.u32()?;
         let lowest_incomplete = reader.u64()?;
         let below = u64::from(reader.u32()?);
         let len = usize::from(reader.u16()?);
@@ -84,6 +87,7 @@ impl<'a> Acknowledgement<'a> {
             delivery_kbytes_per_s,
             room_bytes,
             delay_us,
+            clock_us,
             lowest_incomplete,
             received,
             complete,
@@ -106,6 +110,7 @@ impl<'a> Acknowledgement<'a> {
         writer.put(&self.delivery_kbytes_per_s.to_be_bytes())?;
         writer.put(&self.room_bytes.to_be_bytes())?;
         writer.put(&self.delay_us.to_be_bytes())?;
+        writer.put(&self.clock_us.to_be_bytes())?;
         writer.put(&self.lowest_incomplete.to_be_bytes())?;
         let below = self.highest_received.checked_sub(self.received.base)?;
         writer.put(&u32::try_from(below).ok()?.to_be_bytes())?;
@@ -125,7 +130,7 @@ mod tests {
         #[test]
         fn parse_inverts_emit(
             numbers: (u64, u64, u32, u64),
-            rest: (bool, u32, u32, u32),
+            rest: (bool, u32, u32, u32, u32),
             received in proptest::collection::vec(any::<u8>(), 0..50),
             complete in proptest::collection::vec(any::<u8>(), 0..50),
         ) {
@@ -137,6 +142,7 @@ mod tests {
                 delivery_kbytes_per_s: rest.1,
                 room_bytes: rest.2,
                 delay_us: rest.3,
+                clock_us: rest.4,
                 lowest_incomplete,
                 received: Bitmap { base: highest_received.saturating_sub(u64::from(below)), bytes: &received },
                 complete: Bitmap { base: lowest_incomplete, bytes: &complete },

@@ -1,0 +1,29 @@
+//! Drain: what start-up has put into the queue is let out of it.
+
+use super::super::AckSample;
+use super::Phase;
+use super::cruise::Cruise;
+use super::model::Model;
+
+/// Rate over the capacity, in per cent.
+pub(super) const GAIN_PERCENT: u64 = 35;
+/// Rounds after which it is over in any case.
+const ROUNDS_MAX: u32 = 8;
+
+/// State of draining.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Drain {
+    rounds: u32,
+}
+
+impl Drain {
+    pub(super) fn on_ack(&self, sample: &AckSample, model: &Model) -> Option<Phase> {
+        let drained = sample.outstanding_bytes <= model.path_bytes();
+        drained.then(|| Phase::Cruise(Cruise::after(0)))
+    }
+
+    pub(super) fn on_round(&mut self) -> Option<Phase> {
+        self.rounds += 1;
+        (self.rounds > ROUNDS_MAX).then(|| Phase::Cruise(Cruise::after(0)))
+    }
+}

@@ -1,0 +1,153 @@
+//! The `auto` controller: measures the path, fills it, and keeps its queue short.
+//!
+//! In: rounds and acknowledgements. Out: a rate, a limit. Never: a reaction to a loss as such.
+//!
+//! It models the path as BBR does ("BBR: Congestion-Based Congestion Control", ACM Queue 2016), by
+//! what it delivers and its round trip, but for one thing: the rates of sending and arriving are
+//! compared round by round, for the same datagrams. What is lost while there is no queue cannot be
+//! lost for want of capacity: it is the path's random loss, and the rate is set so that what
+//! remains after it fills the link. What reduces the rate is delivery that does not follow it.
+
+mod cruise;
+mod drain;
+mod model;
+mod probe_down;
+mod probe_rtt;
+mod probe_up;
+mod startup;
+
+use cruise::Cruise;
+use drain::Drain;
+use model::{Model, Verdict};
+use probe_down::ProbeDown;
+use probe_rtt::ProbeRtt;
+use probe_up::ProbeUp;
+use startup::Startup;
+
+use super::share::{PERCENT, WHOLE, scaled};
+use super::{AckSample, Controller, Mark, PathStart, RoundSample};
+
+/// What it is doing.
+///
+/// ```text
+///             more was delivered                       in flight fits       some rounds
+///    +------> Startup                                  +---------------+  +-------------+
+///    +-----------+ |                                   |               v  |             v
+///                  | path is full     queue is empty   |            Cruise          ProbeUp <--+
+///                  +---------> Drain ------------------)-----------> ^  |              |  +----+
+///                                                  ProbeDown <-------)--)--------------+  more was
+///                                                                    |  | no empty queue   delivered
+///                                                                    |  | seen for long
+///                                                                    |  v
+///                                                                  ProbeRtt
+/// ```
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Startup(Startup),
+    Drain(Drain),
+    Cruise(Cruise),
+    ProbeUp(ProbeUp),
+    ProbeDown(ProbeDown),
+    ProbeRtt(ProbeRtt),
+}
+
+/// The controller.
+#[derive(Debug)]
+pub(super) struct Auto {
+    model: Model,
+    phase: Phase,
+}
+
+impl Auto {
+    pub(super) fn new(hint_bps: Option<u64>, rate_bps_max: u64, path: PathStart) -> Self {
+        let model = Model::new(rate_bps_max, path);
+        let phase = Phase::Startup(Startup::new(hint_bps, &model));
+        Auto { model, phase }
+    }
+
+    /// Rate over what is known, in millionths.
+    fn gain_ppm(&self) -> u64 {
+        match &self.phase {
+            Phase::Startup(_) => startup::GAIN_PERCENT * PERCENT,
+            Phase::Drain(_) => drain::GAIN_PERCENT * PERCENT,
+            Phase::Cruise(cruise) => cruise.gain_ppm(&self.model),
+            Phase::ProbeUp(up) => up.gain_ppm(&self.model),
+            Phase::ProbeDown(_) => probe_down::GAIN_PERCENT * PERCENT,
+            Phase::ProbeRtt(_) => probe_rtt::GAIN_PERCENT * PERCENT,
+        }
+    }
+}
+
+impl Controller for Auto {
+    fn on_ack(&mut self, sample: &AckSample) {
+        self.model.on_ack(sample);
+        let next = match &mut self.phase {
+            Phase::Startup(startup) => {
+                startup.on_ack(sample, &self.model);
+                None
+            }
+            Phase::Drain(drain) => drain.on_ack(sample, &self.model),
+            Phase::ProbeDown(down) => down.on_ack(sample, &self.model),
+            Phase::Cruise(_) | Phase::ProbeUp(_) | Phase::ProbeRtt(_) => None,
+        };
+        self.phase = next.unwrap_or(self.phase);
+    }
+
+    fn on_round(&mut self, round: &RoundSample) {
+        let verdict = self.model.on_round(round);
+        let next = match &mut self.phase {
+            Phase::Startup(startup) => startup.on_round(round, &mut self.model),
+            Phase::Drain(drain) => drain.on_round(),
+            Phase::Cruise(cruise) => cruise.on_round(round, &self.model),
+            Phase::ProbeUp(up) => Some(up.on_round()),
+            Phase::ProbeDown(down) => down.on_round(&self.model),
+            Phase::ProbeRtt(probe) => probe.on_round(round, &mut self.model),
+        };
+        let found_more = round.mark == Mark::ProbeUp && verdict == Verdict::Carried;
+        let again = match &self.phase {
+            Phase::Cruise(cruise) if found_more => Some(cruise.successes()),
+            Phase::ProbeDown(down) if found_more => Some(down.successes()),
+            _ => None,
+        };
+        let again = again.map(|successes| Phase::ProbeUp(ProbeUp::after(successes + 1)));
+        self.phase = again.or(next).unwrap_or(self.phase);
+    }
+
+    fn rate_bps(&self) -> u64 {
+        let basis_bps = match &self.phase {
+            Phase::Startup(startup) => startup.basis_bps(),
+            _ => self.model.capacity_bps(),
+        };
+        self.model.limited_bps(scaled(basis_bps, self.gain_ppm(), WHOLE))
+    }
+
+    fn capacity_bps(&self) -> u64 {
+        match &self.phase {
+            Phase::Startup(_) => self.rate_bps(),
+            _ => self.model.capacity_bps(),
+        }
+    }
+
+    fn random_loss_ppm(&self) -> u64 {
+        self.model.loss.ppm()
+    }
+
+    fn in_flight_bytes_max(&self) -> u64 {
+        match &self.phase {
+            Phase::Startup(startup) => startup.in_flight_bytes_max(&self.model),
+            Phase::ProbeRtt(_) => probe_rtt::in_flight_bytes_max(&self.model),
+            _ => self.model.in_flight_max(),
+        }
+    }
+
+    fn mark(&self) -> Mark {
+        match &self.phase {
+            Phase::Startup(_) => Mark::Startup,
+            Phase::Drain(_) => Mark::Drain,
+            Phase::Cruise(_) => Mark::Cruise,
+            Phase::ProbeUp(_) => Mark::ProbeUp,
+            Phase::ProbeDown(_) => Mark::ProbeDown,
+            Phase::ProbeRtt(_) => Mark::ProbeRtt,
+        }
+    }
+}

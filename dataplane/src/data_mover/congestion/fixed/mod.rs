@@ -1,0 +1,118 @@
+//! The `fixed` controller: the operator names the capacity, and random loss says nothing about it.
+//!
+//! In: rounds and acknowledgements. Out: a rate, a limit. Never: more than the configured rate.
+//!
+//! Loss alone cannot tell whether the path loses at random or carries less than was said. So when
+//! more is lost than before, less is sent for a round trip: if less arrives too, the path could
+//! carry it all and loses at random; if as much arrives, it carries only that much.
+
+mod hold;
+mod lowered;
+mod test;
+
+use hold::Hold;
+use lowered::Lowered;
+use test::Test;
+
+use super::share::{RandomLoss, bytes_in, scaled};
+use super::{AckSample, Controller, Mark, RoundSample};
+use crate::time::{MILLISECOND_NS, SECOND_NS};
+
+/// Before the first acknowledgement, in nanoseconds at the rate.
+const INITIAL_NS: u64 = SECOND_NS;
+/// Beyond round trips, in nanoseconds at the rate: acknowledgements are delayed, callers late.
+const SLACK_NS: u64 = 50 * MILLISECOND_NS;
+
+/// What it is doing.
+///
+/// ```text
+///            more is lost            as much arrives
+///      Hold --------------> Test -----------------------> Lowered(rate)
+///      ^  ^                  |                             |   ^   |
+///      |  +------------------+      some rounds: send more |   |   | less is delivered:
+///      |    less arrives too                               +---+   | the rate is that
+///      +---------------------------------------------------+  +----+
+///                    the configured rate is delivered
+/// ```
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Hold(Hold),
+    Test(Test),
+    Lowered(Lowered),
+}
+
+/// The controller. What may be on its way is what the rate sends until a loss would have been
+/// noticed: more only happens when nothing comes through, and then more is of no use.
+#[derive(Debug)]
+pub(super) struct Fixed {
+    configured_bps: u64,
+    window_ns: u64,
+    loss: RandomLoss,
+    phase: Phase,
+}
+
+impl Fixed {
+    pub(super) fn new(configured_bps: u64) -> Self {
+        Fixed {
+            configured_bps,
+            window_ns: INITIAL_NS,
+            loss: RandomLoss::default(),
+            phase: Phase::Hold(Hold::default()),
+        }
+    }
+}
+
+impl Controller for Fixed {
+    fn on_ack(&mut self, sample: &AckSample) {
+        self.window_ns = (2 * sample.smoothed_ns)
+            .saturating_add(4 * sample.variation_ns)
+            .saturating_add(SLACK_NS);
+    }
+
+    fn on_round(&mut self, round: &RoundSample) {
+        match &mut self.phase {
+            Phase::Hold(_) => {}
+            Phase::Test(test) => test.on_round(round),
+            Phase::Lowered(lowered) => lowered.on_round(),
+        }
+        let settled = round.settled.filter(|settled| !settled.silent && settled.bytes() > 0);
+        let Some(settled) = settled else { return };
+        let (loss, configured_bps) = (&mut self.loss, self.configured_bps);
+        let next = match &mut self.phase {
+            Phase::Hold(hold) => hold.on_settled(&settled, loss),
+            Phase::Test(test) => test.on_settled(&settled, loss, configured_bps),
+            Phase::Lowered(lowered) => lowered.on_settled(&settled, loss, configured_bps),
+        };
+        self.phase = next.unwrap_or(self.phase);
+    }
+
+    fn rate_bps(&self) -> u64 {
+        match &self.phase {
+            Phase::Hold(_) => self.configured_bps,
+            Phase::Test(test) if test.is_sending() => scaled(self.configured_bps, 7, 8),
+            Phase::Test(_) => self.configured_bps,
+            Phase::Lowered(lowered) => lowered.rate_bps().min(self.configured_bps),
+        }
+    }
+
+    fn capacity_bps(&self) -> u64 {
+        self.rate_bps()
+    }
+
+    fn random_loss_ppm(&self) -> u64 {
+        self.loss.ppm()
+    }
+
+    fn in_flight_bytes_max(&self) -> u64 {
+        bytes_in(self.rate_bps(), self.window_ns)
+    }
+
+    fn mark(&self) -> Mark {
+        match &self.phase {
+            Phase::Hold(_) => Mark::Hold,
+            Phase::Test(test) if test.is_sending() => Mark::Test,
+            Phase::Test(_) => Mark::Hold,
+            Phase::Lowered(lowered) => lowered.mark(),
+        }
+    }
+}

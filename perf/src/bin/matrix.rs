@@ -1,0 +1,148 @@
+//! The matrix of links: how well two data movers fill each of them, in virtual time.
+//!
+//! Exits 1 when a cell misses a bar without a stated reason.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use clap::Parser;
+use dataplane::data_mover::Session;
+use dataplane::time::Time;
+use perf::matrix::cell::{Cell, Controller, Extent, Pattern, cells};
+use perf::matrix::output::{Row, csv, heat_map};
+use perf::matrix::run::{Figures, run, run_traced};
+use perf::matrix::verdict::{Verdict, judge};
+
+/// Runs two data movers over every link of the matrix, in virtual time.
+#[derive(Debug, Parser)]
+#[command(name = "matrix", version)]
+struct Options {
+    /// All cells; without it all of 10 and 100 Mb/s, and a part of 1 and 10 Gb/s
+    #[arg(long)]
+    full: bool,
+    /// Only cells whose name contains all of these words: "100 Mb/s, 50 ms, loss 1 %, jitter"
+    #[arg(long, value_name = "WORDS")]
+    only: Vec<String>,
+    /// One cell in this many
+    #[arg(long, default_value_t = 1)]
+    every: usize,
+    /// Threads
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+    /// Prints the state of the sender four times a round trip
+    #[arg(long)]
+    trace: bool,
+    /// Where the results go, as CSV; nowhere if not given
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Where the heat map goes, as SVG
+    #[arg(long, value_name = "FILE")]
+    heat_map: Option<PathBuf>,
+}
+
+impl Options {
+    fn cells(&self) -> Vec<Cell> {
+        let extent = if self.full { Extent::Full } else { Extent::Default };
+        let chosen = |cell: &Cell| {
+            let name = format!("{},", cell.name());
+            self.only.iter().all(|words| name.contains(words.as_str()))
+        };
+        cells(extent).into_iter().filter(chosen).step_by(self.every.max(1)).collect()
+    }
+}
+
+fn trace(now: Time, session: &Session) {
+    let report = session.report();
+    println!(
+        "{:9.1} ms {:10} rate {:9.3} capacity {:9.3} Mb/s loss {:.4} rtt {:8.3} ms in flight {:7} lost {}",
+        now.as_ns() as f64 / 1e6,
+        report.phase.name(),
+        report.rate_bps as f64 / 1e6,
+        report.capacity_bps as f64 / 1e6,
+        report.random_loss_ppm as f64 / 1e6,
+        report.rtt_ns as f64 / 1e6,
+        report.in_flight_bytes,
+        report.lost_datagrams,
+    );
+}
+
+/// Runs all cells on several threads; the figures in the order of the cells.
+fn run_all(cells: &[Cell], options: &Options) -> Vec<Figures> {
+    let next = AtomicUsize::new(0);
+    let figures = Mutex::new(vec![Figures::default(); cells.len()]);
+    // The largest first, so that the threads end together.
+    let mut order: Vec<usize> = (0..cells.len()).collect();
+    order.sort_by_key(|index| std::cmp::Reverse(cells[*index].capacity_mbps));
+    thread::scope(|scope| {
+        for _ in 0..options.jobs.max(1) {
+            scope.spawn(|| {
+                while let Some(index) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let cell = &cells[*index];
+                    let measured = if options.trace { run_traced(cell, trace) } else { run(cell) };
+                    figures.lock().expect("no thread panics with the lock")[*index] = measured;
+                }
+            });
+        }
+    });
+    figures.into_inner().expect("no thread has panicked")
+}
+
+fn judged(cells: &[Cell], figures: &[Figures]) -> Vec<Row> {
+    let independent = |cell: &Cell| {
+        let twin = Cell { pattern: Pattern::Independent, ..*cell };
+        cells.iter().position(|each| *each == twin).map(|index| figures[index].eta)
+    };
+    let rows = cells.iter().zip(figures).map(|(cell, figures)| Row {
+        cell: *cell,
+        figures: *figures,
+        verdict: judge(cell, figures, independent(cell)),
+    });
+    rows.collect()
+}
+
+fn write(options: &Options, rows: &[Row]) -> io::Result<()> {
+    if let Some(path) = &options.output {
+        fs::write(path, csv(rows))?;
+    }
+    if let Some(path) = &options.heat_map {
+        fs::write(path, heat_map(rows))?;
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let cells = options.cells();
+    let begun = Instant::now();
+    let figures = run_all(&cells, &options);
+    let rows = judged(&cells, &figures);
+    for Row { cell, figures, verdict } in &rows {
+        if *verdict != Verdict::Ok || rows.len() <= 40 {
+            println!("{}: {} ({figures:?})", cell.name(), verdict.text());
+        }
+    }
+    let count =
+        |wanted: fn(&Verdict) -> bool| rows.iter().filter(|row| wanted(&row.verdict)).count();
+    let missed = count(|verdict| matches!(verdict, Verdict::Missed { .. }));
+    let bounded = count(|verdict| matches!(verdict, Verdict::Bounded { .. }));
+    let seconds = begun.elapsed().as_secs_f64();
+    let datagrams: u64 = figures.iter().map(|each| each.datagrams).sum();
+    println!(
+        "{} cells in {seconds:.0} s ({:.2} million datagrams a second): {missed} miss a bar, {bounded} are bounded",
+        rows.len(),
+        datagrams as f64 / seconds / 1e6,
+    );
+    let fixed = rows.iter().filter(|row| row.cell.controller == Controller::Fixed).count();
+    println!("{fixed} of them with the rate configured");
+    if let Err(error) = write(&options, &rows) {
+        eprintln!("matrix: {error}");
+        return ExitCode::FAILURE;
+    }
+    if missed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
