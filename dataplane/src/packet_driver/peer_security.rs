@@ -89,7 +89,7 @@ impl PeerSecurity {
             let before = self.version.load(Ordering::Acquire);
             let [high, low, rest] = [0, 1, 2].map(|i| self.word(i));
             fence(Ordering::Acquire);
-            if before % 2 == 0 && self.version.load(Ordering::Relaxed) == before {
+            if before.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == before {
                 let address = Ipv6Addr::from(u128::from(high) << 64 | u128::from(low));
                 let port = u16::try_from(rest & 0xffff).unwrap_or(0);
                 let ip = match address.to_ipv4_mapped() {

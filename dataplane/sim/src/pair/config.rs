@@ -239,7 +239,7 @@ impl PairConfig {
                 keys: encrypted.then(|| PeerKeys {
                     public: self.key(peer).public(),
                     // With and without.
-                    psk: (self.seed % 2 == 0).then(|| PresharedKey::new([7; 32])),
+                    psk: self.seed.is_multiple_of(2).then(|| PresharedKey::new([7; 32])),
                 }),
                 endpoint: peer.endpoint(self.wan_v6),
                 rate_bps: self.rate_bps,

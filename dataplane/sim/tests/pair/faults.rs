@@ -122,7 +122,9 @@ fn one(seed: u64) {
     let mut random = Random::for_purpose(seed, 99);
     // Connections that are passed would be the hosts' own affair.
     let fallback = Fallback::Refuse;
-    let mut config = PairConfig { seed, fallback, ..PairConfig::default() };
+    // One of four in the clear.
+    let encrypted = [seed % 4 != 3; 2];
+    let mut config = PairConfig { seed, fallback, encrypted, ..PairConfig::default() };
     let rate_bps = 20_000_000 + random.up_to(80_000_000);
     config = config.with_wan(|wan| {
         wan.rate_bps = rate_bps;

@@ -1,5 +1,6 @@
 //! A WAN that is gone for a while, appliances that are killed, peers that are not there.
 
+use dataplane::data_mover::MoverCounter;
 use dataplane::edge::EdgeCounter;
 use dataplane::interceptor::Fallback;
 use dataplane::time::{MILLISECOND_NS, SECOND_NS};
@@ -162,6 +163,27 @@ fn without_a_session_new_flows_take_the_fallback() {
         let (clients, servers) = run.reports();
         assert!(servers.is_empty());
         assert!(clients.iter().all(|client| client.end == End::Refused), "{clients:?}");
+        run.settle();
+    }
+}
+
+#[test]
+fn encryption_at_one_end_only_is_counted_at_both_and_nothing_leaves() {
+    for encrypted in [[true, false], [false, true]] {
+        let fallback = Fallback::Refuse;
+        let mut run = Run::cold(PairConfig { encrypted, fallback, ..PairConfig::default() });
+        run.pair.run_for(3 * SECOND_NS);
+        run.serve(Site::B, PORT, reader());
+        run.connect(Site::A, PORT, 1, false, reader());
+        run.run_to_end(SECOND_NS, 1);
+        let (clients, servers) = run.reports();
+        assert!(servers.is_empty() && clients.iter().all(|client| client.end == End::Refused));
+        for (site, encrypts) in Site::BOTH.into_iter().zip(encrypted) {
+            let mover = &run.pair.tpo(site).handles.movers[0];
+            let counter = if encrypts { MoverCounter::DropClear } else { MoverCounter::DropSealed };
+            assert!(mover.get(counter) > 1, "{site:?}");
+            assert_eq!(mover.get(MoverCounter::SessionsUp), 0);
+        }
         run.settle();
     }
 }

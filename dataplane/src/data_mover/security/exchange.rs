@@ -71,6 +71,7 @@ pub(in crate::data_mover) enum Request {
 
 /// What the data path is told.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "few, and moved through a ring without allocation")]
 pub(crate) enum Reply {
     /// A handshake was begun: this is to be sent.
     Initiation { peer: PeerIndex, epoch: u8, message: Message },
@@ -154,9 +155,11 @@ impl KeyExchange {
             let Some(request) = self.requests.pop() else { break };
             busy = true;
             self.counters.increment(ExchangeCounter::Requests);
-            let outcome = match self.handle(request).map(|reply| self.replies.push(reply)) {
-                Ok(Ok(())) => ExchangeCounter::Done,
-                Ok(Err(_)) => ExchangeCounter::DropFull,
+            let outcome = match self.handle(request) {
+                Ok(reply) => match self.replies.push(reply) {
+                    Ok(()) => ExchangeCounter::Done,
+                    Err(_) => ExchangeCounter::DropFull,
+                },
                 Err(reason) => reason,
             };
             self.counters.increment(outcome);

@@ -190,7 +190,7 @@ pub(super) fn private(side: usize) -> PrivateKey {
 /// Makes a session one that is sealed, with the key that its side has.
 pub(super) fn sealed(session: &mut Session, side: usize, seed: u64) -> (Guard, KeyExchange) {
     let peer = private(1 - side).public();
-    session.secure(&private(side).public(), &peer, side == 0 || seed % 2 == 0);
+    session.secure(&private(side).public(), &peer, side == 0 || seed.is_multiple_of(2));
     let mut rng = Rng::new(seed);
     let entropy = move |bytes: &mut [u8]| {
         bytes.chunks_mut(8).for_each(|chunk| {
