@@ -295,7 +295,7 @@ mod tests {
         let contradiction = include_bytes!("../../../fuzz/corpus/pair/contradiction");
         assert!(downs(contradiction).contains(&Down::Broken(Violation::Contradiction)));
         let too_much = include_bytes!("../../../fuzz/corpus/pair/acknowledges_too_much");
-        assert_eq!(downs(too_much).first(), Some(&Down::Broken(Violation::Acknowledgement)));
+        assert!(downs(too_much).contains(&Down::Broken(Violation::Acknowledgement)));
         let unknown = include_bytes!("../../../fuzz/corpus/pair/unknown_subfield");
         assert_eq!(downs(unknown), []);
         assert!(downs(include_bytes!("../../../fuzz/corpus/pair/dead")).contains(&Down::Dead));
