@@ -13,6 +13,8 @@ pub mod counters;
 pub mod data_mover;
 pub mod edge;
 pub mod frame;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod interceptor;
 pub mod link;
 pub mod packet_driver;

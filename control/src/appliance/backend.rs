@@ -3,6 +3,7 @@
 //! In: devices, a configuration. Out: what the commands show and do. Never: a wait for the
 //! dataplane, but for the ordered stop; a worker's counter written.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -89,7 +90,12 @@ impl Optimizer {
         let now = Instant::now();
         for index in 0..self.config.peers.len() {
             let state = peers::state(self.status(index));
-            self.states.note(index, state, now);
+            if self.states.note(index, state, now)
+                && let Some(peer) = self.config.peers.get(index)
+            {
+                // Nobody is there to be told if standard error is gone.
+                let _ = writeln!(io::stderr(), "tpo: {}", peers::change(peer, self.status(index)));
+            }
         }
         let Some(running) = &self.running else { return };
         let mut is_due = false;

@@ -126,18 +126,41 @@ fn agrees(status: Option<&PeerStatus>) -> Option<bool> {
     }
 }
 
+/// What is to be logged when a peer is otherwise than before.
+pub(super) fn change(peer: &Peer, status: Option<&PeerStatus>) -> String {
+    let state = state(status);
+    let why = match (state, status.map(PeerStatus::answer)) {
+        (PeerState::Up, _) => format!(", encryption {}", encryption(peer, status)),
+        (PeerState::Connecting, Some(PeerAnswer::Disagrees)) => {
+            ": its configuration disagrees with ours: compare networks and encryption".to_owned()
+        }
+        (PeerState::Connecting, _) => {
+            ": no session is possible: it is of another version, or a copy of us".to_owned()
+        }
+        (PeerState::Down, _) => status
+            .and_then(|status| last_end(status.security.ended()))
+            .map_or_else(String::new, |reason| format!(": {reason}")),
+    };
+    format!("peer {}: {}{why}", peer.name, state.name())
+}
+
 /// Since when each peer is as it is.
 #[derive(Debug, Default)]
 pub(super) struct States(Vec<(PeerState, Instant)>);
 
 impl States {
-    /// Notes how the peer at `index` is. Call it for all of them, in order.
-    pub(super) fn note(&mut self, index: usize, state: PeerState, now: Instant) {
+    /// Notes how the peer at `index` is; whether it was otherwise before. Call it for all of them,
+    /// in order.
+    pub(super) fn note(&mut self, index: usize, state: PeerState, now: Instant) -> bool {
         match self.0.get_mut(index) {
-            Some((known, since)) if *known != state => (*known, *since) = (state, now),
+            Some((known, since)) if *known != state => {
+                (*known, *since) = (state, now);
+                return true;
+            }
             Some(_) => {}
             None => self.0.push((state, now)),
         }
+        false
     }
 
     /// For how many seconds it has been so.
@@ -227,6 +250,42 @@ mod tests {
         assert_eq!((state(Some(&status)), agrees(Some(&status))), expected);
         status.set_session(SessionNumber(1));
         assert_eq!((state(Some(&status)), agrees(Some(&status))), (PeerState::Up, Some(true)));
+    }
+
+    #[test]
+    fn what_is_logged_says_why() {
+        let peer = Peer {
+            name: "site-b".into(),
+            endpoint: ([10, 77, 2, 2], 4980).into(),
+            networks: Vec::new(),
+            rate: crate::config::Rate(1),
+            encryption: Encryption::On,
+            public_key: None,
+            psk_file: None,
+            fallback: crate::config::Fallback::Refuse,
+            dead_after: Duration::from_secs(1),
+            keepalive: Duration::from_secs(1),
+        };
+        let status = PeerStatus::default();
+        status.security.set(Shield::Unknown, LastEnd::Acknowledgement);
+        let line = change(&peer, Some(&status));
+        assert!(line.starts_with("peer site-b: down: the peer broke the protocol"), "{line}");
+        status.set_answer(PeerAnswer::Disagrees);
+        assert!(change(&peer, Some(&status)).contains("disagrees with ours"));
+        status.set_up(true, false);
+        status.security.set(Shield::Aes256Gcm, LastEnd::Acknowledgement);
+        assert_eq!(change(&peer, Some(&status)), "peer site-b: up, encryption AES-256-GCM");
+    }
+
+    #[test]
+    fn warnings_follow_from_what_was_counted() {
+        let of =
+            |clear, sealed, responses| Traffic { clear, sealed, responses, ..Traffic::default() };
+        assert_eq!(of(0, 0, 0).warning(Encryption::On), None);
+        assert!(of(1, 0, 0).warning(Encryption::On).unwrap().contains("in the clear"));
+        assert!(of(0, 1, 0).warning(Encryption::None).unwrap().contains("wants to encrypt"));
+        assert!(of(0, 0, 1).warning(Encryption::On).unwrap().contains("psk_file"));
+        assert_eq!(of(1, 0, 1).warning(Encryption::None), None);
     }
 
     #[test]

@@ -12,6 +12,8 @@ mod config;
 pub mod congestion;
 mod counters;
 mod demux;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod handshake;
 mod outbound;
 mod pacing;

@@ -132,7 +132,9 @@ fn start_connections(run: &mut Run, random: &mut Random) {
 fn one(seed: u64) {
     let mut random = Random::for_purpose(seed, 99);
     let fallback = if random.chance(0.5) { Fallback::Pass } else { Fallback::Refuse };
-    let mut config = PairConfig { seed, fallback, ..PairConfig::default() };
+    // One of four in the clear.
+    let encrypted = [seed % 4 != 3; 2];
+    let mut config = PairConfig { seed, fallback, encrypted, ..PairConfig::default() };
     config.limits.segment_size_max = 512 + u16::try_from(random.up_to(888)).unwrap_or(0);
     let rate_bps = 20_000_000 + random.up_to(80_000_000);
     config = config.with_wan(|wan| {

@@ -134,6 +134,27 @@ fn without_a_session_new_flows_take_the_fallback() {
 }
 
 #[test]
+fn encryption_at_one_end_only_is_counted_at_both_and_nothing_leaves() {
+    for encrypted in [[true, false], [false, true]] {
+        let fallback = Fallback::Refuse;
+        let mut run = Run::cold(PairConfig { encrypted, fallback, ..PairConfig::default() });
+        run.pair.run_for(3 * SECOND_NS);
+        run.serve(Site::B, PORT, reader());
+        run.connect(Site::A, PORT, 1, false, reader());
+        run.run_to_end(SECOND_NS, 1);
+        let (clients, servers) = run.reports();
+        assert!(servers.is_empty() && clients.iter().all(|client| client.end == End::Refused));
+        for (site, encrypts) in Site::BOTH.into_iter().zip(encrypted) {
+            let mover = &run.pair.tpo(site).handles.movers[0];
+            let counter = if encrypts { MoverCounter::DropClear } else { MoverCounter::DropSealed };
+            assert!(mover.get(counter) > 1, "{site:?}");
+            assert_eq!(mover.get(MoverCounter::SessionsUp), 0);
+        }
+        run.settle();
+    }
+}
+
+#[test]
 fn what_was_passed_stays_passed_when_the_session_comes_up() {
     let mut run = Run::cold(PairConfig::default());
     run.serve(Site::B, PORT, StreamScript::sender(1_000_000));

@@ -71,7 +71,7 @@ pub(in crate::data_mover) enum Request {
 
 /// What the data path is told.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "in a ring of few, made at the start")]
+#[expect(clippy::large_enum_variant, reason = "few, and moved through a ring without allocation")]
 pub(crate) enum Reply {
     /// A handshake was begun: this is to be sent.
     Initiation { peer: PeerIndex, epoch: u8, message: Message },

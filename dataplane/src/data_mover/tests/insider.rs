@@ -3,44 +3,17 @@
 use proptest::prelude::*;
 
 use super::super::MoverCounter as C;
-use super::super::wire::{
-    Acknowledgement, Bitmap, DatagramHeader, DatagramKind, HEADER_LEN, Limits, Piece, TAG_LEN,
-    emit_data,
-};
+use super::super::fuzz::sealed;
+use super::super::wire::{Acknowledgement, Bitmap, Limits, Piece};
 use super::super::{Down, State, Violation};
 use super::harness::{Side, World};
 use crate::packet_driver::BufferKind;
-use crate::time::{MILLISECOND_NS, Time};
-
-/// A datagram of this side with these pieces and further subfields, sealed as its session would.
-fn sealed(side: &mut Side, now: Time, pieces: &[Piece], rest: &[u8], bytes: &[u8]) -> Vec<u8> {
-    let session = &mut side.session;
-    session.sender.make_room();
-    let physical = session.sender.next_physical();
-    session.sender.skip(now);
-    let to = session.established.unwrap().peer.session;
-    let mut out = vec![0; 4_096];
-    let data_len = emit_data(physical, pieces, &mut out[HEADER_LEN..]).unwrap();
-    let field_len = data_len + rest.len();
-    out[HEADER_LEN + data_len..HEADER_LEN + field_len].copy_from_slice(rest);
-    let clear_len = HEADER_LEN + field_len;
-    out[clear_len..clear_len + bytes.len()].copy_from_slice(bytes);
-    let security = session.security.as_mut().unwrap();
-    let header = DatagramHeader {
-        kind: DatagramKind::Session,
-        key_epoch: security.sealing(now).unwrap(),
-        field_len: u16::try_from(field_len).unwrap(),
-        session: to,
-    };
-    header.emit(&mut out).unwrap();
-    out.truncate(clear_len + bytes.len() + TAG_LEN);
-    security.seal(physical, &mut out, clear_len).unwrap();
-    out
-}
+use crate::time::MILLISECOND_NS;
 
 /// Side 0 sends side 1 such a datagram.
 fn send(world: &mut World, pieces: &[Piece], rest: &[u8], bytes: &[u8]) {
-    let mut datagram = sealed(&mut world.sides[0], world.now, pieces, rest, bytes);
+    let session = &mut world.sides[0].session;
+    let mut datagram = sealed(session, world.now, pieces, rest, bytes).unwrap();
     world.sides[1].receive(world.now, &mut datagram);
 }
 
@@ -227,7 +200,8 @@ proptest! {
                 break;
             }
             let now = world.now;
-            let mut datagram = sealed(&mut world.sides[0], now, &pieces, &rest, &bytes);
+            let session = &mut world.sides[0].session;
+            let mut datagram = sealed(session, now, &pieces, &rest, &bytes).unwrap();
             world.sides[1].receive(now, &mut datagram);
             world.now = world.now + MILLISECOND_NS;
             let mut out = [0; 2_048];
