@@ -4,7 +4,6 @@
 mod support;
 
 use std::fs;
-use std::time::Duration;
 
 use serde_json::Value;
 use support::{CONFIG, Folder, Tpo, config, signal, wait_for};
@@ -261,11 +260,8 @@ fn without_a_configuration_ports_forward_pairwise() {
 #[test]
 fn pairwise_frames_in_are_frames_out() {
     let folder = Folder::new("pairwise-count");
-    let (received, sent) = support::pairwise_count(
-        &folder,
-        &["net_null0,size=64", "net_null1,size=64,no-rx=1"],
-        Duration::from_millis(500),
-    );
+    let devices = ["net_null0,size=64", "net_null1,size=64,no-rx=1"];
+    let (received, sent) = support::pairwise_count(&folder, &devices);
     assert!(received > 0);
     assert_eq!(received, sent);
     let mut left = folder.0.join("run/dpdk").read_dir().unwrap();

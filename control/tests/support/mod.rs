@@ -234,21 +234,34 @@ pub(crate) fn pairwise(
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-/// A tpo without a configuration that forwards for a while, by hand: what the first port received
-/// and the second sent.
-pub(crate) fn pairwise_count(folder: &Folder, devices: &[&str], time: Duration) -> (u64, u64) {
+/// A tpo without a configuration that forwards, by hand, until some frames have gone through: what
+/// the first port received and the second sent by the time it was stopped.
+pub(crate) fn pairwise_count(folder: &Folder, devices: &[&str]) -> (u64, u64) {
     let mut command = pairwise_of(folder, devices);
     let mut child = command.arg("-i").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut prompt = child.stdin.take().unwrap();
-    prompt.write_all(b"start\n").unwrap();
-    thread::sleep(time);
-    prompt.write_all(b"stop\nquit\n").unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0));
-    let said = String::from_utf8(output.stdout).unwrap();
-    let figure = |port: usize, name: &str| -> u64 {
-        let section = said.split("Forward statistics for port").nth(port + 1).unwrap();
-        section.split(name).nth(1).unwrap().split_whitespace().next().unwrap().parse().unwrap()
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // Statistics by port, then of all ports.
+    let mut count = |command: &[u8]| -> (u64, u64) {
+        prompt.write_all(command).unwrap();
+        let said: Vec<String> = lines
+            .by_ref()
+            .map(Result::unwrap)
+            .take_while(|line| !line.contains("Accumulated forward statistics"))
+            .collect();
+        let said = said.join("\n");
+        let figure = |port: usize, name: &str| -> u64 {
+            let section = said.split("Forward statistics for port").nth(port + 1).unwrap();
+            section.split(name).nth(1).unwrap().split_whitespace().next().unwrap().parse().unwrap()
+        };
+        (figure(0, "RX-packets:"), figure(1, "TX-packets:"))
     };
-    (figure(0, "RX-packets:"), figure(1, "TX-packets:"))
+    count(b"start\nshow fwd stats all\n");
+    wait_for("a frame", || count(b"show fwd stats all\n").1 > 0);
+    let counted = count(b"stop\n");
+    prompt.write_all(b"quit\n").unwrap();
+    // What else it says has to go somewhere.
+    lines.for_each(drop);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    counted
 }

@@ -19,6 +19,7 @@ use super::sequence::{FIRST_BYTE, sequence_at};
 use super::time_wait::TimeWait;
 use super::timer::{Timer, Timers};
 use crate::frame::Frame;
+use crate::packet_driver::BufferMut;
 use crate::packet_driver::reset::ResetCause;
 use crate::time::{SECOND_NS, Time};
 
@@ -62,6 +63,7 @@ pub(super) struct Due {
 #[derive(Debug)]
 pub struct QueueReserves<F> {
     pieces: Arc<Reserve<Piece>>,
+    chunks: Arc<Reserve<Option<BufferMut>>>,
     records: Arc<Reserve<Record>>,
     held: Arc<Reserve<Held<F>>>,
 }
@@ -72,6 +74,7 @@ impl<F> QueueReserves<F> {
     pub fn new(connections: usize) -> Self {
         QueueReserves {
             pieces: Arc::new(Reserve::new(connections)),
+            chunks: Arc::new(Reserve::new(connections)),
             records: Arc::new(Reserve::new(connections)),
             held: Arc::new(Reserve::new(connections)),
         }
@@ -140,6 +143,7 @@ impl<F: Frame> Connection<F> {
     #[must_use]
     pub fn drawing_on(mut self, reserves: &QueueReserves<F>) -> Self {
         self.send.queue.pieces.draw_on(&reserves.pieces);
+        self.send.queue.kept.chunks.draw_on(&reserves.chunks);
         self.send.board.records.draw_on(&reserves.records);
         self.receive.held.draw_on(&reserves.held);
         self

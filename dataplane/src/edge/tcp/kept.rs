@@ -4,8 +4,7 @@
 //! that the range between what is acknowledged and what is granted touches, however the bytes
 //! come: a byte's chunk follows from its offset.
 
-use std::collections::VecDeque;
-
+use super::queue::Queue;
 use crate::copy::{self, Copied};
 use crate::packet_driver::receive_memory::CHUNK_BYTES;
 use crate::packet_driver::{BufferMut, BufferPool};
@@ -13,7 +12,7 @@ use crate::packet_driver::{BufferMut, BufferPool};
 /// Chunks of one stream, by offset.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    chunks: VecDeque<Option<BufferMut>>,
+    pub(super) chunks: Queue<Option<BufferMut>>,
     /// The offset of the first chunk over the length of one.
     base: u64,
 }
@@ -23,8 +22,8 @@ impl Kept {
     pub(super) fn write(&mut self, pool: &BufferPool, mut offset: u64, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
             let Some(index) = self.index(offset) else { return false };
-            if index >= self.chunks.len() {
-                self.chunks.resize_with(index + 1, || None);
+            while self.chunks.len() <= index {
+                self.chunks.push_back(None);
             }
             let Some(slot) = self.chunks.get_mut(index) else { return false };
             if slot.is_none() {
@@ -66,12 +65,12 @@ impl Kept {
 
     /// Whether it is empty and has memory all the same.
     pub(super) fn is_spare(&self) -> bool {
-        self.chunks.is_empty() && self.chunks.capacity() > 0
+        self.chunks.is_spare()
     }
 
     /// Lets go of everything, and of the memory of the queue.
     pub(super) fn clear(&mut self) {
-        self.chunks = VecDeque::new();
+        self.chunks.release();
     }
 
     fn index(&self, offset: u64) -> Option<usize> {

@@ -80,7 +80,7 @@ pub(super) struct SendQueue {
     /// Sum of what each slice pins.
     pinned: u64,
     /// What was copied out.
-    kept: Kept,
+    pub(super) kept: Kept,
 }
 
 impl SendQueue {

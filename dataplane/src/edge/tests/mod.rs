@@ -248,7 +248,7 @@ impl Bench {
     }
 
     /// Segments to the host.
-    fn host_hears(&mut self) -> Vec<Segment> {
+    fn host_got(&mut self) -> Vec<Segment> {
         self.sent(Side::Lan)
     }
 
@@ -258,7 +258,7 @@ impl Bench {
         let said = self.said();
         let [open] = said.as_slice() else { panic!("{said:?}") };
         assert_eq!((open.kind, open.key), (MessageKind::Open, Some(key())));
-        assert_eq!(self.host_hears(), []);
+        assert_eq!(self.host_got(), []);
         open.flow
     }
 
@@ -267,7 +267,7 @@ impl Bench {
         let flow = self.open();
         let parameters = OpenParameters { credit: 1 << 20, mss: 1_460, ..Default::default() };
         self.far(MessageKind::Accept, flow, None, 0, 0, &parameters.emit());
-        let sent = self.host_hears();
+        let sent = self.host_got();
         let [answer] = sent.as_slice() else { panic!("{sent:?}") };
         assert_eq!(answer.flags, Flags::SYN.with(Flags::ACK));
         let first = answer.seq.wrapping_add(1);

@@ -24,7 +24,7 @@ impl Bench {
     /// The host shows an old connection that we know nothing of, and the peer lists it.
     fn held(&mut self) {
         self.host(&segment(Flags::ACK, 5_000, 9_000));
-        assert_eq!((self.host_hears(), self.sent(Side::Wan)), (vec![], vec![]));
+        assert_eq!((self.host_got(), self.sent(Side::Wan)), (vec![], vec![]));
         self.said();
         self.list();
     }
@@ -46,7 +46,7 @@ fn flows_are_listed_for_a_minute_also_those_still_half_open() {
             bench.connect();
         }
         bench.lose();
-        let resets = bench.host_hears().iter().filter(|sent| sent.flags.has(Flags::RST)).count();
+        let resets = bench.host_got().iter().filter(|sent| sent.flags.has(Flags::RST)).count();
         assert_eq!(resets > 0, !half_open, "nothing was promised to a host that still waits");
         assert_eq!(bench.listed(true), [key().reversed()]);
         // A list may be lost with its session.
@@ -103,15 +103,15 @@ fn a_host_that_answers_seldom_is_asked_again_and_reset_exactly() {
     bench.session(false);
     bench.held();
     bench.wait(SECOND_NS);
-    let asked = bench.host_hears();
+    let asked = bench.host_got();
     assert_eq!(asked.len(), 6, "each form once: {asked:?}");
     assert!(asked.iter().all(|ask| ask.flags.has(Flags::SYN)));
     // The host's stack answers such segments once a second, and the answer to those was lost.
     bench.wait(3 * SECOND_NS);
-    assert_eq!(bench.host_hears().len(), 3);
+    assert_eq!(bench.host_got().len(), 3);
     bench.host(&segment(Flags::ACK, 5_000, 9_000));
     bench.wait(10 * SECOND_NS);
-    let resets = bench.host_hears();
+    let resets = bench.host_got();
     assert_eq!(resets.len(), 3, "one may be lost: {resets:?}");
     for reset in resets {
         assert_eq!((reset.flags, reset.seq), (Flags::RST, 9_000));
@@ -126,7 +126,7 @@ fn a_host_that_never_answers_is_not_asked_for_ever() {
     bench.session(false);
     bench.held();
     bench.wait(60 * SECOND_NS);
-    assert_eq!(bench.host_hears().len(), 12);
+    assert_eq!(bench.host_got().len(), 12);
 }
 
 #[test]
@@ -138,13 +138,13 @@ fn a_host_that_begins_anew_is_neither_asked_nor_reset() {
     bench.session(false);
     bench.list();
     bench.wait(20 * SECOND_NS);
-    assert_eq!(bench.host_hears(), []);
+    assert_eq!(bench.host_got(), []);
 
     let mut bench = Bench::new();
     bench.session(false);
     bench.held();
-    assert_eq!(bench.host_hears().len(), 1);
+    assert_eq!(bench.host_got().len(), 1);
     bench.open();
     bench.wait(20 * SECOND_NS);
-    assert_eq!(bench.host_hears(), []);
+    assert_eq!(bench.host_got(), []);
 }
