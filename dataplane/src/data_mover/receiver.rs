@@ -105,7 +105,7 @@ impl Receiver {
 
 /// The clock as it is told: its low bits.
 fn clock_us(now: Time) -> u32 {
-    let us = now.as_ns() / MICROSECOND_NS & u64::from(u32::MAX);
+    let us = (now.as_ns() / MICROSECOND_NS) & u64::from(u32::MAX);
     u32::try_from(us).unwrap_or(0)
 }
 

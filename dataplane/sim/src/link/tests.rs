@@ -342,7 +342,7 @@ prop_compose! {
         LinkConfig {
             rate_bps, queue_bytes_max, delay_ns, jitter_ns, jitter_reorders, loss,
             duplicate_probability, corrupt_probability, reorder_probability, reorder_delay_ns,
-            mtu_bytes, up, black_hole,
+            mtu_bytes, up, black_hole, black_hole_windows: None,
         }
     }
 }
