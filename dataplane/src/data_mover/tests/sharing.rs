@@ -23,6 +23,11 @@ const RATE_BPS: u64 = 50 * MBIT;
 const DELAY_NS: u64 = 20 * MILLISECOND_NS;
 const DATAGRAM: u64 = 1_464;
 
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not negative, small")]
+fn whole(value: f64) -> u64 {
+    value as u64
+}
+
 /// What a model of a controller decides by.
 struct Acked {
     now: Time,
@@ -51,7 +56,7 @@ struct Cubic {
 
 impl Model for Cubic {
     fn window(&self) -> u64 {
-        self.window as u64
+        whole(self.window)
     }
 
     fn rate_bps(&self) -> u64 {
@@ -117,12 +122,12 @@ impl Model for Bbr {
             return 4;
         }
         let gain = if self.full.is_some() { 2.89 } else { 2.0 };
-        (gain * self.bdp()) as u64 + 3
+        whole(gain * self.bdp()) + 3
     }
 
     fn rate_bps(&self) -> u64 {
         let gain = if self.full.is_some() { 2.89 } else { Self::GAINS[self.phase] };
-        (self.bandwidth_bps() as f64 * gain) as u64
+        whole(self.bandwidth_bps() as f64 * gain)
     }
 
     fn acked(&mut self, acked: &Acked) {
