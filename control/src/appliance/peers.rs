@@ -258,7 +258,9 @@ mod tests {
             name: "site-b".into(),
             endpoint: ([10, 77, 2, 2], 4980).into(),
             networks: Vec::new(),
-            rate: crate::config::Rate(1),
+            rate: PeerRate::Fixed(crate::config::Rate(1)),
+            rate_max: crate::config::Rate(1),
+            rate_hint: None,
             encryption: Encryption::On,
             public_key: None,
             psk_file: None,
@@ -272,7 +274,7 @@ mod tests {
         assert!(line.starts_with("peer site-b: down: the peer broke the protocol"), "{line}");
         status.set_answer(PeerAnswer::Disagrees);
         assert!(change(&peer, Some(&status)).contains("disagrees with ours"));
-        status.set_up(true, false);
+        status.set_session(SessionNumber(1));
         status.security.set(Shield::Aes256Gcm, LastEnd::Acknowledgement);
         assert_eq!(change(&peer, Some(&status)), "peer site-b: up, encryption AES-256-GCM");
     }

@@ -14,7 +14,7 @@ use super::session::{Down, Incarnation, Session, Sink, State, Up};
 use super::wire::{DatagramHeader, DatagramKind, HEADER_LEN, Piece, TAG_LEN, emit_data};
 use crate::frame::MacAddr;
 use crate::packet_driver::{
-    BufferKind, BufferPool, BufferSlice, Class, OutboundBuffer, PeerIndex, PoolClass,
+    BufferKind, BufferPool, BufferSlice, Class, OutboundBuffer, PeerIndex, PoolClass, SessionNumber,
 };
 use crate::time::{MILLISECOND_NS, Time};
 
@@ -156,7 +156,14 @@ impl End {
         buffer.set_len(len);
         let bytes = buffer.freeze();
         let (peer, class) = (PEER, Class(0));
-        let _ = session.send(OutboundBuffer { peer, class, kind, compress: false, bytes });
+        let _ = session.send(OutboundBuffer {
+            peer,
+            session: SessionNumber(1),
+            class,
+            kind,
+            compress: false,
+            bytes,
+        });
     }
 }
 

@@ -3,12 +3,6 @@
 //! The others are models of what matters here: when a datagram is sent and what its
 //! acknowledgement or its loss does to the next ones (RFC 9438; BBR, ACM Queue 2016).
 
-#![expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "the models compute in floating point, far from its limits"
-)]
-
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
