@@ -81,7 +81,7 @@ impl Run {
     /// A server on the host of this site.
     pub(crate) fn serve(&mut self, site: Site, port: u16, script: StreamScript) {
         let host = self.host_of(site);
-        self.pair.host(host).run(Application::Server { port, backlog: 64, script });
+        self.pair.host(host).run(Application::Server { port, backlog: 128, script });
     }
 
     /// Clients on the host of this site, from now on, to the host of the other.
