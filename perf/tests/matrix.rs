@@ -39,7 +39,7 @@ fn bursts() {
 
 #[test]
 fn jitter() {
-    check(cell(100, 10_000, Pattern::Jitter, 1_000, 100));
+    check(cell(50, 10_000, Pattern::Jitter, 1_000, 100));
     check(cell(10, 1_000, Pattern::Jitter, 4_000, 100));
 }
 

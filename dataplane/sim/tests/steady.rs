@@ -60,7 +60,7 @@ fn probe(pair: &mut Pair, [a, b]: [HostId; 2]) {
     let probe = Probe {
         start_ns: pair.now().as_ns(),
         interval_ns: 5 * MILLISECOND_NS,
-        count: 1_000,
+        count: 2_000,
         len: 500,
     };
     let remote = |port| (Site::B.address(10, false), port).into();

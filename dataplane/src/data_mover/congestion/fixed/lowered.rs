@@ -22,13 +22,15 @@ pub(super) struct Lowered {
     /// At this rate.
     rounds: u32,
     raising: bool,
+    /// Whether a raised round is still to be judged.
+    raised_lately: bool,
     /// Times in a row that more was there.
     raised: u32,
 }
 
 impl Lowered {
     pub(super) fn new(rate_bps: u64) -> Self {
-        Lowered { rate_bps, rounds: 0, raising: false, raised: 0 }
+        Lowered { rate_bps, rounds: 0, raising: false, raised_lately: false, raised: 0 }
     }
 
     fn raised_bps(&self) -> u64 {
@@ -44,12 +46,17 @@ impl Lowered {
         if self.raising { Mark::Raise } else { Mark::Lowered }
     }
 
+    /// Whether what is settled now was sent at this rate.
+    pub(super) fn is_known(&self) -> bool {
+        self.rounds > ROUNDS_UNKNOWN || self.raised_lately
+    }
+
     /// A round was sent: more is asked for during one.
     pub(super) fn on_round(&mut self) {
         self.rounds += 1;
         self.raising = !self.raising && self.rounds >= ROUNDS;
         if self.raising {
-            self.rounds = 0;
+            (self.rounds, self.raised_lately) = (0, true);
         }
     }
 
@@ -63,6 +70,7 @@ impl Lowered {
         let carried = round.lost_ppm() <= expected_ppm;
         match round.mark {
             Mark::Raise if carried => {
+                self.raised_lately = false;
                 self.rate_bps = self.raised_bps();
                 self.raised += 1;
                 if self.rate_bps >= configured_bps {
@@ -71,12 +79,12 @@ impl Lowered {
                 // More was there: more is asked for as soon as this rate is known.
                 self.rounds = ROUNDS - ROUNDS_UNKNOWN;
             }
-            Mark::Lowered if !carried && self.rounds > ROUNDS_UNKNOWN => {
+            Mark::Lowered if !carried => {
                 let arrived_bps = scaled(self.rate_bps, WHOLE - round.lost_ppm(), WHOLE);
                 self.rate_bps = loss.sent_for(arrived_bps).max(configured_bps / RATE_PARTS_MAX);
                 (self.rounds, self.raised) = (0, 0);
             }
-            Mark::Raise => self.raised = 0,
+            Mark::Raise => (self.raised, self.raised_lately) = (0, false),
             _ => {}
         }
         None

@@ -6,10 +6,12 @@
 //! more is lost than before, less is sent for a round trip: if less arrives too, the path could
 //! carry it all and loses at random; if as much arrives, it carries only that much.
 
+mod block;
 mod hold;
 mod lowered;
 mod test;
 
+use block::Block;
 use hold::Hold;
 use lowered::Lowered;
 use test::Test;
@@ -48,6 +50,7 @@ pub(super) struct Fixed {
     configured_bps: u64,
     window_ns: u64,
     loss: RandomLoss,
+    block: Block,
     phase: Phase,
 }
 
@@ -57,6 +60,7 @@ impl Fixed {
             configured_bps,
             window_ns: INITIAL_NS,
             loss: RandomLoss::default(),
+            block: Block::default(),
             phase: Phase::Hold(Hold::default()),
         }
     }
@@ -79,11 +83,23 @@ impl Controller for Fixed {
         let Some(settled) = settled else { return };
         let (loss, configured_bps) = (&mut self.loss, self.configured_bps);
         let next = match &mut self.phase {
-            Phase::Hold(hold) => hold.on_settled(&settled, loss),
             Phase::Test(test) => test.on_settled(&settled, loss, configured_bps),
-            Phase::Lowered(lowered) => lowered.on_settled(&settled, loss, configured_bps),
+            Phase::Lowered(lowered) if !lowered.is_known() => {
+                self.block.clear();
+                None
+            }
+            Phase::Hold(hold) => {
+                self.block.add(&settled).and_then(|block| hold.on_settled(&block, loss))
+            }
+            Phase::Lowered(lowered) => {
+                let block = self.block.add(&settled);
+                block.and_then(|block| lowered.on_settled(&block, loss, configured_bps))
+            }
         };
-        self.phase = next.unwrap_or(self.phase);
+        if let Some(next) = next {
+            self.block.clear();
+            self.phase = next;
+        }
     }
 
     fn rate_bps(&self) -> u64 {
