@@ -73,12 +73,17 @@ class Goodput:
 
 
 def measure(lab: Lab, content: Path, usage: Usage, *, flows: int, skip_s: float,
-            seconds: float) -> Goodput:
-    """Sends the file over and over from host A to host B on so many connections at once."""
+            seconds: float, relay: tuple[str, int] | None = None) -> Goodput:
+    """Sends the file over and over from host A to host B on so many connections at once.
+
+    With a relay, host A connects to its address and port, and what it relays goes to `PORT` of
+    host B.
+    """
     address = lab.site("b").address_ipv4
     receiver = _start(lab, "hostb", "receive", address, PORT, flows, skip_s, seconds)
     _line(receiver)  # it listens
-    sender = _start(lab, "hosta", "send", address, PORT, flows, content)
+    to_address, to_port = relay or (address, PORT)
+    sender = _start(lab, "hosta", "send", to_address, to_port, flows, content)
     try:
         _line(receiver)  # the window begins
         usage.start()

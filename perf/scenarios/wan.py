@@ -1,0 +1,171 @@
+"""The same link in real time: tpo beside kernel CUBIC, kernel BBR and kcptun.
+
+One flow of random bytes from host A to host B over 200 Mb/s and 100 ms with every kind of loss.
+All four are measured twice, in one order and then in the reverse one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tpolab.errors import LabError
+from tpolab.lab import Lab, LabOptions
+
+from . import measure_flows
+from .measure_processes import Usage
+from .report import Report, Result, at_least
+
+RATE = "200mbit"
+DELAY = "50ms"
+WAN = ["--rate", RATE, "--delay", DELAY, "--seed", "7", "--queue", "1bdp"]
+MIB = 1 << 20
+RANDOM_BYTES = 64 * MIB
+SETTLE_S = 1.0
+"""Between two transfers: what a reset left on the way is gone."""
+TCP_BUFFERS = "4096 1048576 67108864"
+"""Least, first and most bytes: enough for four bandwidth-delay products of the link."""
+CLEAN_LOSS_MAX = 0.001
+"""Up to here kernel BBR loses nothing to losses."""
+CLEAN_SHARE_MIN = 0.975
+
+
+@dataclass(frozen=True)
+class Link:
+    """One kind of link: settings of both directions, and what the result is held against."""
+
+    name: str
+    settings: dict[str, str]
+    best: bool = False
+    """Whether tpo has to be better than every other, not only than BBR."""
+
+    @property
+    def share_min(self) -> float:
+        """Of the other's goodput, what tpo has to reach."""
+        clean = float(self.settings["loss"].rstrip("%")) / 100 <= CLEAN_LOSS_MAX
+        return CLEAN_SHARE_MIN if clean and not self.best else 1.0
+
+
+PLAIN = {"loss": "0", "loss-burst": "0", "jitter": "0ms", "reorder": "0", "reorder-delay": "0ms"}
+LINKS = (
+    Link("no loss", PLAIN),
+    Link("0.1 % loss", PLAIN | {"loss": "0.1%"}),
+    Link("1 % loss", PLAIN | {"loss": "1%"}),
+    Link("5 % loss", PLAIN | {"loss": "5%"}),
+    Link("10 % loss", PLAIN | {"loss": "10%"}),
+    Link("1 % loss in bursts of 8", PLAIN | {"loss": "1%", "loss-burst": "8"}),
+    Link("0.5 % loss, 30 ms jitter, 2 % reordered", PLAIN | {
+        "loss": "0.5%", "jitter": "30ms", "reorder": "2%", "reorder-delay": "10ms"}, best=True),
+)
+
+KCPTUN_PORT = 4000
+KCPTUN_LOCAL = ("127.0.0.1", 9000)
+KCPTUN_OPTIONS = ["--mode", "fast3", "--datashard", "10", "--parityshard", "1", "--mtu", "1350",
+                  "--sndwnd", "8192", "--rcvwnd", "8192", "--sockbuf", str(16 * MIB), "--nocomp",
+                  "--smuxver", "2", "--smuxbuf", str(32 * MIB), "--streambuf", str(16 * MIB),
+                  "--key", "lab", "--quiet"]
+"""What its users recommend for such a link: windows above the bandwidth-delay product."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long everything is measured."""
+
+    runs: int
+    skip_s: float
+    seconds: float
+
+
+FULL = Effort(runs=2, skip_s=3.0, seconds=8.0)
+QUICK = Effort(runs=1, skip_s=3.0, seconds=4.0)
+
+
+def run(repository: Path, *, quick: bool = False) -> Report:
+    """Builds the programs, measures every link, reports."""
+    for program in ("kcptun-client", "kcptun-server"):
+        if shutil.which(program) is None:
+            raise LabError(f"{program} is not there: apt-get install kcptun")
+    build = subprocess.run(["cargo", "build", "--release", "--package", "control",
+                            "--package", "perf", "--bins"], cwd=repository, check=False)
+    if build.returncode != 0:
+        raise LabError("tpo and wanem do not build")
+    effort = QUICK if quick else FULL
+    report = Report.begin("wan", repository)
+    report.environment |= {
+        "link": f"{RATE} of IP bytes, {DELAY} each way, a queue of 1 BDP, loss after the queue",
+        "driver": "net_af_xdp over veth", "kcptun": " ".join(KCPTUN_OPTIONS[:6]),
+        "effort": f"{effort.runs} x {effort.seconds:g} s after {effort.skip_s:g} s",
+    }
+    with tempfile.TemporaryDirectory(prefix="tpo-wan-") as scratch:
+        content = Path(scratch) / "random"
+        content.write_bytes(os.urandom(RANDOM_BYTES))
+        for link in LINKS:
+            _measure(report, link, content, repository / "target" / "release", effort)
+    return report
+
+
+def _measure(report: Report, link: Link, content: Path, programs: Path, effort: Effort) -> None:
+    """All four on one link, A B C D D C B A."""
+    goodputs: dict[str, list[float]] = {}
+    order = ["tpo", "bbr", "cubic", "kcptun"]
+    for number in range(effort.runs):
+        for name in order if number % 2 == 0 else reversed(order):
+            mbps = _goodput_mbps(name, link, content, programs, effort)
+            print(f"wan: {link.name}: {name} {mbps:.1f} Mb/s", file=sys.stderr, flush=True)
+            goodputs.setdefault(name, []).append(mbps)
+    medians = {name: statistics.median(values) for name, values in goodputs.items()}
+    rivals = [name for name in order[1:] if link.best or name == "bbr"]
+    for name in rivals:
+        report.add(at_least(f"{link.name}: tpo by {name}", medians["tpo"] / medians[name],
+                            link.share_min, "", baseline=medians[name]))
+    for name in order:
+        report.add(Result(f"{link.name}: {name}", medians[name], "Mb/s"))
+
+
+def _goodput_mbps(name: str, link: Link, content: Path, programs: Path, effort: Effort) -> float:
+    """What one of the four brings; 0 for one that brings nothing at all."""
+    options = LabOptions(appliances="tpo" if name == "tpo" else "bridge", wan_arguments=WAN,
+                         rate="auto", programs=programs)
+    with Lab(options) as lab, contextlib.ExitStack() as stack:
+        for node in ("hosta", "hostb"):
+            for key in ("net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem"):
+                lab.sysctl(node, key, TCP_BUFFERS)
+            lab.congestion_control(node, name if name in ("bbr", "cubic") else "cubic")
+        lab.run("hosta", "ping", "-c", "3", "-i", "0.2", lab.site("b").address_ipv4)
+        for key, value in link.settings.items():
+            lab.wanem(f"set both {key} {value}")
+        relay = stack.enter_context(_kcptun(lab)) if name == "kcptun" else None
+        time.sleep(SETTLE_S)
+        try:
+            goodput = measure_flows.measure(lab, content, Usage(lab), flows=1, relay=relay,
+                                            skip_s=effort.skip_s, seconds=effort.seconds)
+        except subprocess.CalledProcessError:
+            return 0.0
+        return goodput.total_bps / 1e6
+
+
+@contextlib.contextmanager
+def _kcptun(lab: Lab) -> Iterator[tuple[str, int]]:
+    """A tunnel from host A to host B; where host A's programs connect to it."""
+    address = lab.site("b").address_ipv4
+    server = lab.popen("hostb", "kcptun-server", "--listen", f":{KCPTUN_PORT}",
+                       "--target", f"{address}:{measure_flows.PORT}", *KCPTUN_OPTIONS,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    client = lab.popen("hosta", "kcptun-client", "--remoteaddr", f"{address}:{KCPTUN_PORT}",
+                       "--localaddr", ":".join(map(str, KCPTUN_LOCAL)), *KCPTUN_OPTIONS,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield KCPTUN_LOCAL
+    finally:
+        for process in (client, server):
+            process.terminate()
+            process.wait()
