@@ -98,7 +98,6 @@ impl Running {
             keys: Keys::load(config)?,
         };
         let plan = convert::appliance(config, &circumstances)?;
-        devices.ports.start_all()?;
         let entropy = |bytes: &mut [u8]| keys::random(bytes).is_ok();
         let Appliance { workers, handles, key_exchange } = Appliance::new(&plan, Box::new(entropy));
         let bells = (0..workers.len()).map(|_| Doorbell::new().map(Arc::new));
@@ -113,6 +112,7 @@ impl Running {
         let wakeups = wakeups.collect::<std::io::Result<Vec<_>>>()?;
         let taken: Vec<usize> = workers.iter().map(|worker| worker.core).collect();
         let key_exchange = key_exchange.map(|e| ExchangeThread::start(e, &taken)).transpose()?;
+        devices.ports.start_all()?;
         let mut pair = Some(devices.pair.take().ok_or(StartError::QueuesLost)?);
         let clock = Clock::new(&devices.eal);
         let mut threads = Vec::new();
@@ -126,7 +126,13 @@ impl Running {
             let bells = Arc::clone(&bells);
             let idle = args.idle;
             let setup = Setup { worker, io, source, idle, wakeup, bells, place, clock };
-            threads.push(WorkerThread::start(&devices.eal, setup)?);
+            match WorkerThread::start(&devices.eal, setup) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    end(threads, devices);
+                    return Err(error.into());
+                }
+            }
         }
         let waiting = Arc::default();
         Ok(Running {
@@ -201,12 +207,7 @@ impl Running {
                 });
             }
         }
-        for thread in self.threads {
-            if let Some(Io::Ports(pair)) = thread.stop() {
-                devices.pair = Some(*pair);
-            }
-        }
-        devices.ports.stop_all();
+        end(self.threads, devices);
     }
 
     /// Asks the workers how many items wait in each link; the answer is in [`Self::waiting`] when
@@ -235,6 +236,16 @@ impl Running {
     pub fn reports(&self) -> impl Iterator<Item = (usize, &CoreReport)> {
         self.threads.iter().map(|thread| (thread.core(), thread.report().as_ref()))
     }
+}
+
+/// Ends the threads and stops the ports, whose queues go back to the devices.
+fn end(threads: Vec<WorkerThread<MbufFrame, Io>>, devices: &mut Devices) {
+    for thread in threads {
+        if let Some(Io::Ports(pair)) = thread.stop() {
+            devices.pair = Some(*pair);
+        }
+    }
+    devices.ports.stop_all();
 }
 
 fn secret() -> std::io::Result<[u64; 4]> {

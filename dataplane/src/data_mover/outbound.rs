@@ -150,12 +150,17 @@ impl Outbound {
     }
 
     pub(super) fn has_slot(&self, kind: BufferKind) -> bool {
+        self.free_slots(kind) > 0
+    }
+
+    /// Buffers of this kind for which there are slots.
+    pub(super) fn free_slots(&self, kind: BufferKind) -> u64 {
         let slots = self.ring.len() as u64;
         let usable = match kind {
             BufferKind::Control => slots,
             _ => slots - slots / CONTROL_SHARE,
         };
-        self.next - self.floor < usable
+        usable.saturating_sub(self.next - self.floor)
     }
 
     /// Numbers a buffer and queues it; the caller has checked [`Outbound::has_slot`].

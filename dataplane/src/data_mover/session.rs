@@ -237,6 +237,12 @@ impl Session {
             && self.sender.has_slot(kind)
     }
 
+    /// Buffers with data that may be under way at the same time as those that are.
+    #[must_use]
+    pub fn free_slots(&self) -> u64 {
+        self.sender.outbound.free_slots(BufferKind::Stream)
+    }
+
     /// Bytes accepted and not yet sent the first time.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {

@@ -18,7 +18,7 @@ use crate::time::{MILLISECOND_NS, Time};
 /// Messages taken in per turn, at most.
 const MESSAGES_PER_TURN: usize = 256;
 /// Buffers between aggregation and the data mover, per peer, at most.
-const BUFFERS_AHEAD: u64 = 2;
+pub(super) const BUFFERS_AHEAD: u64 = 2;
 /// What may be on its way to the data mover or queued there and more still be given, in time at
 /// its rate: long enough to bridge a worker's sleep, short enough to be no delay to speak of.
 const MOVER_QUEUE_NS: u64 = 2 * MILLISECOND_NS;
@@ -196,7 +196,7 @@ fn downstream(
         return Downstream::Closed;
     }
     let ahead = handed_on.saturating_sub(status.buffers_taken());
-    let queued_bytes = status.queued_bytes() + ahead * buffer_limit;
+    let queued_bytes = status.queued_bytes().saturating_add(ahead * buffer_limit);
     if queued_bytes == 0 {
         Downstream::Idle
     } else if ahead >= BUFFERS_AHEAD || queued_bytes > bdp_bytes(status.rate_bps(), MOVER_QUEUE_NS)

@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::aggregate::BUFFERS_AHEAD;
 use super::appliance::PeerSettings;
 use crate::copy::{self, Copied};
 use crate::counters::Counters;
@@ -37,7 +38,7 @@ crate::counters! {
         FramesTaken: Out, "frames_taken", "frames", "Frames given to the data mover.";
         BadChecksum: Drop, "bad_checksum", "frames", "Frames with a wrong IP or UDP checksum.";
         Malformed: Drop, "malformed", "frames", "Frames that are no UDP after all.";
-        FramesExhausted: Drop, "frames_exhausted", "frames", "Times that no empty frame could be had for a datagram.";
+        FramesExhausted: Info, "frames_exhausted", "times", "Times that no empty frame could be had for a datagram.";
         NoNextHop: Drop, "no_next_hop", "datagrams", "Datagrams not sent because the next hop's link address is not known.";
         DatagramsOut: Info, "datagrams_out", "frames", "Frames with datagrams given to the WAN port.";
         BuffersIn: In, "buffers_in", "buffers", "Buffers of the packet driver.";
@@ -422,7 +423,10 @@ impl<F: Frame> TransmitStage<F> {
             let report = session.report();
             status.set_path(report.rtt_ns, report.capacity_bps);
             status.set_control(report.phase as u8, report.random_loss_ppm);
-            status.set_queue(report.queued_bytes as u64, *taken);
+            // A buffer that finds no slot would wait at the head of the link, before all peers'.
+            let has_slots = session.free_slots() >= SLOTS_AHEAD;
+            let queued_bytes = if has_slots { report.queued_bytes as u64 } else { u64::MAX };
+            status.set_queue(queued_bytes, *taken);
             status.security.set(shield(report.protection), last_end(report.ended));
             status.set_answer(match report.state {
                 State::Mismatch(Mismatch::Digest { .. }) => PeerAnswer::Disagrees,
@@ -466,6 +470,10 @@ fn last_end(ended: Option<Down>) -> LastEnd {
 
 /// Length of a station's address in bytes; a frame has the receiver's first, then the sender's.
 const MAC_LEN: usize = 6;
+/// Slots that a session keeps free for buffers that are on their way to it.
+const SLOTS_AHEAD: u64 = 16;
+const _: () = assert!(SLOTS_AHEAD > BUFFERS_AHEAD, "one session would hold up all others");
+
 /// Room in an empty frame that a datagram may fill, in bytes.
 const DATAGRAM_ROOM: usize = 1472;
 

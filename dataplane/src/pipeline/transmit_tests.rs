@@ -28,9 +28,9 @@ struct End {
 
 impl End {
     fn new(index: usize, incarnation: u64) -> Self {
-        let pool = BufferPool::new(&[PoolClass { size: 2048, count: 64, reserve: 0 }]);
+        let pool = BufferPool::new(&[PoolClass { size: 2048, count: 128, reserve: 0 }]);
         let address = |index: usize| -> SocketAddr { ADDRESSES[index].parse().unwrap() };
-        let config = PeerConfig::new(PeerIndex(0), 1_000_000_000);
+        let config = PeerConfig { buffers_max: 64, ..PeerConfig::new(PeerIndex(0), 1_000_000_000) };
         let session = Session::new(config, Incarnation(incarnation), pool.clone(), incarnation);
         let status: Arc<[PeerStatus]> = Arc::new([PeerStatus::default()]);
         status[0].set_next_hop(Some([2, 0, 0, 0, 0, 9]));
@@ -50,6 +50,17 @@ impl End {
             arrived: Link::direct(256),
             datagrams_out: Link::direct(512),
         }
+    }
+
+    fn turn(&mut self, now: Time, source: &mut HeapSource) {
+        self.stage.turn(
+            now,
+            &mut self.datagrams_in,
+            &mut self.packed,
+            &mut self.arrived,
+            &mut self.datagrams_out,
+            source,
+        );
     }
 
     fn session(&self) -> SessionNumber {
@@ -92,14 +103,7 @@ fn run(ends: &mut [End; 2], now: &mut Time, done: impl Fn(&[End; 2]) -> bool) {
     let mut source = HeapSource::new(1024);
     for _ in 0..10_000 {
         for end in ends.iter_mut() {
-            end.stage.turn(
-                *now,
-                &mut end.datagrams_in,
-                &mut end.packed,
-                &mut end.arrived,
-                &mut end.datagrams_out,
-                &mut source,
-            );
+            end.turn(*now, &mut source);
         }
         let [a, b] = ends;
         for (from, to) in [
@@ -146,6 +150,29 @@ fn a_buffer_of_a_former_session_is_dropped_and_its_memory_returned() {
     assert_eq!(counted.map(|counter| ends[0].counted(counter)), [4, 2, 2]);
     // What aggregation had on its way is accounted for.
     assert_eq!(ends[0].status[0].buffers_taken(), 4);
+}
+
+#[test]
+fn a_session_without_slots_says_so_before_a_buffer_has_to_wait() {
+    let (mut ends, mut now) = ([End::new(0, 1), End::new(1, 2)], Time::ZERO);
+    run(&mut ends, &mut now, both_up);
+    // The peer falls silent: nothing is acknowledged any more.
+    let mut source = HeapSource::new(1024);
+    let end = &mut ends[0];
+    let mut accepted = 0;
+    while end.status[0].queued_bytes() != u64::MAX {
+        assert!(accepted < 64, "never full");
+        end.push(end.session(), 1);
+        accepted += 1;
+        end.turn(now, &mut source);
+    }
+    // What was on its way then finds a place all the same.
+    for _ in 0..2 {
+        end.push(end.session(), 1);
+        end.turn(now, &mut source);
+        assert_eq!(end.packed.waiting(), 0);
+    }
+    assert_eq!(end.counted(TransmitCounter::BuffersTaken), accepted + 2);
 }
 
 #[test]

@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
 
-/// Elements and number of the queues of each size: as many elements in all of each size. A queue
-/// walks through all of its memory, so the next size is never more than eight times what is needed.
+/// Elements and number of the queues of each size. A queue walks through all of its memory, so the
+/// next size is never more than eight times what is needed.
 const SHELVES: [(usize, usize); 5] =
-    [(64, 4096), (512, 512), (4096, 64), (16_384, 16), (65_536, 4)];
+    [(64, 1024), (512, 256), (4096, 64), (16_384, 16), (65_536, 4)];
 
 /// Empty queues of a few sizes.
 #[derive(Debug)]
