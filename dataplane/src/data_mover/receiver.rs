@@ -56,6 +56,11 @@ impl Receiver {
         }
     }
 
+    /// Rate of delivery to the packet driver when it was last measured, in bits per second.
+    pub(super) fn delivery_bps(&self) -> u64 {
+        u64::from(self.delivery.kbytes_per_s) * 8_000
+    }
+
     /// Begins a session.
     pub(super) fn begin(&mut self, now: Time) {
         self.received.reset();

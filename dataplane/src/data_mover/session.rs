@@ -84,6 +84,8 @@ pub struct Report {
     pub rate_bps: u64,
     /// What the path is taken to carry, in bits per second of IP bytes.
     pub capacity_bps: u64,
+    /// Rate at which buffers have come from the peer of late, in bits per second.
+    pub delivery_bps: u64,
     /// What the congestion controller is doing.
     pub phase: Mark,
     /// Share of the datagrams, of a million, that the path loses whatever the rate.
@@ -365,6 +367,7 @@ impl Session {
             state: self.state(),
             rate_bps: self.sender.rate_bps(),
             capacity_bps: self.sender.capacity_bps(),
+            delivery_bps: self.receiver.delivery_bps(),
             phase: self.sender.controller().mark(),
             random_loss_ppm: self.sender.controller().random_loss_ppm(),
             rtt_ns: self.sender.rtt.smoothed_ns(),

@@ -43,7 +43,7 @@ impl<F: Frame> EdgeStage<F> {
         let Some(flow) = self.table.get_mut(place) else { return };
         let Some(status) = self.peers.get(usize::from(flow.facts.peer.0)) else { return };
         let rtt_ns = status.rtt_ns();
-        let bdp = bdp_bytes(status.rate_bps(), rtt_ns);
+        let bdp = bdp_bytes(status.rate_from_bps(), rtt_ns);
         let more = self.credit.consumed(&mut flow.grant, now, offset, bdp, rtt_ns);
         self.announce(place, more);
     }

@@ -239,7 +239,7 @@ impl<F: Frame> EdgeStage<F> {
     pub(super) fn bdp_bytes(&self, peer: PeerIndex) -> u64 {
         self.peers
             .get(usize::from(peer.0))
-            .map_or(0, |status| bdp_bytes(status.rate_bps(), status.rtt_ns()))
+            .map_or(0, |status| bdp_bytes(status.rate_from_bps(), status.rtt_ns()))
     }
 
     /// Whether a flow that comes from `peer` may be delivered here.

@@ -14,6 +14,7 @@ pub struct PeerStatus {
     answer: AtomicU8,
     rtt_ns: AtomicU64,
     rate_bps: AtomicU64,
+    arriving_bps: AtomicU64,
     phase: AtomicU8,
     random_loss_ppm: AtomicU64,
     queued_bytes: AtomicU64,
@@ -75,6 +76,19 @@ impl PeerStatus {
     /// Rate at which we send to the peer, in bits of IP packets per second.
     pub fn rate_bps(&self) -> u64 {
         self.rate_bps.load(Ordering::Relaxed)
+    }
+
+    /// Rate that the path from the peer may come to have, in bits per second. What we send tells
+    /// of it only where both ends were given the same rate; what comes is limited by what was
+    /// granted, so as much again is expected.
+    pub fn rate_from_bps(&self) -> u64 {
+        let arriving_bps = self.arriving_bps.load(Ordering::Relaxed);
+        self.rate_bps().max(arriving_bps.saturating_mul(2))
+    }
+
+    /// Publishes the rate at which data come from the peer, in bits per second.
+    pub fn set_arriving(&self, arriving_bps: u64) {
+        self.arriving_bps.store(arriving_bps, Ordering::Relaxed);
     }
 
     /// Publishes round trip and rate.

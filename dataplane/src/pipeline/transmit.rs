@@ -422,6 +422,7 @@ impl<F: Frame> TransmitStage<F> {
             };
             let report = session.report();
             status.set_path(report.rtt_ns, report.capacity_bps);
+            status.set_arriving(report.delivery_bps);
             status.set_control(report.phase as u8, report.random_loss_ppm);
             // A buffer that finds no slot would wait at the head of the link, before all peers'.
             let has_slots = session.free_slots() >= SLOTS_AHEAD;
