@@ -111,7 +111,7 @@ fn carry_out(
     };
     let mut client = Client::connect(&socket)?;
     if !args.command.is_empty() {
-        return one(&mut client, &args.command.join(" "), args.json, output);
+        return one(&mut client, &words(&args.command)?.join(" "), args.json, output);
     }
     for (index, line) in input.lines().enumerate() {
         one(&mut client, &line?, args.json, output).map_err(|failure| match failure {
@@ -122,6 +122,17 @@ fn carry_out(
         })?;
     }
     Ok(())
+}
+
+/// The words of a command; a file in it is meant from where we are, not from where tpo is.
+fn words(command: &[String]) -> io::Result<Vec<String>> {
+    let mut words = command.to_vec();
+    if let [verb, file] = words.as_mut_slice()
+        && verb == "reload"
+    {
+        *file = std::path::absolute(&*file)?.to_string_lossy().into_owned();
+    }
+    Ok(words)
 }
 
 fn one(

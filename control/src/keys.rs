@@ -26,6 +26,17 @@ const FILE_LEN_MAX: u64 = 256;
 /// Why a key could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
+    /// A key file that is not there.
+    #[error(
+        "{key}: {path} does not exist; make it with `tpo genkey {path}`, or name the right file",
+        path = .path.display()
+    )]
+    Missing {
+        /// What names it.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
     /// A file, or standard input, or output.
     #[error("{}: {error}", .path.display())]
     Io {
@@ -76,7 +87,7 @@ impl Keys {
     /// A file that cannot be read, that others can read, or that holds no key.
     pub fn load(config: &Config) -> Result<Option<Self>, KeyError> {
         let Some(path) = &config.key_file else { return Ok(None) };
-        let own = PrivateKey::new(*read(path)?);
+        let own = PrivateKey::new(*read("key_file", path)?);
         let public = own.public();
         let mut peers = Vec::new();
         for peer in &config.peers {
@@ -85,7 +96,8 @@ impl Keys {
                     return Err(KeyError::OurOwn(peer.name.clone()));
                 }
                 (Encryption::On, Some(public)) => {
-                    let psk = peer.psk_file.as_deref().map(read).transpose()?;
+                    let psk = peer.psk_file.as_deref().map(|path| read("psk_file", path));
+                    let psk = psk.transpose()?;
                     Some(PeerKeys { public, psk: psk.map(|key| PresharedKey::new(*key)) })
                 }
                 _ => None,
@@ -97,8 +109,11 @@ impl Keys {
 }
 
 /// The secret in a file that only its owner can read.
-fn read(path: &Path) -> Result<Zeroizing<[u8; KEY_LEN]>, KeyError> {
-    let io = |error| KeyError::Io { path: path.into(), error };
+fn read(key: &'static str, path: &Path) -> Result<Zeroizing<[u8; KEY_LEN]>, KeyError> {
+    let io = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => KeyError::Missing { key, path: path.into() },
+        _ => KeyError::Io { path: path.into(), error },
+    };
     let file = File::open(path).map_err(io)?;
     let metadata = file.metadata().map_err(io)?;
     if metadata.is_file() && metadata.mode() & OTHERS != 0 {
@@ -185,7 +200,7 @@ pub fn run(command: &KeyCommand) -> Result<String, KeyError> {
             file.write_all(text.as_bytes()).map_err(io)?;
             Ok(public_of(&bytes))
         }
-        KeyCommand::Pubkey { file: Some(path) } => Ok(public_of(&*read(path)?)),
+        KeyCommand::Pubkey { file: Some(path) } => Ok(public_of(&*read("FILE", path)?)),
         KeyCommand::Pubkey { file: None } => {
             Ok(public_of(&*key_in(io::stdin().lock(), Path::new("standard input"))?))
         }
@@ -244,12 +259,12 @@ mod tests {
 
         for mode in [0o640, 0o604, 0o620] {
             fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-            let error = read(&path).unwrap_err().to_string();
+            let error = read("key_file", &path).unwrap_err().to_string();
             assert!(error.contains("chmod 600"), "{error}");
         }
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         fs::write(&path, "secret words").unwrap();
-        let error = read(&path).unwrap_err().to_string();
+        let error = read("key_file", &path).unwrap_err().to_string();
         assert!(error.contains("not a key") && !error.contains("secret"), "{error}");
     }
 }
