@@ -5,6 +5,7 @@ Every function takes full names. Nothing here remembers what it made; the lab do
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, TypeVar
 
+from . import signals
 from .errors import LabError
 
 NETNS_DIRECTORY = Path("/run/netns")
@@ -49,7 +51,9 @@ def names() -> set[str]:
 
 def create(name: str) -> None:
     """A namespace with its loopback up and IPv6 addresses usable at once."""
-    run("ip", "netns", "add", name)
+    # Not killed half-way: its name would be there, and no namespace behind it.
+    with signals.held():
+        run("ip", "netns", "add", name)
     run("ip", "-n", name, "link", "set", "lo", "up")
     for scope in ("all", "default"):
         sysctl(name, f"net.ipv6.conf.{scope}.accept_dad", "0")
@@ -61,11 +65,13 @@ def delete(name: str) -> None:
 
     The devices go first because the kernel takes its time over those of a namespace that is gone.
     """
-    for link in json.loads(run("ip", "-n", name, "-j", "link", "show") or "[]"):
-        if link["ifname"] != "lo":
-            # The far end may have gone with a pair removed a moment ago.
-            subprocess.run(["ip", "-n", name, "link", "delete", link["ifname"]],
-                           capture_output=True, check=False)
+    # Where only the name is left of it, it has no devices to show.
+    with contextlib.suppress(LabError):
+        for link in json.loads(run("ip", "-n", name, "-j", "link", "show") or "[]"):
+            if link["ifname"] != "lo":
+                # The far end may have gone with a pair removed a moment ago.
+                subprocess.run(["ip", "-n", name, "link", "delete", link["ifname"]],
+                               capture_output=True, check=False)
     run("ip", "netns", "delete", name)
 
 

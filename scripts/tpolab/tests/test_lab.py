@@ -11,7 +11,7 @@ import tomllib
 import unittest
 from pathlib import Path
 
-from tpolab import config, keys, record, topology
+from tpolab import config, keys, namespaces, record, topology
 from tpolab.errors import LabError
 from tpolab.lab import Lab, LabOptions
 from tpolab.processes import ProcessId, Program
@@ -185,6 +185,13 @@ class NothingLeft(unittest.TestCase):
         self.assertTrue(record.labs()[name])
         subprocess.run([SCRIPTS / "lab", "down", "--name", name], check=True, capture_output=True)
         self.assert_gone(name)
+
+    def test_a_namespace_that_was_made_half_way_is_removed(self) -> None:
+        name = f"tpo{os.getpid()}-half"
+        namespaces.NETNS_DIRECTORY.mkdir(exist_ok=True)
+        (namespaces.NETNS_DIRECTORY / name).touch()
+        namespaces.delete(name)
+        self.assertNotIn(name, namespaces.names())
 
     def test_a_lab_with_a_longer_name_is_not_touched(self) -> None:
         with Lab(direct()) as short, Lab(direct(name=f"{short.name}-x")) as long:
