@@ -111,7 +111,7 @@ fn carry_out(
     };
     let mut client = Client::connect(&socket)?;
     if !args.command.is_empty() {
-        return one(&mut client, &words(&args.command)?.join(" "), args.json, output);
+        return one(&mut client, &args.command.join(" "), args.json, output);
     }
     for (index, line) in input.lines().enumerate() {
         one(&mut client, &line?, args.json, output).map_err(|failure| match failure {
@@ -124,15 +124,13 @@ fn carry_out(
     Ok(())
 }
 
-/// The words of a command; a file in it is meant from where we are, not from where tpo is.
-fn words(command: &[String]) -> io::Result<Vec<String>> {
-    let mut words = command.to_vec();
-    if let [verb, file] = words.as_mut_slice()
-        && verb == "reload"
-    {
-        *file = std::path::absolute(&*file)?.to_string_lossy().into_owned();
+/// The command with the file that it names, if any, as meant from where we are, not from where
+/// tpo is.
+fn located(command: &str) -> io::Result<String> {
+    match command.split_whitespace().collect::<Vec<_>>()[..] {
+        ["reload", file] => Ok(format!("reload {}", std::path::absolute(file)?.display())),
+        _ => Ok(command.to_owned()),
     }
-    Ok(words)
 }
 
 fn one(
@@ -141,7 +139,7 @@ fn one(
     json: bool,
     output: &mut impl Write,
 ) -> Result<(), Failure> {
-    let response = client.ask(&Request { command: command.to_owned(), json })?;
+    let response = client.ask(&Request { command: located(command)?, json })?;
     match response {
         Response { ok: true, text, reply, .. } => {
             if let Some(reply) = reply {
@@ -196,6 +194,15 @@ mod tests {
         let (mut output, mut errors) = (Vec::new(), Vec::new());
         let code = run(argv, &mut Cursor::new(input), &mut output, &mut errors);
         (code, String::from_utf8(output).unwrap(), String::from_utf8(errors).unwrap())
+    }
+
+    #[test]
+    fn a_file_is_meant_from_where_tpoctl_stands() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(located("reload a.toml").unwrap(), format!("reload {}/a.toml", here.display()));
+        for command in ["reload /etc/tpo/a.toml", "reload", "show rule", "reload a b"] {
+            assert_eq!(located(command).unwrap(), command);
+        }
     }
 
     #[test]

@@ -301,6 +301,24 @@ impl World {
         self.sides[side].sources.push(source);
     }
 
+    /// Cuts the links; what side 0 sends then, until it falls silent for want of answers.
+    pub(super) fn capture(&mut self) -> Vec<Vec<u8>> {
+        self.links(|link| link.cut = true);
+        self.run_ms(60);
+        let mut out = [0; 2_048];
+        let mut datagrams = Vec::new();
+        for _ in 0..40 {
+            self.now = self.now + MILLISECOND_NS;
+            self.feed(0);
+            let side = &mut self.sides[0];
+            side.session.on_timeout(self.now, &mut side.heard);
+            while let Some(len) = side.session.transmit(self.now, &mut out) {
+                datagrams.push(out[..len].to_vec());
+            }
+        }
+        datagrams
+    }
+
     /// Replaces a side by a new process: the sources remain.
     pub(super) fn restart(&mut self, side: usize, incarnation: u64) {
         let seed = self.rng.next_u64();

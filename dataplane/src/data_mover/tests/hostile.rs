@@ -15,19 +15,7 @@ fn captured(seed: u64) -> (World, Vec<Vec<u8>>) {
     world.source_every(1, BufferKind::Stream, (100, 100), 400, 5 * MILLISECOND_NS);
     world.source_every(0, BufferKind::Datagram, (100, 100), 400, 5 * MILLISECOND_NS);
     world.run_ms(150);
-    world.links(|link| link.cut = true);
-    world.run_ms(60);
-    let mut out = [0; 2_048];
-    let mut datagrams = Vec::new();
-    for _ in 0..40 {
-        world.now = world.now + MILLISECOND_NS;
-        world.feed(0);
-        let side = &mut world.sides[0];
-        side.session.on_timeout(world.now, &mut side.heard);
-        while let Some(len) = side.session.transmit(world.now, &mut out) {
-            datagrams.push(out[..len].to_vec());
-        }
-    }
+    let datagrams = world.capture();
     (world, datagrams)
 }
 
