@@ -15,6 +15,7 @@ mod demux;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod handshake;
+mod one_way;
 mod outbound;
 mod pacing;
 mod reassembly;

@@ -8,7 +8,8 @@
 
 use super::config::NUMBERS_MAX;
 use super::recovery::ACK_DELAY_NS_MAX;
-use crate::time::{MILLISECOND_NS, Time};
+use super::wire::Arrivals;
+use crate::time::{MICROSECOND_NS, MILLISECOND_NS, Time};
 
 /// Datagrams after which an acknowledgement is due at once.
 const ACK_EVERY: u32 = 32;
@@ -20,8 +21,8 @@ pub(super) const BITMAP_LEN_MAX: usize = 256;
 const ACK_SHARE: u64 = 128;
 /// What an acknowledgement costs, in bytes: about its size, headers included, usually and without
 /// its bitmap.
-const ACK_COST: u64 = 140;
-const ACK_COST_MIN: u64 = 110;
+const ACK_COST: u64 = 152;
+const ACK_COST_MIN: u64 = 122;
 /// Acknowledgements that can be earned in advance.
 const ACKS_EARNED_MAX: u64 = 24;
 /// Shortest delay of an acknowledgement in nanoseconds.
@@ -118,6 +119,8 @@ impl Window {
 pub(super) struct Received {
     window: Window,
     highest_at: Time,
+    /// Of the datagrams to be acknowledged.
+    arrivals: Arrivals,
     /// Lowest number of which there is news since the latest acknowledgement.
     news_from: u64,
     /// The same for each of the latest acknowledgements.
@@ -136,6 +139,7 @@ impl Received {
         Received {
             window: Window::new(),
             highest_at: Time::ZERO,
+            arrivals: Arrivals::default(),
             news_from: 1,
             told_from: [1; REPORTS],
             told_to: 0,
@@ -149,6 +153,7 @@ impl Received {
     /// Begins a session.
     pub(super) fn reset(&mut self) {
         self.window.reset();
+        self.arrivals = Arrivals::default();
         self.news_from = 1;
         self.told_from = [1; REPORTS];
         self.told_to = 0;
@@ -174,6 +179,7 @@ impl Received {
         self.news_from = self.news_from.min(number);
         self.earned = (self.earned + ip_bytes as u64 / ACK_SHARE).min(ACKS_EARNED_MAX * ACK_COST);
         if answered {
+            self.arrivals.add(now.as_ns() / MICROSECOND_NS);
             if self.waiting == 0 {
                 self.waiting_since = now;
             }
@@ -191,6 +197,11 @@ impl Received {
 
     pub(super) fn highest(&self) -> u64 {
         self.window.highest
+    }
+
+    /// How many have come that are to be acknowledged, and when.
+    pub(super) fn arrivals(&self) -> Arrivals {
+        self.arrivals
     }
 
     /// Microseconds since the highest number arrived.

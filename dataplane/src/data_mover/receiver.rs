@@ -97,6 +97,7 @@ impl Receiver {
             room_bytes: u32::try_from(room_bytes).unwrap_or(u32::MAX),
             delay_us: self.received.delay_us(now),
             clock_us: clock_us(now),
+            arrivals: self.received.arrivals(),
             lowest_incomplete,
             received: Bitmap {
                 base: base.min(highest_received),

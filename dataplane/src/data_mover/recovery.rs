@@ -15,7 +15,7 @@ pub(super) const ACK_DELAY_NS_MAX: u64 = 25 * MILLISECOND_NS;
 /// Shortest reordering window in nanoseconds.
 const REORDERING_NS_MIN: u64 = MILLISECOND_NS;
 /// Round trips without reordering after which the window shrinks.
-const REORDERING_MEMORY_RTTS: u64 = 16;
+const REORDERING_MEMORY_RTTS: u64 = 64;
 /// Longest time between probes in nanoseconds, unless the round trip is longer.
 const PROBE_NS_MAX: u64 = 500 * MILLISECOND_NS;
 /// Doublings of the time between probes, and probes between two of them: bursts of loss can be
@@ -165,7 +165,7 @@ mod tests {
         recovery.arrived(Time::from_ms(201), Time::from_ms(20), true);
         assert_eq!(recovery.reordering_ns(&rtt), 80 * MS, "never more than a round trip");
         for i in 1..40 {
-            recovery.progress(Time::from_ms(201 + i * 17 * 80), &rtt);
+            recovery.progress(Time::from_ms(201 + i * 65 * 80), &rtt);
         }
         assert_eq!(recovery.reordering_ns(&rtt), 10 * MS);
     }

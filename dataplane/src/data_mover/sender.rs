@@ -6,6 +6,7 @@
 use super::MoverCounter;
 use super::config::PeerConfig;
 use super::congestion::{AckSample, Congestion, Controller, Heard, Outcome, PathStart, Rounds};
+use super::one_way::OneWay;
 use super::outbound::{Gate, Lost, Outbound, Range};
 use super::pacing::Pacer;
 use super::recovery::Recovery;
@@ -14,7 +15,7 @@ use super::sent::{Fate, Sent};
 use super::wire::{Acknowledgement, Limits, PIECE_LEN, PIECES_MAX, Piece};
 use crate::counters::Counters;
 use crate::packet_driver::BufferKind;
-use crate::time::{MILLISECOND_NS, Time};
+use crate::time::{MICROSECOND_NS, MILLISECOND_NS, Time};
 
 /// Slowest rate in bits per second that a backlogged receiver can bring us to.
 const BACKLOGGED_RATE_BPS_MIN: u64 = 1_000_000;
@@ -81,6 +82,7 @@ pub(super) struct Sender {
     peer: PeerState,
     congestion: Congestion,
     rounds: Rounds,
+    one_way: OneWay,
     /// IP bytes of a full datagram.
     datagram_bytes: u64,
     /// When an acknowledgement last brought news, and how far apart they are, smoothed.
@@ -111,6 +113,7 @@ impl Sender {
             peer: PeerState::default(),
             congestion: config.congestion,
             rounds: Rounds::new(Time::ZERO, 1),
+            one_way: OneWay::default(),
             datagram_bytes: config.datagram_ip_bytes(),
             news_at: Time::ZERO,
             spacing_ns: 0,
@@ -127,6 +130,7 @@ impl Sender {
         self.sent.reset();
         self.recovery.reset(now);
         self.rtt = Rtt::new();
+        self.one_way = OneWay::default();
         if let Some(rtt_ns) = rtt_ns {
             self.rtt.sample(now, rtt_ns, 0);
         }
@@ -361,6 +365,7 @@ impl Sender {
     fn control(&mut self, now: Time, ack: &Acknowledgement<'_>, rtt_ns: Option<u64>) {
         let apart_ns = now.since_ns(self.news_at).min(self.rtt.smoothed_ns());
         (self.news_at, self.spacing_ns) = (now, (7 * self.spacing_ns + apart_ns) / 8);
+        let batch = self.one_way.heard(ack.arrivals, rtt_ns);
         let smoothed_ns = self.rtt.smoothed_ns();
         let highest = self.sent.get(ack.highest_received).copied().unwrap_or_default();
         self.rounds.heard(&Heard {
@@ -370,7 +375,7 @@ impl Sender {
             passed_bytes: highest.sent_bytes,
             sent_at: highest.at,
             round: highest.round,
-            rtt_ns,
+            batch,
             silent_ns: 2 * smoothed_ns + SILENCE_NS,
         });
         if self.rounds.is_reached(now, ack.highest_received, 8 * smoothed_ns) {
@@ -384,7 +389,8 @@ impl Sender {
             now,
             outstanding_bytes: self.sent.outstanding_bytes(),
             delivered_bps: self.rounds.delivered_bps(self.rtt.min_ns() / 2),
-            rtt_ns,
+            rtt_ns: batch.map(|batch| batch.rtt_ns),
+            least_ns: self.rtt.min_ns(),
             smoothed_ns,
             variation_ns: self.rtt.variation_ns(),
             spacing_ns: self.spacing_ns,
@@ -415,6 +421,7 @@ impl Sender {
         }
         let Some(transmission) = self.sent.set(number, Fate::Arrived) else { return false };
         self.recovery.arrived(now, transmission.at, fate != Fate::InFlight);
+        self.one_way.sent.add(transmission.at.as_ns() / MICROSECOND_NS);
         let outcome = match fate {
             Fate::Lost => Outcome::ArrivedLate,
             _ => Outcome::Arrived,

@@ -6,6 +6,7 @@ mod auto;
 mod fixed;
 mod rounds;
 mod share;
+mod slope;
 
 pub(super) use rounds::{Heard, Outcome, RoundTag, Rounds};
 pub use rounds::{RoundSample, Settled};
@@ -151,6 +152,8 @@ pub struct AckSample {
     pub delivered_bps: Option<u64>,
     /// The round trip that it measured, in nanoseconds, without the receiver's delay.
     pub rtt_ns: Option<u64>,
+    /// Shortest round trip of a single datagram in half a minute, in nanoseconds.
+    pub least_ns: u64,
     /// Smoothed round trip in nanoseconds.
     pub smoothed_ns: u64,
     /// Variation of the round trip in nanoseconds.

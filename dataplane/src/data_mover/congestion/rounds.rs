@@ -8,8 +8,10 @@
 //! sending and arriving are compared for the same datagrams, and the time that arriving took is
 //! taken from the receiver's clock: delayed, bunched or lost acknowledgements do not change it.
 
+use super::super::one_way::Batch;
 use super::Mark;
 use super::share::{DATAGRAM_BYTES, WHOLE, scaled};
+use super::slope::Slope;
 use crate::time::{MICROSECOND_NS, SECOND_NS, Time};
 
 /// Rounds remembered: one being sent, one being acknowledged, and those that may still have
@@ -20,7 +22,9 @@ const SETTLED_AFTER: u64 = 2;
 /// Acknowledgements remembered for the rate of the moment.
 const REPORTS: usize = 64;
 /// Length of a round over the noise in its times, at least.
-const NOISE_FACTOR: u64 = 16;
+const NOISE_FACTOR: u64 = 8;
+/// Batches that a round has, at least, unless it would become far longer than a round trip.
+const BATCHES_MIN: u32 = 4;
 
 /// Number of a round, as datagrams carry it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +53,7 @@ struct Round {
     /// How things stood when the first of its acknowledgements came.
     from: Passed,
     rtt_sum_ns: u64,
+    slope: Slope,
     rtt_count: u64,
     rtt_last_ns: u64,
     rtt_latest_ns: u64,
@@ -72,8 +77,9 @@ pub struct RoundSample {
     /// Rate at which it passed, had all of it arrived: its bytes over the time between the arrival
     /// of its first and its last datagram.
     pub passed_bps: u64,
-    /// Share of its bytes that had not arrived when it was passed, of a million.
-    pub absent_ppm: u64,
+    /// Share of its bytes that had not arrived when it was passed, of a million; less than nothing
+    /// when more came of the round before.
+    pub absent_ppm: i64,
     /// How long it was being sent, in nanoseconds.
     pub round_ns: u64,
     /// Mean round trip of its datagrams in nanoseconds, without the receiver's delay.
@@ -142,8 +148,8 @@ pub(crate) struct Heard {
     pub(crate) passed_bytes: u64,
     pub(crate) sent_at: Time,
     pub(crate) round: RoundTag,
-    /// The round trip that it measured.
-    pub(crate) rtt_ns: Option<u64>,
+    /// What it tells of the datagrams that it is news of.
+    pub(crate) batch: Option<Batch>,
     /// How long nothing may have been heard.
     pub(crate) silent_ns: u64,
 }
@@ -177,6 +183,10 @@ pub(crate) struct Rounds {
     /// Clock and bytes of the latest acknowledgements.
     reports: [(u64, u64); REPORTS],
     reports_next: usize,
+    /// The latest one.
+    batch: Option<Batch>,
+    /// Batches since the round being sent began.
+    batches: u32,
 }
 
 fn slot(round: u64) -> usize {
@@ -211,6 +221,8 @@ impl Rounds {
             heard_at: now,
             reports: [(0, 0); REPORTS],
             reports_next: 0,
+            batch: None,
+            batches: 0,
         }
     }
 
@@ -262,7 +274,7 @@ impl Rounds {
 
     /// An acknowledgement with news was processed.
     pub(crate) fn heard(&mut self, heard: &Heard) {
-        let &Heard { now, rtt_ns, .. } = heard;
+        let &Heard { now, batch, .. } = heard;
         self.before = self.passed;
         // The low 32 bits are told: a step back is an acknowledgement that was overtaken.
         let step = u64::from(heard.clock_us.wrapping_sub(low_bits(self.passed.clock_us)));
@@ -290,9 +302,18 @@ impl Rounds {
                 round.silent |= silent;
             }
         }
-        if let Some(rtt_ns) = rtt_ns
+        if let Some(batch) = batch
             && let Some(round) = self.ring.get_mut(usize::from(heard.round.0))
         {
+            if round.slope.is_empty()
+                && let Some(before) = self.batch
+            {
+                round.slope.add(&before);
+            }
+            round.slope.add(&batch);
+            self.batch = Some(batch);
+            self.batches += 1;
+            let rtt_ns = batch.rtt_ns;
             let step_ns = match round.rtt_count {
                 0 => self.noise_ns,
                 _ => round.rtt_latest_ns.abs_diff(rtt_ns),
@@ -302,7 +323,7 @@ impl Rounds {
             round.rtt_sum_ns = round.rtt_sum_ns.saturating_add(rtt_ns);
             round.rtt_last_ns = match round.rtt_count {
                 0 => rtt_ns,
-                _ => (3 * round.rtt_last_ns + rtt_ns) / 4,
+                _ => (round.rtt_last_ns + rtt_ns) / 2,
             };
             round.rtt_count += 1;
         }
@@ -327,7 +348,12 @@ impl Rounds {
     pub(crate) fn is_reached(&self, now: Time, highest_acknowledged: u64, ns_max: u64) -> bool {
         let round = self.get(self.sending);
         let ns_min = (NOISE_FACTOR * self.noise_ns).min(ns_max);
-        highest_acknowledged >= round.first_number && now.since_ns(round.begun_at) >= ns_min
+        let length_ns = now.since_ns(round.begun_at);
+        // Few batches tell little of how a queue grows. At the start there is no time for more, and
+        // what grows is no noise.
+        let told = self.batches >= BATCHES_MIN;
+        let long = length_ns >= ns_min && (told || length_ns >= ns_max);
+        highest_acknowledged >= round.first_number && (long || round.mark == Mark::Startup)
     }
 
     /// Ends the round being acknowledged and the one being sent; what became of the former.
@@ -340,6 +366,7 @@ impl Rounds {
             round.from = from;
         }
         self.sending += 1;
+        self.batches = 0;
         let next = Round { begun_at: now, first_number: next_number, ..Round::default() };
         if let Some(place) = self.get_mut(sending + 1) {
             *place = next;
@@ -375,14 +402,19 @@ impl Rounds {
         });
         let delivered_bytes = to.delivered_bytes - from.delivered_bytes;
         let passed_bytes = to.passed_bytes - from.passed_bytes;
+        let sent_bps = rate_bps(passed_bytes, sent_us);
+        let passed_bps = match round.slope.ppm() {
+            Some(ppm) => stretched_bps(sent_bps, ppm),
+            None => rate_bps(passed_bytes, passed_us),
+        };
         RoundSample {
             now,
-            absent_ppm: WHOLE - scaled(delivered_bytes, WHOLE, passed_bytes).min(WHOLE),
+            absent_ppm: absent_ppm(delivered_bytes, passed_bytes),
             mark: round.mark,
             datagrams: round.datagrams,
-            sent_bps: rate_bps(passed_bytes, sent_us),
+            sent_bps,
             delivered_bps: rate_bps(delivered_bytes, delivered_us),
-            passed_bps: rate_bps(passed_bytes, passed_us),
+            passed_bps,
             noise_ns: self.noise_ns,
             round_ns: ended_at.since_ns(round.begun_at),
             rtt_ns: round.rtt_ns(),
@@ -393,6 +425,20 @@ impl Rounds {
             settled,
         }
     }
+}
+
+fn absent_ppm(delivered_bytes: u64, passed_bytes: u64) -> i64 {
+    let whole = WHOLE.cast_signed();
+    let arrived_ppm = scaled(delivered_bytes, WHOLE, passed_bytes).min(2 * WHOLE);
+    whole - arrived_ppm.cast_signed()
+}
+
+/// The rate at which something arrives whose delay grows meanwhile by so many millionths of the
+/// time of sending.
+fn stretched_bps(sent_bps: u64, slope_ppm: i64) -> u64 {
+    let time_ppm = (i128::from(WHOLE) + i128::from(slope_ppm)).max(i128::from(WHOLE / 4));
+    let bps = i128::from(sent_bps) * i128::from(WHOLE) / time_ppm;
+    u64::try_from(bps).unwrap_or(u64::MAX)
 }
 
 fn low_bits(clock_us: u64) -> u32 {

@@ -9,14 +9,16 @@ pub(super) const WHOLE: u64 = 1_000_000;
 pub(super) const PERCENT: u64 = WHOLE / 100;
 /// More than this is no random loss; the path is down, or its capacity is.
 const RANDOM_LOSS_PPM_MAX: u64 = 350_000;
+/// Of so many datagrams: a burst may take a large part of few.
+const MANY_DATAGRAMS: u64 = 200;
 /// Bytes over which random loss is averaged.
 const LOSS_MEMORY_BYTES: u64 = 6_000_000;
 /// The same of what was lost while less was sent than the capacity.
 const LOW_MEMORY_BYTES: u64 = 2_000_000;
 /// Bytes of it that say something.
-const LOW_BYTES_MIN: u64 = 60_000;
+const LOW_BYTES_MIN: u64 = 150_000;
 /// By how much loss may be greater at the capacity than below it, of a million.
-const LOW_MARGIN_PPM: u64 = 10_000;
+const LOW_MARGIN_PPM: u64 = 5_000;
 
 /// Losses in bursts of many datagrams, in thousandths.
 const BURSTINESS_MAX: u64 = 64_000;
@@ -76,7 +78,8 @@ impl RandomLoss {
     pub(super) fn learn(&mut self, round: &Settled, low: bool) -> bool {
         let bytes = round.arrived_bytes + round.lost_bytes;
         let share_ppm = round.lost_ppm();
-        if bytes == 0 || share_ppm > RANDOM_LOSS_PPM_MAX {
+        let too_much = share_ppm > RANDOM_LOSS_PPM_MAX && round.datagrams() >= MANY_DATAGRAMS;
+        if bytes == 0 || too_much {
             return false;
         }
         self.all.add(round.lost_bytes, bytes, LOSS_MEMORY_BYTES);
@@ -95,12 +98,15 @@ impl RandomLoss {
         }
         let off_ppm = share_ppm.abs_diff(ppm);
         let seen = scaled(off_ppm * off_ppm, 1_000, independent).min(BURSTINESS_MAX);
-        self.burstiness = (15 * self.burstiness + seen) / 16;
+        // Long runs without a loss belong to bursts, too.
+        self.burstiness = match seen > self.burstiness {
+            true => (7 * self.burstiness + seen) / 8,
+            false => (63 * self.burstiness + seen) / 64,
+        };
     }
 
-    /// Three standard deviations of the share of a round of so many datagrams.
-    fn deviations_ppm(&self, datagrams: u64) -> u64 {
-        let ppm = self.all.ppm();
+    /// Three standard deviations of the share lost of so many datagrams, where this is the mean.
+    fn deviations_ppm(&self, ppm: u64, datagrams: u64) -> u64 {
         let independent = ppm * (WHOLE - ppm) / datagrams.max(1);
         3 * scaled(independent, self.burstiness.max(1_000), 1_000).isqrt()
     }
@@ -114,19 +120,29 @@ impl RandomLoss {
     /// The share that is lost.
     pub(super) fn ppm(&self) -> u64 {
         let all_ppm = self.all.ppm();
-        if self.low.seen_bytes < LOW_BYTES_MIN {
+        if !self.is_seen_low() {
             return all_ppm.min(RANDOM_LOSS_PPM_MAX);
         }
         let low_ppm = self.low.ppm();
         let low_datagrams = self.low.seen_bytes / DATAGRAM_BYTES;
-        let margin_ppm = self.deviations_ppm(low_datagrams) + LOW_MARGIN_PPM;
+        let margin_ppm = self.deviations_ppm(low_ppm, low_datagrams) + LOW_MARGIN_PPM;
         all_ppm.min(low_ppm + margin_ppm).min(RANDOM_LOSS_PPM_MAX)
+    }
+
+    /// Whether it was seen while less was sent than the capacity.
+    pub(super) fn is_seen_low(&self) -> bool {
+        self.low.seen_bytes >= LOW_BYTES_MIN
+    }
+
+    /// Losses that come together, on average, as far as rounds can tell.
+    pub(super) fn burstiness(&self) -> u64 {
+        self.burstiness / 1_000
     }
 
     /// By how much the share of a round of so many datagrams may differ from it by chance: three
     /// standard deviations.
     pub(super) fn noise_ppm(&self, datagrams: u64) -> u64 {
-        self.deviations_ppm(datagrams)
+        self.deviations_ppm(self.all.ppm(), datagrams)
     }
 
     /// The rate that must have been sent for so much to arrive.

@@ -200,6 +200,6 @@ fn phases_follow_each_other() {
         }
     }
     let expected =
-        [Mark::Startup, Mark::Drain, Mark::Cruise, Mark::ProbeUp, Mark::ProbeDown, Mark::Cruise];
+        [Mark::Startup, Mark::Drain, Mark::ProbeRtt, Mark::Cruise, Mark::ProbeUp, Mark::Cruise];
     assert_eq!(seen[..6], expected, "{seen:?}");
 }

@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 
 use super::super::MoverCounter as C;
-use super::super::wire::{Acknowledgement, Bitmap, DatagramHeader, DatagramKind, emit_data};
+use super::super::wire::{
+    Acknowledgement, Arrivals, Bitmap, DatagramHeader, DatagramKind, emit_data,
+};
 use super::harness::{Heard, World};
 use crate::packet_driver::BufferKind;
 use crate::time::MILLISECOND_NS;
@@ -77,6 +79,7 @@ fn an_acknowledgement_of_what_was_never_sent_is_ignored() {
             room_bytes: 0,
             delay_us: 0,
             clock_us: 0,
+            arrivals: Arrivals::default(),
             lowest_incomplete: lowest,
             received: Bitmap { base: received, bytes: &[1] },
             complete: Bitmap { base: lowest, bytes: &[] },

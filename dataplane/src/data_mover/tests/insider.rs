@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::MoverCounter as C;
 use super::super::fuzz::sealed;
-use super::super::wire::{Acknowledgement, Bitmap, Limits, Piece};
+use super::super::wire::{Acknowledgement, Arrivals, Bitmap, Limits, Piece};
 use super::super::{Down, State, Violation};
 use super::harness::{Side, World};
 use crate::packet_driver::BufferKind;
@@ -34,6 +34,7 @@ fn acknowledgement(highest: u64, lowest_incomplete: u64, bitmap: &Bitmap<'_>) ->
         room_bytes: u32::MAX,
         delay_us: u32::MAX,
         clock_us: u32::MAX,
+        arrivals: Arrivals { count: u32::MAX, sum_us: u64::MAX },
         lowest_incomplete,
         received: *bitmap,
         complete: Bitmap { base: lowest_incomplete, bytes: &[0xff; 32] },

@@ -29,6 +29,29 @@ impl<'a> Bitmap<'a> {
     }
 }
 
+/// What has arrived, counted alike at both ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arrivals {
+    /// Datagrams to be acknowledged; wraps.
+    pub count: u32,
+    /// Sum of the times at which they arrived, or were sent, in microseconds of the clock of who
+    /// tells it; wraps.
+    pub sum_us: u64,
+}
+
+impl Arrivals {
+    /// Adds one.
+    pub(crate) fn add(&mut self, at_us: u64) {
+        self.count = self.count.wrapping_add(1);
+        self.sum_us = self.sum_us.wrapping_add(at_us);
+    }
+
+    /// How many have come since, and the sum of their times.
+    pub(crate) fn since(&self, before: &Self) -> (u32, u64) {
+        (self.count.wrapping_sub(before.count), self.sum_us.wrapping_sub(before.sum_us))
+    }
+}
+
 const BACKLOGGED: u8 = 1;
 
 /// A transport acknowledgement.
@@ -48,6 +71,8 @@ pub struct Acknowledgement<'a> {
     pub delay_us: u32,
     /// Its clock in microseconds, which wraps: what arrived when, whatever delays this on its way.
     pub clock_us: u32,
+    /// All datagrams to be acknowledged that it has received in this session, and when they came.
+    pub arrivals: Arrivals,
     /// Lowest logical number that is not complete.
     pub lowest_incomplete: u64,
     /// Which physical numbers it has received. A number counts as missing only where this covers
@@ -59,7 +84,7 @@ pub struct Acknowledgement<'a> {
 
 impl<'a> Acknowledgement<'a> {
     /// Length without bitmaps, in bytes, type and length included.
-    pub const BASE_LEN: usize = SUBFIELD_LEN + 47;
+    pub const BASE_LEN: usize = SUBFIELD_LEN + 59;
 
     /// From the body of the subfield.
     ///
@@ -74,6 +99,7 @@ impl<'a> Acknowledgement<'a> {
         let room_bytes = reader.u32()?;
         let delay_us = reader.u32()?;
         let clock_us = reader.u32()?;
+        let arrivals = Arrivals { count: reader.u32()?, sum_us: reader.u64()? };
         let lowest_incomplete = reader.u64()?;
         let below = u64::from(reader.u32()?);
         let len = usize::from(reader.u16()?);
@@ -88,6 +114,7 @@ impl<'a> Acknowledgement<'a> {
             room_bytes,
             delay_us,
             clock_us,
+            arrivals,
             lowest_incomplete,
             received,
             complete,
@@ -111,6 +138,8 @@ impl<'a> Acknowledgement<'a> {
         writer.put(&self.room_bytes.to_be_bytes())?;
         writer.put(&self.delay_us.to_be_bytes())?;
         writer.put(&self.clock_us.to_be_bytes())?;
+        writer.put(&self.arrivals.count.to_be_bytes())?;
+        writer.put(&self.arrivals.sum_us.to_be_bytes())?;
         writer.put(&self.lowest_incomplete.to_be_bytes())?;
         let below = self.highest_received.checked_sub(self.received.base)?;
         writer.put(&u32::try_from(below).ok()?.to_be_bytes())?;
@@ -130,6 +159,7 @@ mod tests {
         #[test]
         fn parse_inverts_emit(
             numbers: (u64, u64, u32, u64),
+            arrivals: (u32, u64),
             rest: (bool, u32, u32, u32, u32),
             received in proptest::collection::vec(any::<u8>(), 0..50),
             complete in proptest::collection::vec(any::<u8>(), 0..50),
@@ -143,6 +173,7 @@ mod tests {
                 room_bytes: rest.2,
                 delay_us: rest.3,
                 clock_us: rest.4,
+                arrivals: Arrivals { count: arrivals.0, sum_us: arrivals.1 },
                 lowest_incomplete,
                 received: Bitmap { base: highest_received.saturating_sub(u64::from(below)), bytes: &received },
                 complete: Bitmap { base: lowest_incomplete, bytes: &complete },

@@ -14,7 +14,7 @@ mod header;
 mod hello;
 mod subfield;
 
-pub use ack::{Acknowledgement, Bitmap};
+pub use ack::{Acknowledgement, Arrivals, Bitmap};
 pub use data::{DataView, PIECES_MAX, Piece, emit_data};
 pub use exchange::{Cookie, Exchange, MAC_LEN, MESSAGE_MAX, NONCE_LEN};
 pub use floor::{ABANDONED_MAX, Abandoned, CloseReason, Floor};

@@ -1,48 +1,140 @@
-//! Cruise: what the path carries is sent, for some rounds.
+//! Cruise: the rate is steered so that a short queue stands at the bottleneck, which is then never
+//! idle.
+//!
+//! The rate is the capacity less a part of the queue that is too long (what answers at once), and
+//! the capacity is what has passed while there was a queue, less a part of the same (what is right
+//! in the end). While there is no queue at all the capacity grows, faster from round to round.
 
 use super::super::RoundSample;
-use super::super::share::WHOLE;
+use super::super::share::{PERCENT, WHOLE, scaled};
 use super::Phase;
 use super::model::Model;
+use super::probe_down::ProbeDown;
 use super::probe_rtt::ProbeRtt;
 use super::probe_up::ProbeUp;
 
 /// Rounds between two probes.
-const ROUNDS: u32 = 6;
-/// Least rate over the capacity while there is a queue, in millionths.
-const QUEUED_PPM: u64 = 850_000;
+const ROUNDS: u32 = 8;
+/// Parts of a queue that is too long for a whole round, in millionths: by which the rate is lower,
+/// and by which the capacity is lowered every round.
+const RATE_PPM: u64 = 350_000;
+const CAPACITY_PPM: u64 = 40_000;
+/// Least rate over the capacity, in millionths.
+const GAIN_PPM_MIN: u64 = 750_000;
+/// What has passed while there was a queue counts by this part.
+const PASSED_PART: u64 = 4;
+/// Growth while the queue is shorter than is aimed at, in millionths: at most, of a round.
+const CREEP_PPM: u64 = PERCENT / 4;
+/// Growth while there is no queue, in millionths: of the first such round, and at most.
+const GROWTH_PPM: u64 = PERCENT;
+const GROWTH_PPM_MAX: u64 = 8 * PERCENT;
+/// The same after so many rounds: the path carries far more than it did.
+const LONG_QUIET_ROUNDS: u32 = 20;
+const LONG_GROWTH_PPM: u64 = 25 * PERCENT;
+/// Rounds without a queue before the capacity grows, and until it grows twice as fast.
+const QUIET_ROUNDS: u32 = 4;
+const DOUBLING_ROUNDS: u32 = 3;
+/// By how much less must have passed than was sent for all of it to count.
+const BLOCKED_PPM: u64 = 40_000;
+
+/// By how much the capacity is less, at least, when a queue too short to be seen overflows.
+const OVERFLOW_PPM_MIN: u64 = 3 * PERCENT;
 
 /// State of cruising.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cruise {
-    /// Of the probes before.
-    successes: usize,
     rounds: u32,
+    /// Rounds in a row without a queue.
+    quiet: u32,
+}
+
+/// Rate over the capacity, in millionths.
+pub(super) fn gain_ppm(model: &Model) -> u64 {
+    if model.is_shared() {
+        return WHOLE;
+    }
+    let of_span = |ns: u64| scaled(scaled(ns, WHOLE, model.span_ns()), RATE_PPM, WHOLE);
+    let (queue_ns, target_ns) = (model.queue_ns(), model.target_ns());
+    let less_ppm = of_span(queue_ns.saturating_sub(target_ns));
+    let more_ppm = of_span(target_ns.saturating_sub(queue_ns));
+    (WHOLE + more_ppm).saturating_sub(less_ppm).max(GAIN_PPM_MIN)
 }
 
 impl Cruise {
-    /// After a probe that followed so many that have found more.
-    pub(super) fn after(successes: usize) -> Self {
-        Cruise { successes, rounds: 0 }
+    /// Goes on as it was before a probe.
+    pub(super) fn again(self) -> Self {
+        Cruise { rounds: 0, ..self }
     }
 
-    pub(super) fn successes(&self) -> usize {
-        self.successes
-    }
-
-    /// Rate over the capacity, in millionths: a queue is emptied within two round trips.
-    pub(super) fn gain_ppm(&self, model: &Model) -> u64 {
-        if model.is_shared() {
-            return WHOLE;
+    pub(super) fn on_round(&mut self, round: &RoundSample, model: &mut Model) -> Option<Phase> {
+        if let Some(phase) = self.steer(round, model) {
+            return Some(phase);
         }
-        WHOLE.saturating_sub(model.queue_ppm() / 2).max(QUEUED_PPM)
-    }
-
-    pub(super) fn on_round(&mut self, round: &RoundSample, model: &Model) -> Option<Phase> {
-        if model.is_base_old(round.now) {
-            return Some(Phase::ProbeRtt(ProbeRtt::default()));
+        if model.is_base_old(round.now) || model.may_be_shared() {
+            return Some(Phase::ProbeRtt(ProbeRtt::now(model)));
         }
         self.rounds += 1;
-        (self.rounds >= ROUNDS).then(|| Phase::ProbeUp(ProbeUp::default()))
+        (self.rounds >= ROUNDS).then(|| Phase::ProbeUp(ProbeUp::from(*self)))
     }
+
+    /// Corrects the capacity after a round; what to do when it seems to be far too high.
+    pub(super) fn steer(&mut self, round: &RoundSample, model: &mut Model) -> Option<Phase> {
+        if round.silent || round.datagrams == 0 || round.passed_bps == 0 {
+            return None;
+        }
+        if model.is_shared() {
+            model.set_capacity(model.best_passed_bps());
+            return None;
+        }
+        if let Some(excess_ppm) = model.overflow_ppm(round) {
+            // What was lost beyond random loss was lost in front of the bottleneck.
+            let less_ppm = excess_ppm.clamp(OVERFLOW_PPM_MIN, WHOLE / 2);
+            model.set_capacity(scaled(model.capacity_bps(), WHOLE - less_ppm, WHOLE));
+            self.quiet = 0;
+            return Some(Phase::ProbeDown(ProbeDown::default()));
+        }
+        let (queue_ns, target_ns) = (model.queue_ns(), model.target_ns());
+        if queue_ns > target_ns {
+            let grown = self.quiet > QUIET_ROUNDS;
+            self.quiet = 0;
+            follow(round, model, grown);
+        } else if !round.app_limited {
+            self.quiet = if queue_ns <= 3 * target_ns / 4 { self.quiet + 1 } else { 0 };
+            let missing_ppm = scaled(target_ns - queue_ns, WHOLE, target_ns);
+            let growth_ppm = scaled(missing_ppm, CREEP_PPM, WHOLE).max(self.growth_ppm());
+            model.set_capacity(scaled(model.capacity_bps(), WHOLE + growth_ppm, WHOLE));
+        }
+        None
+    }
+
+    /// Growth of the capacity after some rounds without a queue, in millionths.
+    fn growth_ppm(&self) -> u64 {
+        match self.quiet.checked_sub(QUIET_ROUNDS) {
+            None => 0,
+            Some(LONG_QUIET_ROUNDS..) => LONG_GROWTH_PPM,
+            Some(rounds) => (GROWTH_PPM << (rounds / DOUBLING_ROUNDS)).min(GROWTH_PPM_MAX),
+        }
+    }
+}
+
+/// There is a queue: what passes is what the path carries. After growth, which was blind, that
+/// alone counts.
+fn follow(round: &RoundSample, model: &mut Model, grown: bool) {
+    let (queue_ns, target_ns) = (model.queue_ns(), model.target_ns());
+    let capacity_bps = model.capacity_bps();
+    let blocked = round.passed_bps < scaled(round.sent_bps, WHOLE - BLOCKED_PPM, WHOLE);
+    if blocked && (grown || queue_ns > 3 * target_ns) {
+        model.set_capacity(capacity_bps.min(round.passed_bps.max(capacity_bps / 4)));
+        return;
+    }
+    // A queue that is full does not grow, and loses what does not pass.
+    let passed_bps = match model.excess_ppm(round) {
+        0 => round.passed_bps,
+        _ => round.passed_bps.min(model.loss.sent_for(round.delivered_bps)),
+    };
+    let passed_bps = passed_bps.clamp(capacity_bps / 2, capacity_bps * 2);
+    let of_both_bps = capacity_bps - capacity_bps / PASSED_PART + passed_bps / PASSED_PART;
+    let too_long_ppm = scaled(queue_ns - target_ns, WHOLE, model.span_ns()).min(WHOLE);
+    let less_ppm = scaled(too_long_ppm, CAPACITY_PPM, WHOLE);
+    model.set_capacity(scaled(of_both_bps, WHOLE - less_ppm, WHOLE));
 }

@@ -2,8 +2,8 @@
 
 use super::super::AckSample;
 use super::Phase;
-use super::cruise::Cruise;
 use super::model::Model;
+use super::probe_rtt::ProbeRtt;
 
 /// Rate over the capacity, in per cent.
 pub(super) const GAIN_PERCENT: u64 = 35;
@@ -18,12 +18,15 @@ pub(super) struct Drain {
 
 impl Drain {
     pub(super) fn on_ack(&self, sample: &AckSample, model: &Model) -> Option<Phase> {
-        let drained = sample.outstanding_bytes <= model.path_bytes();
-        drained.then(|| Phase::Cruise(Cruise::after(0)))
+        let empty_ns = model.base_ns() + model.target_ns();
+        let drained = sample.outstanding_bytes <= model.path_bytes()
+            || sample.rtt_ns.is_some_and(|rtt_ns| rtt_ns <= empty_ns);
+        let drained = drained && model.is_loss_certain();
+        drained.then(|| Phase::ProbeRtt(ProbeRtt::soon(model)))
     }
 
-    pub(super) fn on_round(&mut self) -> Option<Phase> {
+    pub(super) fn on_round(&mut self, model: &Model) -> Option<Phase> {
         self.rounds += 1;
-        (self.rounds > ROUNDS_MAX).then(|| Phase::Cruise(Cruise::after(0)))
+        (self.rounds > ROUNDS_MAX).then(|| Phase::ProbeRtt(ProbeRtt::now(model)))
     }
 }

@@ -6,7 +6,9 @@
 //! what it delivers and its round trip, but for one thing: the rates of sending and arriving are
 //! compared round by round, for the same datagrams. What is lost while there is no queue cannot be
 //! lost for want of capacity: it is the path's random loss, and the rate is set so that what
-//! remains after it fills the link. What reduces the rate is delivery that does not follow it.
+//! remains after it fills the link. And the rate is steered by the queue itself: each
+//! acknowledgement tells the mean delay of all that it is news of, precisely enough to hold a short
+//! queue under any jitter, so that the link is never idle and the queue never long.
 
 mod cruise;
 mod drain;
@@ -18,7 +20,7 @@ mod startup;
 
 use cruise::Cruise;
 use drain::Drain;
-use model::{Model, Verdict};
+use model::Model;
 use probe_down::ProbeDown;
 use probe_rtt::ProbeRtt;
 use probe_up::ProbeUp;
@@ -30,16 +32,14 @@ use super::{AckSample, Controller, Mark, PathStart, RoundSample};
 /// What it is doing.
 ///
 /// ```text
-///             more was delivered                       in flight fits       some rounds
-///    +------> Startup                                  +---------------+  +-------------+
-///    +-----------+ |                                   |               v  |             v
-///                  | path is full     queue is empty   |            Cruise          ProbeUp <--+
-///                  +---------> Drain ------------------)-----------> ^  |              |  +----+
-///                                                  ProbeDown <-------)--)--------------+  more was
-///                                                                    |  | no empty queue   delivered
-///                                                                    |  | seen for long
-///                                                                    |  v
-///                                                                  ProbeRtt
+///           path is full         queue is empty              a round later
+///   Startup ------------> Drain ----------------> ProbeRtt ----------------> Cruise <--------+
+///                                                    ^                       |  |  |         |
+///                                                    +-----------------------+  |  +-> ProbeUp
+///                                 no empty queue seen for long, or a long one   |    some rounds
+///                                                                               v
+///                                                                           ProbeDown --> Cruise
+///                                                            more is lost than at random
 /// ```
 #[derive(Clone, Copy, Debug)]
 enum Phase {
@@ -70,10 +70,10 @@ impl Auto {
         match &self.phase {
             Phase::Startup(_) => startup::GAIN_PERCENT * PERCENT,
             Phase::Drain(_) => drain::GAIN_PERCENT * PERCENT,
-            Phase::Cruise(cruise) => cruise.gain_ppm(&self.model),
+            Phase::Cruise(_) => cruise::gain_ppm(&self.model),
             Phase::ProbeUp(up) => up.gain_ppm(&self.model),
             Phase::ProbeDown(_) => probe_down::GAIN_PERCENT * PERCENT,
-            Phase::ProbeRtt(_) => probe_rtt::GAIN_PERCENT * PERCENT,
+            Phase::ProbeRtt(probe) => probe.gain_ppm(),
         }
     }
 }
@@ -82,35 +82,24 @@ impl Controller for Auto {
     fn on_ack(&mut self, sample: &AckSample) {
         self.model.on_ack(sample);
         let next = match &mut self.phase {
-            Phase::Startup(startup) => {
-                startup.on_ack(sample, &self.model);
-                None
-            }
+            Phase::Startup(startup) => startup.on_ack(sample, &mut self.model),
             Phase::Drain(drain) => drain.on_ack(sample, &self.model),
-            Phase::ProbeDown(down) => down.on_ack(sample, &self.model),
-            Phase::Cruise(_) | Phase::ProbeUp(_) | Phase::ProbeRtt(_) => None,
+            _ => None,
         };
         self.phase = next.unwrap_or(self.phase);
     }
 
     fn on_round(&mut self, round: &RoundSample) {
-        let verdict = self.model.on_round(round);
+        self.model.on_round(round);
         let next = match &mut self.phase {
             Phase::Startup(startup) => startup.on_round(round, &mut self.model),
-            Phase::Drain(drain) => drain.on_round(),
-            Phase::Cruise(cruise) => cruise.on_round(round, &self.model),
-            Phase::ProbeUp(up) => Some(up.on_round()),
-            Phase::ProbeDown(down) => down.on_round(&self.model),
+            Phase::Drain(drain) => drain.on_round(&self.model),
+            Phase::Cruise(cruise) => cruise.on_round(round, &mut self.model),
+            Phase::ProbeUp(up) => Some(up.on_round(round, &mut self.model)),
+            Phase::ProbeDown(down) => down.on_round(round),
             Phase::ProbeRtt(probe) => probe.on_round(round, &mut self.model),
         };
-        let found_more = round.mark == Mark::ProbeUp && verdict == Verdict::Carried;
-        let again = match &self.phase {
-            Phase::Cruise(cruise) if found_more => Some(cruise.successes()),
-            Phase::ProbeDown(down) if found_more => Some(down.successes()),
-            _ => None,
-        };
-        let again = again.map(|successes| Phase::ProbeUp(ProbeUp::after(successes + 1)));
-        self.phase = again.or(next).unwrap_or(self.phase);
+        self.phase = next.unwrap_or(self.phase);
     }
 
     fn rate_bps(&self) -> u64 {
@@ -135,7 +124,6 @@ impl Controller for Auto {
     fn in_flight_bytes_max(&self) -> u64 {
         match &self.phase {
             Phase::Startup(startup) => startup.in_flight_bytes_max(&self.model),
-            Phase::ProbeRtt(_) => probe_rtt::in_flight_bytes_max(&self.model),
             _ => self.model.in_flight_max(),
         }
     }
@@ -147,7 +135,7 @@ impl Controller for Auto {
             Phase::Cruise(_) => Mark::Cruise,
             Phase::ProbeUp(_) => Mark::ProbeUp,
             Phase::ProbeDown(_) => Mark::ProbeDown,
-            Phase::ProbeRtt(_) => Mark::ProbeRtt,
+            Phase::ProbeRtt(probe) => probe.mark(),
         }
     }
 }

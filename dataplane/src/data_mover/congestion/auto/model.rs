@@ -1,6 +1,6 @@
 //! The model of the path: capacity, random loss, the round trip without a queue.
 
-use super::super::share::{PERCENT, RandomLoss, WHOLE, bytes_in, scaled};
+use super::super::share::{RandomLoss, WHOLE, bytes_in, scaled};
 use super::super::{AckSample, Mark, PathStart, RoundSample, Settled};
 use crate::time::{MICROSECOND_NS, MILLISECOND_NS, SECOND_NS, Time};
 
@@ -10,16 +10,20 @@ const RATE_BPS_MIN: u64 = 100_000;
 const BASE_VALID_NS: u64 = 10 * SECOND_NS;
 /// Round trip assumed before one is known, in nanoseconds.
 const RTT_NS_INITIAL: u64 = 333 * MILLISECOND_NS;
-/// Datagrams for which a round counts as much as all that was known.
-const ROUND_WEIGHT: u64 = 16;
 /// Loss beyond random loss that does not count yet.
-const EXCESS_PPM: u64 = 25_000;
-/// Rounds in a row with a queue, which a probe's own queue does not survive, after which it is of
-/// others; and rounds of which the best then counts.
-const SHARED_ROUNDS: u32 = 12;
+const EXCESS_PPM: u64 = 10_000;
+/// Datagrams lost beyond random loss, over some rounds, that say that a queue too short to be seen
+/// is full, at least.
+const OVERFLOW_DATAGRAMS: u64 = 8;
+/// Rounds of the same rate after which a shorter round trip is believed.
+const STEADY_ROUNDS: u32 = 2;
+/// Rounds after a change of the rate until losses of the time before are settled.
+const STALE_ROUNDS: u32 = 5;
+/// Rounds in a row with a queue far longer than ours, after which it is of others; and rounds of
+/// which the best then counts.
+const SHARED_ROUNDS: u32 = 8;
+const SHARED_ROUNDS_MAX: u32 = 2 * SHARED_ROUNDS;
 const SHARED_MEMORY_ROUNDS: usize = 10;
-/// Rounds in a row with excessive loss that say as much as a queue.
-const EXCESS_ROUNDS: u32 = 3;
 /// In flight at most, in per cent of the path: what leaves CUBIC, and takes from BBR, about three
 /// tenths of a path with a queue as long as itself.
 const IN_FLIGHT_PERCENT: u64 = 200;
@@ -29,19 +33,20 @@ const SLACK_DATAGRAMS: u64 = 4;
 const ACKS_NS: u64 = 80 * MILLISECOND_NS;
 /// What a probe sends beyond the capacity on a path shared with others, of a million.
 const SHARED_PROBE_PPM: u64 = 250_000;
-/// A queue that a probe may make, in nanoseconds, however short the round trip.
-const PROBE_NS: u64 = 3 * MILLISECOND_NS;
-
-/// What a round says about the path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// There was less to send, or nothing was heard: it says nothing.
-    Nothing,
-    /// More was carried than was known to be possible, and left no queue.
-    Carried,
-    /// More was sent than the path carries.
-    Full,
-}
+/// What a probe sends beyond the capacity otherwise, of a million, at most.
+const PROBE_PPM_MAX: u64 = 250_000;
+/// The queue that is aimed at: this part of the round trip, or so many hundredths of a datagram
+/// if these take no longer than this.
+const TARGET_PART: u64 = 20;
+const TARGET_DATAGRAM_PERCENT: u64 = 75;
+const TARGET_DATAGRAMS_NS_MAX: u64 = 3 * MILLISECOND_NS;
+/// No longer than this part of the round trip, or this.
+const TARGET_PART_MIN: u64 = 6;
+const TARGET_NS_MAX: u64 = 3 * MILLISECOND_NS;
+/// No shorter than this share of it, however often it overflows.
+const TIGHT_PPM_MIN: u64 = WHOLE / 16;
+/// The least share of the path that is told from none.
+const SHARE_PPM_MIN: u64 = WHOLE / 4;
 
 /// The path as it is known.
 #[derive(Debug)]
@@ -53,17 +58,34 @@ pub(super) struct Model {
     /// Mean round trip while there was no queue, and when that was last so.
     base_ns: u64,
     base_at: Time,
+    /// Shortest round trip of single datagrams.
+    least_ns: u64,
     based: bool,
     /// Mean step between round trips that follow each other.
     noise_ns: u64,
     /// Time between acknowledgements, and length of a round.
     spacing_ns: u64,
     round_ns: u64,
+    /// Batches in a round, on average.
+    round_samples: u64,
     /// Queue in the latest round.
     queue_ns: u64,
-    excess_rounds: u32,
-    /// Rounds in a row with a queue.
+    /// Rounds in a row of about the same rate.
+    steady_rounds: u32,
+    /// Datagrams lost beyond random loss in the latest rounds, in millionths.
+    excess: u64,
+    /// Rounds to come whose losses are of a time when more was sent.
+    stale_rounds: u32,
+    /// The share of its usual length that the queue may have, in millionths: less where it overflows.
+    tight_ppm: u64,
+    /// Our share of what all send over the bottleneck, in millionths.
+    share_ppm: u64,
+    /// Mean round trip at the end of the round before.
+    before_ns: u64,
+    /// Rounds in a row with a long queue.
     queued_rounds: u32,
+    /// Whether it stayed when we sent little.
+    shared: bool,
     /// What passed in the latest rounds.
     passed_bps: [u64; SHARED_MEMORY_ROUNDS],
     rounds: usize,
@@ -79,13 +101,21 @@ impl Model {
             datagram_bytes: path.datagram_bytes,
             base_ns,
             base_at: path.now,
+            least_ns: 0,
             based: false,
             noise_ns: 0,
             spacing_ns: MILLISECOND_NS,
             round_ns: base_ns,
+            round_samples: 1,
             queue_ns: 0,
-            excess_rounds: 0,
+            steady_rounds: 0,
+            excess: 0,
+            stale_rounds: 0,
+            tight_ppm: WHOLE,
+            share_ppm: WHOLE,
+            before_ns: base_ns,
             queued_rounds: 0,
+            shared: false,
             passed_bps: [0; SHARED_MEMORY_ROUNDS],
             rounds: 0,
         }
@@ -112,35 +142,91 @@ impl Model {
         self.datagram_bytes
     }
 
-    /// Queue in the latest round, in millionths of the base round trip.
-    pub(super) fn queue_ppm(&self) -> u64 {
-        scaled(self.queue_ns, WHOLE, self.base_ns)
-    }
-
     /// Whether the path is shared with others who keep a queue there. Then nothing is gained by
     /// making room: they would take it.
     pub(super) fn is_shared(&self) -> bool {
-        self.queued_rounds > SHARED_ROUNDS
+        self.shared && self.queued_rounds > SHARED_ROUNDS
     }
 
-    /// What a probe may send beyond the capacity, in millionths, to make a queue of a sixth of the
-    /// path, or of few milliseconds.
+    /// Whether there was a long queue for so many rounds that others may have made it.
+    pub(super) fn may_be_shared(&self) -> bool {
+        !self.shared && self.queued_rounds > SHARED_ROUNDS
+    }
+
+    /// So little was sent for a round that a queue of ours is gone: what is left is the path's, or
+    /// of others.
+    pub(super) fn seen_low(&mut self, round: &RoundSample) {
+        self.shared = round.rtt_last_ns.saturating_sub(self.base_ns) > self.long_ns();
+        if !self.shared {
+            self.queued_rounds = 0;
+        }
+        if !self.shared || self.is_base_old(round.now) {
+            self.set_base(round.now, round.rtt_last_ns);
+        }
+    }
+
+    /// A queue that is not ours, in nanoseconds.
+    fn long_ns(&self) -> u64 {
+        (self.base_ns / 4).max(4 * self.own_target_ns())
+    }
+
+    /// Length of a round as the rate acts on a queue, in nanoseconds.
+    pub(super) fn span_ns(&self) -> u64 {
+        self.round_ns.max(self.base_ns).max(1)
+    }
+
+    /// Queue in the latest round, on average, in nanoseconds.
+    pub(super) fn queue_ns(&self) -> u64 {
+        self.queue_ns
+    }
+
+    fn datagrams_ns(&self, datagrams: u64) -> u64 {
+        scaled(datagrams * 8 * self.datagram_bytes, SECOND_NS, self.capacity_bps)
+    }
+
+    /// How far the mean of a round may be off by chance.
+    fn noise_ns(&self, samples: u64) -> u64 {
+        self.noise_ns / samples.max(1).isqrt()
+    }
+
+    /// The queue that is aimed at when nobody else is there, in nanoseconds.
+    fn own_target_ns(&self) -> u64 {
+        let datagrams_ns = self.datagrams_ns(TARGET_DATAGRAM_PERCENT) / 100;
+        let datagrams_ns = datagrams_ns.min(TARGET_DATAGRAMS_NS_MAX);
+        let noise_ns = 2 * self.noise_ns(self.round_samples);
+        let most_ns = (self.base_ns / TARGET_PART_MIN).max(TARGET_NS_MAX);
+        (self.base_ns / TARGET_PART).max(datagrams_ns).max(noise_ns).min(most_ns)
+    }
+
+    /// The queue that is aimed at, in nanoseconds: the smaller our share of the path, the longer,
+    /// so that all who aim at one come to the same share.
+    pub(super) fn target_ns(&self) -> u64 {
+        let own_ns = scaled(self.own_target_ns(), self.tight_ppm, WHOLE);
+        scaled(own_ns, WHOLE, self.share_ppm)
+    }
+
+    /// What a probe may send beyond the capacity, in millionths: what makes the queue half as long again.
     pub(super) fn probe_ppm(&self) -> u64 {
         if self.is_shared() {
             return SHARED_PROBE_PPM;
         }
-        let queue_ns = (self.base_ns / 6).max(PROBE_NS);
-        scaled(queue_ns, WHOLE, self.round_ns).min(WHOLE / 5)
+        let queue_ns = scaled(self.own_target_ns(), self.tight_ppm, WHOLE);
+        scaled(queue_ns / 2, WHOLE, self.span_ns()).min(PROBE_PPM_MAX)
     }
 
     /// What is on the path without a queue when an acknowledgement comes.
     pub(super) fn path_bytes(&self) -> u64 {
-        bytes_in(self.capacity_bps, self.base_ns) + self.datagram_bytes
+        bytes_in(self.capacity_bps, self.path_ns()) + self.datagram_bytes
+    }
+
+    /// The round trip without a queue: the base, unless the way back has become longer since.
+    fn path_ns(&self) -> u64 {
+        self.base_ns.max(self.least_ns)
     }
 
     /// In flight that this rate needs at the base round trip, acknowledgements being apart.
     pub(super) fn in_flight_at(&self, rate_bps: u64, percent: u64) -> u64 {
-        let path = bytes_in(rate_bps, self.base_ns.saturating_mul(percent) / 100);
+        let path = bytes_in(rate_bps, self.path_ns().saturating_mul(percent) / 100);
         let between_acks = bytes_in(rate_bps, (2 * self.spacing_ns).max(ACKS_NS));
         path + between_acks + SLACK_DATAGRAMS * self.datagram_bytes
     }
@@ -155,15 +241,15 @@ impl Model {
         if !self.is_shared() {
             return self.in_flight_bytes(IN_FLIGHT_PERCENT);
         }
-        let path_ns = self.base_ns.saturating_mul(IN_FLIGHT_PERCENT) / 100;
+        let path_ns = self.path_ns().saturating_mul(IN_FLIGHT_PERCENT) / 100;
         bytes_in(self.capacity_bps, path_ns + self.spacing_ns) + self.datagram_bytes
     }
 
     /// Round trips that are longer than the base by this much show a queue.
     pub(super) fn queue_ns_min(&self, samples: u64) -> u64 {
         // The mean of few samples is less certain.
-        let noise_ns = 5 * self.noise_ns / 2 / samples.max(1).isqrt();
-        let datagram_ns = scaled(2 * 8 * self.datagram_bytes, SECOND_NS, self.capacity_bps);
+        let noise_ns = 5 * self.noise_ns(samples) / 2;
+        let datagram_ns = self.datagrams_ns(2);
         let least_ns = self.base_ns / 16 + 50 * MICROSECOND_NS;
         (least_ns + noise_ns).max(datagram_ns.min(3 * MILLISECOND_NS))
     }
@@ -180,6 +266,7 @@ impl Model {
 
     pub(super) fn on_ack(&mut self, sample: &AckSample) {
         self.spacing_ns = sample.spacing_ns;
+        self.least_ns = sample.least_ns;
         if let Some(rtt_ns) = sample.rtt_ns
             && !self.based
         {
@@ -188,112 +275,140 @@ impl Model {
         }
     }
 
-    /// Learns from a round.
-    pub(super) fn on_round(&mut self, round: &RoundSample) -> Verdict {
+    /// Learns from a round what does not depend on what we do.
+    pub(super) fn on_round(&mut self, round: &RoundSample) {
+        self.stale_rounds = self.stale_rounds.saturating_sub(1);
         self.noise_ns = round.noise_ns;
         self.round_ns = (3 * self.round_ns + round.round_ns) / 4;
-        self.learn_base(round);
+        self.learn_queue(round);
         if let Some(settled) = &round.settled {
             self.learn_loss(settled);
         }
-        self.learn_capacity(round)
+        self.learn_share(round);
+        if !round.silent && round.datagrams > 0 {
+            let arrived_bps = self.loss.sent_for(round.delivered_bps);
+            let place = self.rounds % SHARED_MEMORY_ROUNDS;
+            if let Some(place) = self.passed_bps.get_mut(place) {
+                *place = round.passed_bps.min(arrived_bps);
+            }
+            self.rounds += 1;
+        }
     }
 
-    fn learn_base(&mut self, round: &RoundSample) {
+    fn learn_queue(&mut self, round: &RoundSample) {
         if round.rtt_count == 0 {
             return;
         }
-        let queue_ns = round.rtt_ns.saturating_sub(self.base_ns);
-        let queue_ns_min = self.queue_ns_min(round.rtt_count);
-        let queued = queue_ns > queue_ns_min;
-        (self.queue_ns, self.queued_rounds) = match queued {
-            true => (queue_ns, self.queued_rounds.saturating_add(1)),
-            false => (0, 0),
+        self.round_samples = (3 * self.round_samples + round.rtt_count) / 4;
+        // While the rate rises, what jitter delays least arrives in the company of few older ones:
+        // means are too short then.
+        self.steady_rounds = match round.mark {
+            Mark::Cruise | Mark::Startup => self.steady_rounds + 1,
+            _ => 0,
         };
-        if round.rtt_ns <= self.base_ns {
-            self.set_base(round.now, round.rtt_ns);
-        } else if queue_ns <= queue_ns_min / 2 {
-            self.base_at = round.now;
-            self.base_ns += queue_ns / 16;
+        let steady = round.mark == Mark::Startup || self.steady_rounds > STEADY_ROUNDS;
+        if let Some(below_ns) = self.base_ns.checked_sub(round.rtt_ns).filter(|_| steady) {
+            // The least of many means is too little: what may be chance counts for a part.
+            let chance = below_ns < 3 * self.noise_ns(round.rtt_count);
+            self.set_base(round.now, self.base_ns - if chance { below_ns / 4 } else { below_ns });
         }
+        self.queue_ns = round.rtt_ns.saturating_sub(self.base_ns);
+        let long_ns = self.long_ns();
+        let ours = !matches!(round.mark, Mark::Cruise | Mark::ProbeUp);
+        self.queued_rounds = if ours {
+            0
+        } else if self.queue_ns > long_ns {
+            (self.queued_rounds + 1).min(SHARED_ROUNDS_MAX)
+        } else if self.queue_ns > self.own_target_ns() {
+            self.queued_rounds.saturating_sub(1)
+        } else {
+            0
+        };
     }
 
     fn learn_loss(&mut self, settled: &Settled) {
         let queue_ns = settled.rtt_ns.saturating_sub(self.base_ns);
-        let queue_ns_min = self.queue_ns_min(settled.rtt_count);
-        let calm = settled.mark != Mark::ProbeUp && queue_ns <= queue_ns_min;
+        // What start-up loses with a queue in sight it loses for want of capacity.
+        let calm_ns = match settled.mark {
+            Mark::Startup => self.queue_ns_min(settled.rtt_count),
+            _ => self.queue_ns_min(settled.rtt_count).max(2 * self.target_ns()),
+        };
+        let calm = settled.mark != Mark::ProbeUp && queue_ns <= calm_ns;
         if calm && !settled.silent {
-            let low = matches!(settled.mark, Mark::ProbeDown | Mark::Drain | Mark::ProbeRtt);
+            let low = matches!(settled.mark, Mark::Drain | Mark::ProbeDown | Mark::ProbeRtt);
             self.loss.learn(settled, low);
         }
+    }
+
+    /// A probe adds to what all send as much as our share of that is: so much faster does the queue
+    /// grow.
+    fn learn_share(&mut self, round: &RoundSample) {
+        let before_ns = std::mem::replace(&mut self.before_ns, round.rtt_last_ns);
+        let probed = round.mark == Mark::ProbeUp && !round.silent && !round.app_limited;
+        let queued = before_ns.saturating_sub(self.base_ns) >= self.target_ns() / 2;
+        // A queue that overflows does not grow.
+        let overflows = self.tight_ppm < WHOLE;
+        if !probed || !queued || overflows || self.is_shared() || round.rtt_count == 0 {
+            return;
+        }
+        let alone_ns = scaled(round.round_ns, self.probe_ppm(), WHOLE);
+        if alone_ns < 2 * self.noise_ns(round.rtt_count) {
+            return;
+        }
+        let grown_ns = round.rtt_last_ns.saturating_sub(before_ns);
+        let share_ppm = scaled(grown_ns, WHOLE, alone_ns).clamp(SHARE_PPM_MIN, WHOLE);
+        self.share_ppm = (3 * self.share_ppm + share_ppm) / 4;
+    }
+
+    /// Whether there is hardly any loss, or it was seen while less was sent than the capacity.
+    pub(super) fn is_loss_certain(&self) -> bool {
+        self.loss.ppm() < WHOLE / 100 || self.loss.is_seen_low()
     }
 
     /// Loss of a round beyond what random loss may do to it, in millionths.
     pub(super) fn excess_ppm(&self, round: &RoundSample) -> u64 {
         let noise_ppm = self.loss.noise_ppm(round.datagrams);
-        round.absent_ppm.saturating_sub(self.loss.ppm() + noise_ppm + EXCESS_PPM)
+        let absent_ppm = u64::try_from(round.absent_ppm).unwrap_or(0);
+        absent_ppm.saturating_sub(self.loss.ppm() + noise_ppm + EXCESS_PPM)
     }
 
-    fn learn_capacity(&mut self, round: &RoundSample) -> Verdict {
-        if round.silent || round.datagrams == 0 || round.passed_bps == 0 {
-            return Verdict::Nothing;
-        }
-        let excess_ppm = self.excess_ppm(round);
-        let arrived_bps = self.loss.sent_for(round.delivered_bps);
-        let place = self.rounds % SHARED_MEMORY_ROUNDS;
-        if let Some(place) = self.passed_bps.get_mut(place) {
-            *place = round.passed_bps.min(arrived_bps);
-        }
-        self.rounds += 1;
-        self.excess_rounds = if excess_ppm > 0 { self.excess_rounds + 1 } else { 0 };
-        // The end of the round tells more, unless there is much noise in it.
-        let noisy = 16 * self.noise_ns > self.base_ns;
-        let rtt_ns = if noisy { round.rtt_ns } else { round.rtt_last_ns };
-        let queue_ns = rtt_ns.saturating_sub(self.base_ns);
-        let queued = queue_ns > self.queue_ns_min(round.rtt_count);
-        let probing = round.mark == Mark::ProbeUp;
-        if !queued && (self.excess_rounds == 0 || !probing) && self.excess_rounds < EXCESS_ROUNDS {
-            return self.carried(round);
-        }
-        // What was lost beyond random loss was lost in front of the bottleneck.
-        let link_bps = match excess_ppm {
-            0 => round.passed_bps,
-            _ => self.loss.sent_for(round.delivered_bps),
-        };
-        let (old, new, weight) = (self.capacity_bps, link_bps, round.datagrams);
-        if round.app_limited && new <= old {
-            return Verdict::Nothing;
-        }
-        if self.is_shared() {
-            let best_bps = self.passed_bps.iter().copied().max().unwrap_or(0);
-            self.set_capacity(best_bps);
-            return Verdict::Full;
-        }
-        // Times are told in microseconds by noisy messengers.
-        let noise_ppm = scaled(self.noise_ns + 20 * MICROSECOND_NS, WHOLE, round.round_ns.max(1));
-        let followed_ppm = (WHOLE - 2 * PERCENT).saturating_sub(noise_ppm);
-        let followed = link_bps >= scaled(round.sent_bps, followed_ppm, WHOLE);
-        if new < old && followed && excess_ppm == 0 {
-            // All that was sent came through: the queue is of another time, or of others.
-            return Verdict::Full;
-        }
-        let total = weight + ROUND_WEIGHT;
-        self.set_capacity(scaled(old, ROUND_WEIGHT, total) + scaled(new, weight, total));
-        Verdict::Full
+    /// Losses to be settled in the next rounds are of a time when more was sent.
+    pub(super) fn distrust_losses(&mut self) {
+        self.excess = 0;
+        self.stale_rounds = STALE_ROUNDS;
     }
 
-    /// A round came through without a queue: the path carries what was sent.
-    fn carried(&mut self, round: &RoundSample) -> Verdict {
-        // Nearer to what was sent than to what was known.
-        let halfway_bps = round.sent_bps / 2 + self.capacity_bps / 2;
-        let carried_bps = round.sent_bps.min(round.passed_bps);
-        let more = carried_bps > self.capacity_bps;
-        if more {
-            self.set_capacity(carried_bps);
+    /// When losses beyond random loss have come together that only a full queue explains: the share
+    /// lost beyond it, in millionths.
+    pub(super) fn overflow_ppm(&mut self, round: &RoundSample) -> Option<u64> {
+        self.tight_ppm = (self.tight_ppm + self.tight_ppm / 64).min(WHOLE);
+        if self.stale_rounds > 0 {
+            return None;
         }
-        match more && carried_bps >= halfway_bps {
-            true => Verdict::Carried,
-            false => Verdict::Nothing,
+        let settled = round.settled.as_ref().filter(|settled| !settled.silent)?;
+        if !self.is_in_excess(settled) {
+            return None;
         }
+        self.distrust_losses();
+        self.tight_ppm = (self.tight_ppm / 2).max(TIGHT_PPM_MIN);
+        Some(settled.lost_ppm().saturating_sub(self.loss.ppm()))
+    }
+
+    fn is_in_excess(&mut self, settled: &Settled) -> bool {
+        let loss_ppm = self.loss.ppm();
+        let expected = (loss_ppm + EXCESS_PPM) * settled.datagrams();
+        let lost = settled.lost_ppm() * settled.datagrams();
+        self.excess = (self.excess + lost).saturating_sub(expected);
+        // Random loss alone comes so far once in a million: exp(-2 h d / s) with d, the share that
+        // does not count yet, and s, the variance of one datagram (Page, Biometrika 1954).
+        let variance_ppm =
+            scaled(loss_ppm, WHOLE - loss_ppm, WHOLE) * self.loss.burstiness().max(1);
+        let by_chance = 7 * scaled(variance_ppm, WHOLE, EXCESS_PPM);
+        self.excess > (OVERFLOW_DATAGRAMS * WHOLE).max(by_chance)
+    }
+
+    /// The best that has passed in the latest rounds.
+    pub(super) fn best_passed_bps(&self) -> u64 {
+        self.passed_bps.iter().copied().max().unwrap_or(0)
     }
 }

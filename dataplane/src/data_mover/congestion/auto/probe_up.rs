@@ -1,40 +1,31 @@
-//! Probing for bandwidth: for one round, more is sent than the path is known to carry.
-//!
-//! What became of that round is known a round later; if all of it was carried, the capacity is
-//! that much higher, and the next probe follows at once and asks for more.
+//! Probing: for one round a little more is sent. How much longer the queue gets tells our share of
+//! what all send over the bottleneck.
 
-use super::super::share::{PERCENT, WHOLE};
+use super::super::RoundSample;
 use super::Phase;
+use super::cruise::{self, Cruise};
 use super::model::Model;
-use super::probe_down::ProbeDown;
-
-/// Rate over the capacity in per cent in probes that follow one, two and more that found more.
-const GAINS_PERCENT: [u64; 2] = [150, 200];
 
 /// State of a probe.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct ProbeUp {
-    /// Probes in a row that have found more.
-    successes: usize,
+    cruise: Cruise,
 }
 
 impl ProbeUp {
-    /// A probe after so many that have found more.
-    pub(super) fn after(successes: usize) -> Self {
-        ProbeUp { successes }
+    /// A probe in the midst of cruising.
+    pub(super) fn from(cruise: Cruise) -> Self {
+        ProbeUp { cruise }
     }
 
     /// Rate over the capacity, in millionths.
     pub(super) fn gain_ppm(&self, model: &Model) -> u64 {
-        match self.successes {
-            0 => WHOLE + model.probe_ppm(),
-            1 => GAINS_PERCENT[0] * PERCENT,
-            _ => GAINS_PERCENT[1] * PERCENT,
-        }
+        cruise::gain_ppm(model) + model.probe_ppm()
     }
 
-    /// The round is sent.
-    pub(super) fn on_round(&self) -> Phase {
-        Phase::ProbeDown(ProbeDown::after(self.successes))
+    /// The round is sent; what has come through was of the round before.
+    pub(super) fn on_round(&mut self, round: &RoundSample, model: &mut Model) -> Phase {
+        let other = self.cruise.steer(round, model);
+        other.unwrap_or(Phase::Cruise(self.cruise.again()))
     }
 }

@@ -4,7 +4,7 @@ use super::super::{AckSample, RoundSample};
 use super::Phase;
 use super::drain::Drain;
 use super::model::Model;
-use crate::time::{MILLISECOND_NS, SECOND_NS};
+use crate::time::{MILLISECOND_NS, SECOND_NS, Time};
 
 /// Rate over what is delivered, in per cent: 2 / ln 2, by which a rate doubles every round trip
 /// when what is delivered is measured over one.
@@ -14,10 +14,31 @@ pub(super) const GAIN_PERCENT: u64 = 289;
 const INITIAL_DATAGRAMS: u64 = 32;
 const INITIAL_NS: u64 = 10 * MILLISECOND_NS;
 const INITIAL_DATAGRAMS_MIN: u64 = 10;
+/// In flight over what is delivered in a round trip, in per cent: what doubling needs, and a little.
+const IN_FLIGHT_PERCENT: u64 = 240;
 /// Growth that counts, in per cent.
 const GROWTH_PERCENT: u64 = 125;
 /// Rounds without growth after which the path is full.
 const FLAT_ROUNDS: u32 = 3;
+
+/// A queue shows that the path is full when it is as long as this part of the round trip, and some
+/// milliseconds.
+const QUEUED_PART: u64 = 4;
+const QUEUED_NS: u64 = 3 * MILLISECOND_NS;
+/// Half a round trip with such a queue is long, if so many batches came in it.
+const QUEUED_BATCHES: u32 = 4;
+const HALF_NS_MIN: u64 = 20 * MILLISECOND_NS;
+
+/// There is a queue.
+#[derive(Clone, Copy, Debug, Default)]
+struct Queued {
+    /// Since when no more is delivered.
+    since: Time,
+    /// The best that was delivered then.
+    best_bps: u64,
+    /// Batches since.
+    batches: u32,
+}
 
 /// State of start-up.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +48,7 @@ pub(super) struct Startup {
     /// The same at the end of the last round that grew.
     grown_bps: u64,
     flat_rounds: u32,
+    queued: Option<Queued>,
 }
 
 impl Startup {
@@ -37,7 +59,7 @@ impl Startup {
         let first_bps = many_bps.max(INITIAL_DATAGRAMS_MIN * datagram_bits / rtt_ns);
         let hinted_bps = hint_bps.map_or(0, |hint_bps| hint_bps / 2);
         let best_bps = first_bps.max(hinted_bps) * 100 / GAIN_PERCENT;
-        Startup { best_bps, grown_bps: 0, flat_rounds: 0 }
+        Startup { best_bps, grown_bps: 0, flat_rounds: 0, queued: None }
     }
 
     pub(super) fn basis_bps(&self) -> u64 {
@@ -45,14 +67,27 @@ impl Startup {
     }
 
     pub(super) fn in_flight_bytes_max(&self, model: &Model) -> u64 {
-        let rate_bps = self.best_bps.saturating_mul(GAIN_PERCENT) / 100;
-        model.in_flight_at(rate_bps, 120) + INITIAL_DATAGRAMS * model.datagram_bytes()
+        let initial = INITIAL_DATAGRAMS * model.datagram_bytes();
+        model.in_flight_at(self.best_bps, IN_FLIGHT_PERCENT) + initial
     }
 
-    pub(super) fn on_ack(&mut self, sample: &AckSample, model: &Model) {
-        if let Some(delivered_bps) = sample.delivered_bps {
-            self.best_bps = self.best_bps.max(model.loss.sent_for(delivered_bps));
+    pub(super) fn on_ack(&mut self, sample: &AckSample, model: &mut Model) -> Option<Phase> {
+        let link_bps = model.loss.sent_for(sample.delivered_bps?);
+        self.best_bps = self.best_bps.max(link_bps);
+        let queue_ns = sample.rtt_ns?.saturating_sub(model.base_ns());
+        if queue_ns <= queue_ns_max(model) {
+            self.queued = None;
+            return None;
         }
+        let queued = self.queued.get_or_insert(Queued { since: sample.now, ..Queued::default() });
+        if self.best_bps * 100 >= queued.best_bps * GROWTH_PERCENT {
+            *queued = Queued { since: sample.now, best_bps: self.best_bps, batches: 0 };
+        }
+        queued.batches += 1;
+        // On shorter paths a round is over before more could be told.
+        let half_ns = model.base_ns() / 2;
+        let long = half_ns >= HALF_NS_MIN && sample.now.since_ns(queued.since) >= half_ns;
+        (long && queued.batches > QUEUED_BATCHES).then(|| full(link_bps, model))
     }
 
     pub(super) fn on_round(&mut self, round: &RoundSample, model: &mut Model) -> Option<Phase> {
@@ -62,15 +97,26 @@ impl Startup {
             return None;
         }
         let queue_ns = round.rtt_last_ns.saturating_sub(model.base_ns());
-        let queued = queue_ns > 4 * model.queue_ns_min(round.rtt_count);
+        let queued = queue_ns > queue_ns_max(model);
         if round.silent || (round.app_limited && !queued && model.excess_ppm(round) == 0) {
             return None;
         }
         self.flat_rounds += 1;
-        if self.flat_rounds < FLAT_ROUNDS && !queued {
-            return None;
+        if queued {
+            return Some(full(link_bps, model));
         }
-        model.set_capacity(link_bps.max(self.grown_bps));
-        Some(Phase::Drain(Drain::default()))
+        (self.flat_rounds >= FLAT_ROUNDS).then(|| full(link_bps.max(self.grown_bps), model))
     }
+}
+
+/// A queue that shows, while no more is delivered, that the path is full, in nanoseconds.
+fn queue_ns_max(model: &Model) -> u64 {
+    model.base_ns() / QUEUED_PART + QUEUED_NS
+}
+
+/// The path carries no more than this.
+fn full(link_bps: u64, model: &mut Model) -> Phase {
+    model.set_capacity(link_bps);
+    model.distrust_losses();
+    Phase::Drain(Drain::default())
 }

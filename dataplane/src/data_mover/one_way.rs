@@ -1,0 +1,147 @@
+//! Delays of one direction: what the datagrams sent met on their way, without the way back.
+//!
+//! In: when each datagram that has arrived was sent, and the sum of the times of arriving that the
+//! receiver tells. Out: a round trip averaged over all datagrams that an acknowledgement is news of.
+//! Never: a guess: where both ends do not speak of the same datagrams, there is no sample.
+//!
+//! A round trip measured with the highest number received is one draw, of the jitter of both
+//! directions. The difference of two sums, one of sending and one of arriving, is the mean over
+//! every datagram between two acknowledgements, of the direction whose queue is ours.
+
+use super::wire::Arrivals;
+use crate::time::{MICROSECOND_NS, Time};
+
+/// Acknowledgements that speak of other datagrams than we know of, after which we begin anew.
+const MISMATCHES_MAX: u32 = 16;
+/// Samples of which the difference of both clocks and the way back are the average. Later ones do
+/// not change it: what a queue does must not be lost in it.
+const OFFSET_SAMPLES: i64 = 16;
+
+/// What an acknowledgement tells of the datagrams that it is news of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Batch {
+    /// How many they are.
+    pub(crate) count: u32,
+    /// When they were sent, on average.
+    pub(crate) sent_at: Time,
+    /// Their round trip in nanoseconds, on average: the delay of each on its way, and the mean way
+    /// back.
+    pub(crate) rtt_ns: u64,
+}
+
+/// Compares the sums of both ends.
+#[derive(Debug, Default)]
+pub(super) struct OneWay {
+    /// By the times of sending.
+    pub(super) sent: Arrivals,
+    /// Both sums when they were last compared: of sending, of arriving.
+    compared: (Arrivals, Arrivals),
+    mismatches: u32,
+    /// Round trip less delay of one direction, averaged: the way back, and the difference of the
+    /// clocks.
+    offset_ns: i64,
+    samples: i64,
+}
+
+impl OneWay {
+    /// A new acknowledgement tells `arrived`, and has measured a round trip with the highest
+    /// number: what it tells of the datagrams that are news.
+    pub(super) fn heard(&mut self, arrived: Arrivals, rtt_ns: Option<u64>) -> Option<Batch> {
+        let (sent, sent_us) = self.sent.since(&self.compared.0);
+        let (count, arrived_us) = arrived.since(&self.compared.1);
+        if count == 0 || count > u32::MAX / 2 {
+            // Nothing new, or overtaken by a newer one.
+            return None;
+        }
+        if count != sent {
+            self.mismatches += 1;
+            if self.mismatches > MISMATCHES_MAX {
+                self.compared = (self.sent, arrived);
+                self.mismatches = 0;
+            }
+            return None;
+        }
+        self.compared = (self.sent, arrived);
+        self.mismatches = 0;
+        // Sums wrap, their difference is a small signed number.
+        let total_us = arrived_us.wrapping_sub(sent_us).cast_signed();
+        let delay_ns = i64::try_from(i128::from(total_us) * 1_000 / i128::from(count)).ok()?;
+        if let Some(rtt_ns) = rtt_ns {
+            self.learn_offset(i64::try_from(rtt_ns).ok()?.checked_sub(delay_ns)?);
+        }
+        let round_trip_ns = self.offset_ns.checked_add(delay_ns)?;
+        let sent_at = Time::from_ns(sent_us / u64::from(count) * MICROSECOND_NS);
+        let rtt_ns = u64::try_from(round_trip_ns).unwrap_or(0).max(1);
+        (self.samples > 0).then_some(Batch { count, sent_at, rtt_ns })
+    }
+
+    fn learn_offset(&mut self, offset_ns: i64) {
+        if self.samples >= OFFSET_SAMPLES {
+            return;
+        }
+        self.samples += 1;
+        let off_ns = offset_ns.saturating_sub(self.offset_ns);
+        self.offset_ns = self.offset_ns.saturating_add(off_ns / self.samples);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    /// `n` datagrams a millisecond apart from `at_us` on, each `delay_us` under way; the receiver's
+    /// clock is `ahead_us` of ours.
+    fn carry(one_way: &mut OneWay, arrived: &mut Arrivals, times: &[(u64, u64)], ahead_us: u64) {
+        for (at_us, delay_us) in times {
+            one_way.sent.add(*at_us);
+            arrived.add(at_us.wrapping_add(*delay_us).wrapping_add(ahead_us));
+        }
+    }
+
+    fn rtt_ns(one_way: &mut OneWay, arrived: Arrivals, rtt_ns: Option<u64>) -> Option<u64> {
+        one_way.heard(arrived, rtt_ns).map(|batch| batch.rtt_ns)
+    }
+
+    #[test]
+    fn a_sample_is_the_mean_of_all_that_is_news() {
+        for ahead_us in [0, 7_000_000, u64::MAX - 5_000_000] {
+            let (mut one_way, mut arrived) = (OneWay::default(), Arrivals::default());
+            carry(&mut one_way, &mut arrived, &[(1_000, 40_000)], ahead_us);
+            assert_eq!(rtt_ns(&mut one_way, arrived, Some(80 * MS)), Some(80 * MS));
+            carry(&mut one_way, &mut arrived, &[(2_000, 41_000), (3_000, 45_000)], ahead_us);
+            assert_eq!(rtt_ns(&mut one_way, arrived, None), Some(83 * MS));
+        }
+    }
+
+    #[test]
+    fn different_datagrams_are_not_compared() {
+        let (mut one_way, mut arrived) = (OneWay::default(), Arrivals::default());
+        carry(&mut one_way, &mut arrived, &[(1_000, 40_000)], 0);
+        assert_eq!(rtt_ns(&mut one_way, arrived, Some(80 * MS)), Some(80 * MS));
+        // One that we do not know of yet: the next acknowledgement tells of both.
+        arrived.add(42_000);
+        assert_eq!(rtt_ns(&mut one_way, arrived, None), None);
+        one_way.sent.add(2_000);
+        carry(&mut one_way, &mut arrived, &[(3_000, 44_000)], 0);
+        assert_eq!(rtt_ns(&mut one_way, arrived, None), Some(82 * MS));
+        let overtaken = Arrivals { count: arrived.count - 1, ..arrived };
+        assert_eq!(rtt_ns(&mut one_way, overtaken, None), None);
+    }
+
+    #[test]
+    fn after_many_mismatches_it_begins_anew() {
+        let (mut one_way, mut arrived) = (OneWay::default(), Arrivals::default());
+        carry(&mut one_way, &mut arrived, &[(1_000, 40_000)], 0);
+        assert_eq!(rtt_ns(&mut one_way, arrived, Some(80 * MS)), Some(80 * MS));
+        // Never told: every acknowledgement of it was lost.
+        arrived.add(42_000);
+        for i in 0..=u64::from(MISMATCHES_MAX) {
+            carry(&mut one_way, &mut arrived, &[(3_000 + i, 40_000)], 0);
+            assert_eq!(rtt_ns(&mut one_way, arrived, None), None);
+        }
+        carry(&mut one_way, &mut arrived, &[(9_000, 50_000)], 0);
+        assert_eq!(rtt_ns(&mut one_way, arrived, None), Some(90 * MS));
+    }
+}
