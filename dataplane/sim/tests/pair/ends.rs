@@ -11,7 +11,7 @@ use dataplane_sim::scripted::{
     Action, Outcome, Pattern, ScriptedConfig, ScriptedHost, Segment, flag,
 };
 
-use crate::support::{CLIENT_PORT, PORT, Run, both_ways, reader};
+use crate::support::{CLIENT_PORT, Expect, PORT, Run, both_ways, reader};
 
 const ROUND_TRIP_NS: u64 = 80 * MILLISECOND_NS;
 
