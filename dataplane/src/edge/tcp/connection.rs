@@ -111,6 +111,8 @@ pub struct Connection<F> {
     pub(super) fin_expired: bool,
     /// Our FIN went out before the host's was acknowledged: TIME-WAIT is ours.
     pub(super) closed_first: bool,
+    /// When the far side was last told that the host asks.
+    pub(super) asked_at: Option<Time>,
     pub(super) challenge_second: u64,
     pub(super) challenge_count: u16,
     pub(super) totals: Totals,
@@ -167,6 +169,7 @@ impl<F: Frame> Connection<F> {
             fin_stored: false,
             fin_expired: false,
             closed_first: false,
+            asked_at: None,
             challenge_second: 0,
             challenge_count: 0,
             totals: Totals::default(),

@@ -13,6 +13,8 @@ use crate::time::{SECOND_NS, Time};
 
 /// A timestamp older than this says nothing about order any more (RFC 7323 5.5).
 const STAMP_LIFETIME_NS: u64 = 24 * 24 * 3600 * SECOND_NS;
+/// The far side is told no more often that the host asks.
+const ASKED_NS: u64 = SECOND_NS;
 /// Duplicate acknowledgements owed at once to a host that counts them.
 const DUPLICATE_ACKS_MAX: u8 = 8;
 
@@ -177,6 +179,7 @@ impl<F: Frame> Connection<F> {
             return disposition;
         }
         if !self.acceptable(start, segment) {
+            self.note_keepalive(now, start, segment, up);
             return self.unacceptable(now, segment);
         }
         if !flags.has(Flags::ACK) {
@@ -282,6 +285,27 @@ impl<F: Frame> Connection<F> {
             return start >= next && start <= edge;
         }
         start == next || (start < edge && start + u64::from(len) > next)
+    }
+
+    /// RFC 9293 3.8.4: the number before the next one, with one byte or none. It is answered like
+    /// any other segment that is not acceptable.
+    fn note_keepalive(
+        &mut self,
+        now: Time,
+        start: Position,
+        segment: &Segment,
+        up: &mut impl Upward<F>,
+    ) {
+        let flags = segment.flags;
+        let is_keepalive = start + 1 == self.receive.next
+            && segment.payload_len <= 1
+            && flags.has(Flags::ACK)
+            && !flags.has(Flags::FIN);
+        let is_due = self.asked_at.is_none_or(|at| now >= at + ASKED_NS);
+        if is_keepalive && is_due && self.phase == Phase::Synchronized {
+            self.asked_at = Some(now);
+            up.asked();
+        }
     }
 
     fn unacceptable(&mut self, now: Time, segment: &Segment) -> Disposition {
