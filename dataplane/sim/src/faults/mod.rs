@@ -20,6 +20,8 @@ use crate::run::{Broken, CLIENT_PORT, HOST, PORT, Promise, Run};
 const KEEP_ALIVE_NS: u64 = 5 * SECOND_NS;
 /// When everything has ended, at the latest, counted from when the network is whole.
 const END_NS: u64 = 120 * SECOND_NS;
+/// Connections that a server lets be in the making at a time; more are refused.
+const BACKLOG: usize = 4;
 /// Port of UDP servers.
 const ECHO_PORT: u16 = 7;
 
@@ -54,7 +56,7 @@ pub fn run(draw: &Draw) -> Result<(), Broken> {
 fn start_connections(run: &mut Run, draw: &Draw) {
     for site in Site::BOTH {
         for (port, script) in (PORT..).zip(&draw.servers[site.index()]) {
-            run.serve_many(site, port, draw.clients.len(), *script);
+            run.serve_many(site, port, BACKLOG, *script);
         }
     }
     for client in &draw.clients {
