@@ -22,7 +22,7 @@ use crate::check::{ProbeReport, StreamReport};
 use crate::content::Content;
 use probe::{Carrier, Prober};
 use script::Contents;
-use segment::{TcpSegment, as_unacceptable_ack};
+use segment::{TcpSegment, as_unacceptable_ack, with_open_window};
 use stream::Stream;
 
 pub use script::{Application, Close, Pace, Probe, Read, StreamScript};
@@ -200,10 +200,14 @@ impl Host {
         let untagged = self.config.vlan.map(|vlan| without_tag(frame, vlan));
         let Some(frame) = untagged.as_ref().map_or(Some(frame), Option::as_deref) else { return };
         let segment = TcpSegment::parse(frame);
+        let shuts = segment.as_ref().is_some_and(|segment| self.shuts_over_some(segment));
         if segment.as_ref().is_some_and(|segment| self.would_confuse(now, segment)) {
             return;
         }
         let mut frame = frame.to_vec();
+        if shuts {
+            with_open_window(&mut frame);
+        }
         if let Some(segment) = segment.as_ref().filter(|segment| segment.is_first())
             && let Some(index) = self.stream_of(segment)
             && let Some(ack) = self.streams[index].last_ack()
@@ -250,6 +254,7 @@ impl Host {
             if self.wire.outgoing.len() == sent_before {
                 break;
             }
+            self.note_sent(sent_before);
         }
         match self.config.vlan {
             Some(vlan) => out.extend(self.wire.outgoing.drain(..).map(|f| with_tag(&f, vlan))),
@@ -290,6 +295,20 @@ impl Host {
     #[must_use]
     pub fn frames_in(&self) -> u64 {
         self.frames_in
+    }
+
+    // What the stack has sent since there were so many frames.
+    fn note_sent(&mut self, sent_before: usize) {
+        for frame in self.wire.outgoing.iter().skip(sent_before) {
+            let Some(segment) = TcpSegment::parse(frame) else { continue };
+            let stream = self.streams.iter_mut().find(|stream| {
+                let report = &stream.report;
+                report.local == segment.remote && report.remote == segment.local
+            });
+            if let Some(stream) = stream {
+                stream.note_sent(segment.end);
+            }
+        }
     }
 
     fn content(&self) -> Content {
@@ -412,6 +431,15 @@ impl Host {
         if self.state_of(index) != connecting {
             self.streams[index].note_first_ack(now, ack, segment.window);
         }
+    }
+
+    // Whether a segment acknowledges something, shuts the window, and leaves something under way, as
+    // windows that are rounded do. The stack's timer that probes the window would take the place of
+    // the one that sends again what is lost, and once the window opens there would be neither.
+    fn shuts_over_some(&self, segment: &TcpSegment) -> bool {
+        let (Some(ack), 0) = (segment.ack, segment.window) else { return false };
+        let index = self.stream_of(segment).filter(|_| !segment.rst);
+        index.is_some_and(|index| self.streams[index].leaves_some(ack))
     }
 
     // Whether a segment meets one of four faults of the stack and has to be taken for lost.

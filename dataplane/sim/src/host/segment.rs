@@ -19,6 +19,8 @@ pub(super) struct TcpSegment {
     pub(super) rst: bool,
     pub(super) ack: Option<i32>,
     pub(super) window: u16,
+    /// The sequence number behind it.
+    pub(super) end: i32,
     /// It carries no data and no flag but ACK.
     pub(super) is_bare: bool,
 }
@@ -51,6 +53,7 @@ impl TcpSegment {
             syn: segment.syn(),
             rst: segment.rst(),
             window: segment.window_len(),
+            end: (segment.seq_number() + segment.segment_len()).0,
             ack: segment.ack().then(|| segment.ack_number().0),
             is_bare: segment.segment_len() == 0 && !segment.rst(),
         })
@@ -58,6 +61,29 @@ impl TcpSegment {
 
     pub(super) fn is_first(&self) -> bool {
         self.syn && self.ack.is_none()
+    }
+}
+
+/// Tells a window of one unit instead of none.
+pub(super) fn with_open_window(frame: &mut [u8]) {
+    fn open(segment: &mut [u8], source: IpAddr, destination: IpAddr) {
+        let mut packet = TcpPacket::new_unchecked(segment);
+        packet.set_window_len(1);
+        packet.fill_checksum(&source.into(), &destination.into());
+    }
+    let mut ethernet = EthernetFrame::new_unchecked(frame);
+    match ethernet.ethertype() {
+        EthernetProtocol::Ipv4 => {
+            let mut packet = Ipv4Packet::new_unchecked(ethernet.payload_mut());
+            let (source, destination) = (packet.src_addr(), packet.dst_addr());
+            open(packet.payload_mut(), source.into(), destination.into());
+        }
+        EthernetProtocol::Ipv6 => {
+            let mut packet = Ipv6Packet::new_unchecked(ethernet.payload_mut());
+            let (source, destination) = (packet.src_addr(), packet.dst_addr());
+            open(packet.payload_mut(), source.into(), destination.into());
+        }
+        _ => {}
     }
 }
 

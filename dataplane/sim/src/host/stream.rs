@@ -17,6 +17,8 @@ pub(super) struct Stream {
     pub(super) report: StreamReport,
     /// The acknowledgement that came last.
     last_ack: Option<LastAck>,
+    /// The sequence number behind all that the stack has sent.
+    sent_end: Option<i32>,
     script: StreamScript,
     sends: Content,
     receives: Content,
@@ -47,6 +49,7 @@ impl Stream {
             handle: Some(handle),
             report: StreamReport::new(local, remote, script.send_bytes),
             last_ack: None,
+            sent_end: None,
             script,
             sends,
             receives,
@@ -99,6 +102,19 @@ impl Stream {
             _ => {}
         }
         None
+    }
+
+    /// Notes the sequence number behind a segment that the stack has sent.
+    pub(super) fn note_sent(&mut self, end: i32) {
+        if self.sent_end.is_none_or(|last| end.wrapping_sub(last) > 0) {
+            self.sent_end = Some(end);
+        }
+    }
+
+    /// Whether an acknowledgement that is new leaves some of what the stack has sent.
+    pub(super) fn leaves_some(&self, ack: i32) -> bool {
+        let is_new = self.last_ack().is_some_and(|last| ack.wrapping_sub(last) > 0);
+        is_new && self.sent_end.is_some_and(|end| end.wrapping_sub(ack) > 0)
     }
 
     /// The stack has just freed what the acknowledgement that came last is for.

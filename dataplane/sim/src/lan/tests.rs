@@ -362,7 +362,7 @@ fn two_lans_joined_at_their_ports_are_one() {
             frames.drain(..).for_each(|frame| lans[1 - from].inject(now, &frame));
         }
         let [a, b] = &mut lans;
-        now = a.next_time(now).min(b.next_time(now));
+        now = a.next_time().min(b.next_time());
     }
     let clients: Vec<_> = lans[0].host(client).streams().cloned().collect();
     let servers: Vec<_> = lans[1].host(server).streams().cloned().collect();
