@@ -231,8 +231,12 @@ impl Host {
         }
         if let Some(index) = reset {
             let closed = Some(tcp::State::Closed);
-            if self.state_of(index) == closed && before != Some(closed) {
-                self.streams[index].was_reset(now);
+            if self.state_of(index) == closed
+                && before != Some(closed)
+                && let Some(handle) = self.streams[index].handle
+            {
+                let socket = self.sockets.get_mut::<tcp::Socket<'_>>(handle);
+                self.streams[index].was_reset(now, socket);
             }
         }
         self.accept();

@@ -129,8 +129,12 @@ impl Stream {
         self.last_ack.as_ref().map(|last| last.number)
     }
 
-    /// The peer's reset has just closed the socket.
-    pub(super) fn was_reset(&mut self, now: Time) {
+    /// The peer's reset has just closed the socket. What it holds was acknowledged, and can be
+    /// read as before.
+    pub(super) fn was_reset(&mut self, now: Time, socket: &mut Socket<'_>) {
+        if self.report.end_of_stream_at.is_none() {
+            self.read_up_to(u64::MAX, now, socket);
+        }
         if self.report.end == End::Open {
             let closed = self.report.send_closed && self.report.end_of_stream_at.is_some();
             self.report.end = match self.report.connected_at {
@@ -146,13 +150,17 @@ impl Stream {
         if self.report.end_of_stream_at.is_some() || now < self.read_at {
             return;
         }
-        let mut quota = match self.script.read {
+        let quota = match self.script.read {
             Read::Slow { bytes, interval_ns } => {
                 self.read_at = now + interval_ns;
                 bytes
             }
             _ => u64::MAX,
         };
+        self.read_up_to(quota, now, socket);
+    }
+
+    fn read_up_to(&mut self, mut quota: u64, now: Time, socket: &mut Socket<'_>) {
         loop {
             let offset = self.report.received_bytes;
             let (receives, limit) = (self.receives, quota);
