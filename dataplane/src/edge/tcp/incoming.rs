@@ -1,6 +1,6 @@
 //! Segments from the host: the checks of RFC 9293 3.10.7 with those of RFC 5961 and RFC 7323.
 
-use super::connection::{AckDebt, Connection, Phase};
+use super::connection::{ASKED_NS, AckDebt, Connection, Phase};
 use super::interface::{Disposition, Upward};
 use super::receiver::{HostFin, Taken};
 use super::segment::{Flags, SACK_BLOCKS_MAX, Segment};
@@ -13,8 +13,6 @@ use crate::time::{SECOND_NS, Time};
 
 /// A timestamp older than this says nothing about order any more (RFC 7323 5.5).
 const STAMP_LIFETIME_NS: u64 = 24 * 24 * 3600 * SECOND_NS;
-/// The far side is told no more often that the host asks.
-const ASKED_NS: u64 = SECOND_NS;
 /// Duplicate acknowledgements owed at once to a host that counts them.
 const DUPLICATE_ACKS_MAX: u8 = 8;
 

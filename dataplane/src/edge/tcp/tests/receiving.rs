@@ -282,10 +282,17 @@ fn a_host_that_the_far_host_asks_for_has_to_answer() {
         case.ask();
         case.sends(&[us(0, 1, ACK)]);
         case.takes(&host(1, 1, ACK), Disposition::Taken);
+        case.after_s(1);
     }
     for _ in 0..3 {
         case.ask();
         case.sends(&[us(0, 1, ACK)]);
+        // Held up on their way, these come together: the host could not answer yet.
+        for _ in 0..10 {
+            case.ask();
+            case.sends(&[]);
+        }
+        case.after_s(1);
     }
     case.ask();
     case.says(&[Event::Reset(ResetCause::HostGone)]);
