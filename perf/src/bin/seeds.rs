@@ -70,7 +70,7 @@ impl Progress {
             let seed = self.options.from.wrapping_add(number);
             let begun = Instant::now();
             let draw = Draw::of_seed(seed);
-            let outcome = run_caught(&draw);
+            let outcome = caught(|| faults::run(&draw));
             self.note(seed, &draw, outcome, begun.elapsed());
         }
     }
@@ -128,9 +128,8 @@ impl Progress {
 }
 
 /// A worker that panics is a promise that is broken.
-fn run_caught(draw: &Draw) -> Result<(), Broken> {
-    let caught = catch_unwind(AssertUnwindSafe(|| faults::run(draw)));
-    caught.unwrap_or_else(|payload| {
+fn caught(run: impl FnOnce() -> Result<(), Broken>) -> Result<(), Broken> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
         Err(Broken { promise: Promise::NoPanic, seen: message(payload.as_ref()) })
     })
 }
@@ -148,4 +147,16 @@ fn main() -> ExitCode {
         }
     });
     progress.summary()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_broken_promise() {
+        let broken = caught(|| panic!("workers spin at {}", 7)).unwrap_err();
+        assert_eq!((broken.promise, &*broken.seen), (Promise::NoPanic, "workers spin at 7"));
+        assert!(caught(|| Ok(())).is_ok());
+    }
 }
