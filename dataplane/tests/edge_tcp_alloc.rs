@@ -67,6 +67,7 @@ impl Upward<HeapFrame> for Sink {
         self.acknowledged = offset;
     }
     fn fin_acknowledged(&mut self, _: u64) {}
+    fn asked(&mut self) {}
 }
 
 struct End {

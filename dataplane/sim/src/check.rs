@@ -172,6 +172,17 @@ pub fn finished(clients: &[StreamReport], servers: &[StreamReport]) -> Vec<Viola
         if ends.clone().any(|end| end.end == End::Open) || server.is_none() {
             found.push(Violation { what: Wrong::Unfinished, seen_by: client.clone() });
         }
+    }
+    found.extend(lost_silently(clients, servers));
+    found
+}
+
+/// Receivers that lack bytes of a sender that saw an orderly end.
+#[must_use]
+pub fn lost_silently(clients: &[StreamReport], servers: &[StreamReport]) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for client in clients {
+        let server = servers.iter().find(|s| s.remote == client.local && s.local == client.remote);
         let Some(server) = server else { continue };
         for (sender, receiver) in [(client, server), (server, client)] {
             let short = receiver.received_bytes < sender.sent_bytes;

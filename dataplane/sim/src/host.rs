@@ -5,25 +5,24 @@
 
 mod probe;
 mod script;
+mod segment;
 mod stream;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use dataplane::time::Time;
+use dataplane::time::{SECOND_NS, Time};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::{icmp, tcp, udp};
 use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::{
-    EthernetAddress, EthernetFrame, EthernetProtocol, IpAddress, IpCidr, IpEndpoint, IpProtocol,
-    Ipv4Packet, Ipv6Packet, TcpPacket, TcpSeqNumber,
-};
+use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, IpEndpoint};
 
 use crate::check::{ProbeReport, StreamReport};
 use crate::content::Content;
 use probe::{Carrier, Prober};
 use script::Contents;
+use segment::{TcpSegment, as_unacceptable_ack, with_open_window};
 use stream::Stream;
 
 pub use script::{Application, Close, Pace, Probe, Read, StreamScript};
@@ -33,6 +32,9 @@ const ETHERNET_LEN: usize = 14;
 
 /// Far more bytes than a host has unacknowledged.
 pub(crate) const NEVER_SENT: i32 = 1 << 24;
+
+/// Duplicate acknowledgements come sooner after the first.
+const DUPLICATES_NS: u64 = 2 * SECOND_NS;
 
 /// Repetitions of an acknowledgement that do not yet start a fast retransmission, less one.
 const ACK_REPEATS_MAX: u32 = 2;
@@ -198,10 +200,14 @@ impl Host {
         let untagged = self.config.vlan.map(|vlan| without_tag(frame, vlan));
         let Some(frame) = untagged.as_ref().map_or(Some(frame), Option::as_deref) else { return };
         let segment = TcpSegment::parse(frame);
-        if segment.as_ref().is_some_and(|segment| self.would_confuse(segment)) {
+        let shuts = segment.as_ref().is_some_and(|segment| self.shuts_over_some(segment));
+        if segment.as_ref().is_some_and(|segment| self.would_confuse(now, segment)) {
             return;
         }
         let mut frame = frame.to_vec();
+        if shuts {
+            with_open_window(&mut frame);
+        }
         if let Some(segment) = segment.as_ref().filter(|segment| segment.is_first())
             && let Some(index) = self.stream_of(segment)
             && let Some(ack) = self.streams[index].last_ack()
@@ -209,6 +215,8 @@ impl Host {
             as_unacceptable_ack(&mut frame, segment, ack);
         }
         self.wire.incoming.push_back(frame);
+        let acked = segment.as_ref().and_then(|segment| self.stream_of(segment));
+        let unacknowledged = acked.and_then(|index| self.unacknowledged_of(index));
         let reset = segment
             .as_ref()
             .filter(|segment| segment.rst)
@@ -216,15 +224,24 @@ impl Host {
         let before = reset.map(|index| self.state_of(index));
         self.interface.poll_ingress_single(instant(now), &mut self.wire, &mut self.sockets);
         self.wire.incoming.clear();
+        if let Some(index) = acked
+            && self.unacknowledged_of(index) < unacknowledged
+        {
+            self.streams[index].ack_was_taken(now);
+        }
         if let Some(index) = reset {
             let closed = Some(tcp::State::Closed);
-            if self.state_of(index) == closed && before != Some(closed) {
-                self.streams[index].was_reset(now);
+            if self.state_of(index) == closed
+                && before != Some(closed)
+                && let Some(handle) = self.streams[index].handle
+            {
+                let socket = self.sockets.get_mut::<tcp::Socket<'_>>(handle);
+                self.streams[index].was_reset(now, socket);
             }
         }
         self.accept();
         if let Some(segment) = segment {
-            self.note_first_ack(&segment);
+            self.note_first_ack(now, &segment);
         }
     }
 
@@ -241,6 +258,7 @@ impl Host {
             if self.wire.outgoing.len() == sent_before {
                 break;
             }
+            self.note_sent(sent_before);
         }
         match self.config.vlan {
             Some(vlan) => out.extend(self.wire.outgoing.drain(..).map(|f| with_tag(&f, vlan))),
@@ -281,6 +299,20 @@ impl Host {
     #[must_use]
     pub fn frames_in(&self) -> u64 {
         self.frames_in
+    }
+
+    // What the stack has sent since there were so many frames.
+    fn note_sent(&mut self, sent_before: usize) {
+        for frame in self.wire.outgoing.iter().skip(sent_before) {
+            let Some(segment) = TcpSegment::parse(frame) else { continue };
+            let stream = self.streams.iter_mut().find(|stream| {
+                let report = &stream.report;
+                report.local == segment.remote && report.remote == segment.local
+            });
+            if let Some(stream) = stream {
+                stream.note_sent(segment.end);
+            }
+        }
     }
 
     fn content(&self) -> Content {
@@ -382,6 +414,12 @@ impl Host {
         Some(self.sockets.get::<tcp::Socket<'_>>(handle).state())
     }
 
+    // Bytes in the send queue, sent or not.
+    fn unacknowledged_of(&self, index: usize) -> Option<usize> {
+        let handle = self.streams.get(index)?.handle?;
+        Some(self.sockets.get::<tcp::Socket<'_>>(handle).send_queue())
+    }
+
     fn stream_of(&self, segment: &TcpSegment) -> Option<usize> {
         self.streams.iter().position(|stream| {
             let report = &stream.report;
@@ -391,25 +429,49 @@ impl Host {
     }
 
     // The acknowledgement that has made a connection.
-    fn note_first_ack(&mut self, segment: &TcpSegment) {
+    fn note_first_ack(&mut self, now: Time, segment: &TcpSegment) {
         let (Some(index), Some(ack)) = (self.stream_of(segment), segment.ack) else { return };
         let connecting = Some(tcp::State::SynSent);
         if self.state_of(index) != connecting {
-            self.streams[index].note_first_ack(ack);
+            self.streams[index].note_first_ack(now, ack, segment.window);
         }
     }
 
-    // Whether a segment meets one of three faults of the stack and has to be taken for lost.
-    fn would_confuse(&mut self, segment: &TcpSegment) -> bool {
+    // Whether a segment acknowledges something, shuts the window, and leaves something under way, as
+    // windows that are rounded do. The stack's timer that probes the window would take the place of
+    // the one that sends again what is lost, and once the window opens there would be neither.
+    fn shuts_over_some(&self, segment: &TcpSegment) -> bool {
+        let (Some(ack), 0) = (segment.ack, segment.window) else { return false };
+        let index = self.stream_of(segment).filter(|_| !segment.rst);
+        index.is_some_and(|index| self.streams[index].leaves_some(ack))
+    }
+
+    // Whether a segment meets one of four faults of the stack and has to be taken for lost.
+    fn would_confuse(&mut self, now: Time, segment: &TcpSegment) -> bool {
         if segment.is_first() {
             return self.is_half_open(segment);
         }
         let (Some(index), Some(ack)) = (self.stream_of(segment), segment.ack) else { return false };
-        let repeats = self.streams[index].repeats_of_ack(ack);
+        let waits_for_ack_of_fin = self.waits_for_ack_of_fin(index);
+        let window = segment.window;
+        let Some(last) = self.streams[index].repeated_ack(ack, window) else { return false };
+        if !segment.is_bare {
+            return false;
+        }
         // A window that closed and opened again, told in the other order: the stack believes the
         // former, and when its retransmission timer then fires it forgets to probe the window.
-        let shut = repeats > 0 && segment.is_bare && segment.window == 0;
-        shut || repeats >= ACK_REPEATS_MAX && segment.is_bare && self.waits_for_ack_of_fin(index)
+        let is_shut = window == 0;
+        // What keepalives make the other end repeat counts for the stack as duplicates: the third
+        // starts a fast retransmission, of one segment, and its retransmission timer, which would
+        // send all that was lost, anew. So each hole of a lost window took two keepalives.
+        let is_late = window == last.window
+            && last.taken_at.is_some_and(|taken_at| now >= taken_at + DUPLICATES_NS);
+        let is_confusing =
+            is_shut || is_late || last.repeats >= ACK_REPEATS_MAX && waits_for_ack_of_fin;
+        if !is_confusing {
+            last.window = window;
+        }
+        is_confusing
     }
 
     // Whether such a connection is in the making. The stack would give a second SYN to the first
@@ -434,71 +496,6 @@ impl Host {
         );
         closing && socket.send_queue() == 0
     }
-}
-
-/// What of a TCP segment tells the host which connection it touches.
-struct TcpSegment {
-    local: SocketAddr,
-    remote: SocketAddr,
-    syn: bool,
-    rst: bool,
-    ack: Option<i32>,
-    window: u16,
-    /// It carries no data and no flag but ACK.
-    is_bare: bool,
-}
-
-impl TcpSegment {
-    fn parse(frame: &[u8]) -> Option<Self> {
-        let ethernet = EthernetFrame::new_checked(frame).ok()?;
-        let (source, destination, segment): (IpAddr, IpAddr, &[u8]) = match ethernet.ethertype() {
-            EthernetProtocol::Ipv4 => {
-                let packet = Ipv4Packet::new_checked(ethernet.payload()).ok()?;
-                let tcp = packet.next_header() == IpProtocol::Tcp;
-                let segment = tcp.then(|| packet.payload())?;
-                (packet.src_addr().into(), packet.dst_addr().into(), segment)
-            }
-            EthernetProtocol::Ipv6 => {
-                let packet = Ipv6Packet::new_checked(ethernet.payload()).ok()?;
-                let tcp = packet.next_header() == IpProtocol::Tcp;
-                let segment = tcp.then(|| packet.payload())?;
-                (packet.src_addr().into(), packet.dst_addr().into(), segment)
-            }
-            _ => return None,
-        };
-        let segment = TcpPacket::new_checked(segment).ok()?;
-        if !segment.verify_checksum(&source.into(), &destination.into()) {
-            return None;
-        }
-        Some(TcpSegment {
-            local: SocketAddr::new(destination, segment.dst_port()),
-            remote: SocketAddr::new(source, segment.src_port()),
-            syn: segment.syn(),
-            rst: segment.rst(),
-            window: segment.window_len(),
-            ack: segment.ack().then(|| segment.ack_number().0),
-            is_bare: segment.segment_len() == 0 && !segment.rst(),
-        })
-    }
-
-    fn is_first(&self) -> bool {
-        self.syn && self.ack.is_none()
-    }
-}
-
-// Makes of a SYN for an established connection, which the stack would give to a socket that
-// listens, a segment that the connection has to answer in the same way: with a challenge ACK
-// (RFC 9293 3.10.7.4, RFC 5961 4).
-fn as_unacceptable_ack(frame: &mut [u8], segment: &TcpSegment, ack: i32) {
-    let at = ETHERNET_LEN + if segment.local.is_ipv4() { 20 } else { 40 };
-    // The header alone: behind it is padding of the frame.
-    let Some(len) = frame.get(at + 12).map(|field| usize::from(field >> 4) * 4) else { return };
-    let Some(tcp) = frame.get_mut(at..at + len) else { return };
-    let mut packet = TcpPacket::new_unchecked(tcp);
-    packet.set_syn(false);
-    packet.set_ack(true);
-    packet.set_ack_number(TcpSeqNumber(ack.wrapping_add(NEVER_SENT)));
-    packet.fill_checksum(&segment.remote.ip().into(), &segment.local.ip().into());
 }
 
 /// A frame with an 802.1Q tag.

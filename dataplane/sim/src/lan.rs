@@ -35,6 +35,17 @@ struct Cable {
     station: Station,
     to_switch: Link<Vec<u8>>,
     to_station: Link<Vec<u8>>,
+    /// When the station next has something to do, if no frame comes in until then.
+    due: Time,
+}
+
+impl Cable {
+    fn find_due(&mut self, now: Time) {
+        self.due = match &mut self.station {
+            Station::Host(host) => host.next_time(now),
+            Station::Scripted(host) => host.next_time(),
+        };
+    }
 }
 
 /// A LAN.
@@ -56,7 +67,7 @@ impl Lan {
     pub fn connect(&mut self, station: Station, link: &LinkConfig) -> StationId {
         let mut cable = || Link::new(link.clone(), CABLE_PACKETS_MAX, self.random.next_u64());
         let (to_switch, to_station) = (cable(), cable());
-        self.cables.push(Cable { station, to_switch, to_station });
+        self.cables.push(Cable { station, to_switch, to_station, due: Time::ZERO });
         StationId(self.cables.len() - 1)
     }
 
@@ -73,6 +84,8 @@ impl Lan {
     /// # Panics
     /// When the station is not a host.
     pub fn host(&mut self, id: StationId) -> &mut Host {
+        // It may be told to do something.
+        self.cables[id.0].due = Time::ZERO;
         match &mut self.cables[id.0].station {
             Station::Host(host) => host,
             Station::Scripted(_) => panic!("station {} is scripted", id.0),
@@ -84,6 +97,7 @@ impl Lan {
     /// # Panics
     /// When the station is not scripted.
     pub fn scripted(&mut self, id: StationId) -> &mut ScriptedHost {
+        self.cables[id.0].due = Time::ZERO;
         match &mut self.cables[id.0].station {
             Station::Scripted(host) => host,
             Station::Host(_) => panic!("station {} is a host", id.0),
@@ -122,13 +136,10 @@ impl Lan {
     }
 
     /// When to call [`Lan::step`] next, if no frame comes in until then.
-    pub fn next_time(&mut self, now: Time) -> Time {
-        let times = self.cables.iter_mut().map(|cable| {
-            let station = match &mut cable.station {
-                Station::Host(host) => host.next_time(now),
-                Station::Scripted(host) => host.next_time(),
-            };
-            station.min(cable.to_switch.next_time()).min(cable.to_station.next_time())
+    #[must_use]
+    pub fn next_time(&self) -> Time {
+        let times = self.cables.iter().map(|cable| {
+            cable.due.min(cable.to_switch.next_time()).min(cable.to_station.next_time())
         });
         times.min().unwrap_or(Time::NEVER)
     }
@@ -140,7 +151,7 @@ impl Lan {
         loop {
             self.step(now, &mut lost);
             lost.clear();
-            let next = self.next_time(now);
+            let next = self.next_time();
             if next > end {
                 return now;
             }
@@ -150,7 +161,8 @@ impl Lan {
 
     // Frames that have arrived at a station, and what the station then sends.
     fn deliver(&mut self, now: Time, index: usize) -> bool {
-        let Cable { station, to_switch, to_station } = &mut self.cables[index];
+        let cable = &mut self.cables[index];
+        let Cable { station, to_switch, to_station, due } = cable;
         let mut moved = false;
         while let Some(delivery) = to_station.pop(now) {
             for frame in arrivals(delivery) {
@@ -161,6 +173,9 @@ impl Lan {
             }
             moved = true;
         }
+        if !moved && now < *due {
+            return false;
+        }
         let mut sent = Vec::new();
         match station {
             Station::Host(host) => host.poll(now, &mut sent),
@@ -170,6 +185,7 @@ impl Lan {
             to_switch.push(now, ip_len(&frame), frame);
             moved = true;
         }
+        cable.find_due(now);
         moved
     }
 

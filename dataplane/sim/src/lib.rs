@@ -2,8 +2,10 @@
 
 pub mod check;
 pub mod content;
+pub mod faults;
 pub mod host;
 pub mod lan;
 pub mod link;
 pub mod pair;
+pub mod run;
 pub mod scripted;

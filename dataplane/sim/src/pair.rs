@@ -232,11 +232,10 @@ impl Pair {
         })
     }
 
-    fn next_time(&mut self) -> Time {
-        let now = self.now;
+    fn next_time(&self) -> Time {
         let mut next = self.events.front().map_or(Time::NEVER, |(at, _)| Time::from_ns(*at));
-        for end in &mut self.ends {
-            next = next.min(end.lan.next_time(now)).min(end.wan.next_time());
+        for end in &self.ends {
+            next = next.min(end.lan.next_time()).min(end.wan.next_time());
             if let Some(tpo) = &end.tpo {
                 next = next.min(tpo.next_time().max(end.paused_until));
             }

@@ -230,6 +230,10 @@ impl<F: Frame> Upward<F> for Carrier<'_, F> {
         self.send(self.facts.signal(MessageKind::FinAcked, offset, 0));
     }
 
+    fn asked(&mut self) {
+        self.send(self.facts.signal(MessageKind::Ask, 0, 0));
+    }
+
     fn established(&mut self, _: &HostParameters) {
         self.happened.established = true;
     }

@@ -60,6 +60,11 @@ impl<F: Frame> EdgeStage<F> {
             }
             return;
         }
+        if header.kind == MessageKind::Ask {
+            self.with_connection(now, place, |connection, up| connection.ask(now, up));
+            self.touch(place);
+            return;
+        }
         let taken = match header.kind {
             MessageKind::Data => self.deliver(place, header.sequence, data),
             MessageKind::CreditReturn => self.credit_returned(now, place, &header),
@@ -77,14 +82,15 @@ impl<F: Frame> EdgeStage<F> {
     }
 
     /// A message of a flow that is over here, or was never opened. A reset is remembered and never
-    /// answered; an ACCEPT is, because the far edge would keep its connection for ever.
+    /// answered; ACCEPT and ASK are, because the far edge would keep its connection for ever.
     fn message_of_no_flow(&mut self, peer: PeerIndex, kind: MessageKind, flow: FlowId) {
         if kind == MessageKind::Reset {
             self.bury(peer, flow);
             return;
         }
         self.counters.increment(EdgeCounter::FlowUnknown);
-        if kind == MessageKind::Accept && self.upstream.len() < 2 * UPSTREAM_BUSY {
+        let asks = matches!(kind, MessageKind::Accept | MessageKind::Ask);
+        if asks && self.upstream.len() < 2 * UPSTREAM_BUSY {
             self.send(reset_of_no_flow(peer, flow));
         }
     }

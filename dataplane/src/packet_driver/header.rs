@@ -80,6 +80,7 @@ impl MessageKind {
             10 => MessageKind::HeldEnd,
             11 => MessageKind::FinHeld,
             12 => MessageKind::CreditReturn,
+            13 => MessageKind::Ask,
             _ => return None,
         })
     }

@@ -45,6 +45,9 @@ pub enum MessageKind {
     /// granted more: credit given back. `status` counts these messages of the flow, and is that of
     /// the CREDITs that are valid from now on.
     CreditReturn = 12,
+    /// The host of the sender of this message asks whether the other is still there: the receiver
+    /// asks its own host.
+    Ask = 13,
 }
 
 /// The header of a message, in memory.

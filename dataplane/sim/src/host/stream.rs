@@ -15,12 +15,25 @@ pub(super) struct Stream {
     /// `None` once the socket is gone.
     pub(super) handle: Option<SocketHandle>,
     pub(super) report: StreamReport,
-    /// The acknowledgement number that came last, and how often it came again.
-    last_ack: Option<(i32, u32)>,
+    /// The acknowledgement that came last.
+    last_ack: Option<LastAck>,
+    /// The sequence number behind all that the stack has sent.
+    sent_end: Option<i32>,
     script: StreamScript,
     sends: Content,
     receives: Content,
     read_at: Time,
+}
+
+/// An acknowledgement number that came, perhaps repeatedly.
+pub(super) struct LastAck {
+    number: i32,
+    /// How often it came again.
+    pub(super) repeats: u32,
+    /// When the stack first took it.
+    pub(super) taken_at: Option<Time>,
+    /// The window that the stack was told with it last.
+    pub(super) window: u16,
 }
 
 impl Stream {
@@ -36,6 +49,7 @@ impl Stream {
             handle: Some(handle),
             report: StreamReport::new(local, remote, script.send_bytes),
             last_ack: None,
+            sent_end: None,
             script,
             sends,
             receives,
@@ -71,29 +85,56 @@ impl Stream {
     }
 
     /// Notes the first acknowledgement number that the stack has taken.
-    pub(super) fn note_first_ack(&mut self, ack: i32) {
-        self.last_ack.get_or_insert((ack, 0));
+    pub(super) fn note_first_ack(&mut self, now: Time, number: i32, window: u16) {
+        self.last_ack.get_or_insert(LastAck { number, repeats: 0, taken_at: Some(now), window });
     }
 
-    /// Notes an acknowledgement number; how often it came before without a break. Older ones that
-    /// were overtaken, and those of what was never sent, are none to the stack, and so no break.
-    pub(super) fn repeats_of_ack(&mut self, ack: i32) -> u32 {
-        let Some((last, repeats)) = &mut self.last_ack else { return 0 };
-        match ack.wrapping_sub(*last) {
-            0 => *repeats = repeats.saturating_add(1),
-            1..NEVER_SENT => (*last, *repeats) = (ack, 0),
-            _ => return 0,
+    /// Notes an acknowledgement number; what it is a repetition of, if so. Older ones that were
+    /// overtaken, and those of what was never sent, are none to the stack, and so no break.
+    pub(super) fn repeated_ack(&mut self, number: i32, window: u16) -> Option<&mut LastAck> {
+        let last = self.last_ack.as_mut()?;
+        match number.wrapping_sub(last.number) {
+            0 => {
+                last.repeats = last.repeats.saturating_add(1);
+                return Some(last);
+            }
+            1..NEVER_SENT => *last = LastAck { number, repeats: 0, taken_at: None, window },
+            _ => {}
         }
-        *repeats
+        None
+    }
+
+    /// Notes the sequence number behind a segment that the stack has sent.
+    pub(super) fn note_sent(&mut self, end: i32) {
+        if self.sent_end.is_none_or(|last| end.wrapping_sub(last) > 0) {
+            self.sent_end = Some(end);
+        }
+    }
+
+    /// Whether an acknowledgement that is new leaves some of what the stack has sent.
+    pub(super) fn leaves_some(&self, ack: i32) -> bool {
+        let is_new = self.last_ack().is_some_and(|last| ack.wrapping_sub(last) > 0);
+        is_new && self.sent_end.is_some_and(|end| end.wrapping_sub(ack) > 0)
+    }
+
+    /// The stack has just freed what the acknowledgement that came last is for.
+    pub(super) fn ack_was_taken(&mut self, now: Time) {
+        if let Some(last) = &mut self.last_ack {
+            last.taken_at.get_or_insert(now);
+        }
     }
 
     /// The acknowledgement number that came last; `None` before the connection is there.
     pub(super) fn last_ack(&self) -> Option<i32> {
-        self.last_ack.map(|(ack, _)| ack)
+        self.last_ack.as_ref().map(|last| last.number)
     }
 
-    /// The peer's reset has just closed the socket.
-    pub(super) fn was_reset(&mut self, now: Time) {
+    /// The peer's reset has just closed the socket. What it holds was acknowledged, and can be
+    /// read as before.
+    pub(super) fn was_reset(&mut self, now: Time, socket: &mut Socket<'_>) {
+        if self.report.end_of_stream_at.is_none() {
+            self.read_up_to(u64::MAX, now, socket);
+        }
         if self.report.end == End::Open {
             let closed = self.report.send_closed && self.report.end_of_stream_at.is_some();
             self.report.end = match self.report.connected_at {
@@ -109,13 +150,17 @@ impl Stream {
         if self.report.end_of_stream_at.is_some() || now < self.read_at {
             return;
         }
-        let mut quota = match self.script.read {
+        let quota = match self.script.read {
             Read::Slow { bytes, interval_ns } => {
                 self.read_at = now + interval_ns;
                 bytes
             }
             _ => u64::MAX,
         };
+        self.read_up_to(quota, now, socket);
+    }
+
+    fn read_up_to(&mut self, mut quota: u64, now: Time, socket: &mut Socket<'_>) {
         loop {
             let offset = self.report.received_bytes;
             let (receives, limit) = (self.receives, quota);

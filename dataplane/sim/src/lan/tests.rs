@@ -362,7 +362,7 @@ fn two_lans_joined_at_their_ports_are_one() {
             frames.drain(..).for_each(|frame| lans[1 - from].inject(now, &frame));
         }
         let [a, b] = &mut lans;
-        now = a.next_time(now).min(b.next_time(now));
+        now = a.next_time().min(b.next_time());
     }
     let clients: Vec<_> = lans[0].host(client).streams().cloned().collect();
     let servers: Vec<_> = lans[1].host(server).streams().cloned().collect();
@@ -468,4 +468,51 @@ fn a_window_that_opens_again_is_seen_by_a_host_that_closed_last() {
     bench.lan.run(Time::ZERO, Time::from_ns(40 * SECOND));
     let host = bench.lan.scripted(id);
     assert_eq!(*host.outcome(), Outcome::Done, "{:?}", host.log());
+}
+
+/// As a rounded window may (RFC 7323 2.4); then the host has to send again what was under way.
+#[test]
+fn a_window_that_shuts_over_something_lost_does_not_make_a_host_forget_it() {
+    let mut bench = Bench::new(&good_link(), 10);
+    bench.serve(StreamScript::sender(2_000));
+    let script = vec![
+        Action::Send(Segment::syn(1_000)),
+        expect(Pattern::flags(flag::SYN | flag::ACK)),
+        Action::Send(Segment::ack(1, 1).with_window(3_000)),
+        Action::Await {
+            pattern: Pattern { seq: Some(1_001), ..Pattern::default() },
+            within_ns: SECOND,
+        },
+        Action::Send(Segment::ack(1, 1_001).with_window(0)),
+        Action::Wait { ns: MILLISECOND },
+        Action::Forget,
+        Action::Send(Segment::ack(1, 1_001).with_window(4_000)),
+        Action::Await {
+            pattern: Pattern { seq: Some(1_001), ..Pattern::default() },
+            within_ns: 30 * SECOND,
+        },
+    ];
+    let id = scripted(&mut bench, false, script);
+    bench.lan.run(Time::ZERO, Time::from_ns(40 * SECOND));
+    let host = bench.lan.scripted(id);
+    assert_eq!(*host.outcome(), Outcome::Done, "{:?}", host.log());
+}
+
+#[test]
+fn what_a_host_has_acknowledged_is_read_though_a_reset_follows() {
+    let mut bench = Bench::new(&good_link(), 10);
+    let read = Read::After { delay_ns: 10 * SECOND };
+    bench.serve(StreamScript { read, ..StreamScript::default() });
+    let script = vec![
+        Action::Send(Segment::syn(1_000)),
+        expect(Pattern::flags(flag::SYN | flag::ACK).acking(1)),
+        Action::Send(Segment::data(1, 1, b"whole")),
+        expect(Pattern::flags(flag::ACK).acking(6)),
+        Action::Send(Segment::rst(6)),
+    ];
+    let id = scripted(&mut bench, false, script);
+    bench.lan.run(Time::ZERO, Time::from_ns(5 * SECOND));
+    assert_eq!(*bench.lan.scripted(id).outcome(), Outcome::Done);
+    let server = bench.reports(bench.server);
+    assert_eq!((server[0].received_bytes, server[0].end), (5, End::Reset));
 }

@@ -141,6 +141,8 @@ pub struct PairConfig {
     pub wan: [LinkConfig; 2],
     /// Rate that both data movers send at, in bits of IP packets per second.
     pub rate_bps: u64,
+    /// Whether they find it by measuring; then `rate_bps` is the most.
+    pub auto: bool,
     /// What becomes of new flows while the peer cannot take them.
     pub fallback: Fallback,
     /// Silence after which a peer is lost, in nanoseconds.
@@ -175,6 +177,7 @@ impl Default for PairConfig {
             placement: Placement::single(0),
             wan: [wan.clone(), wan],
             rate_bps: 200_000_000,
+            auto: false,
             fallback: Fallback::Pass,
             dead_after_ns: 10 * SECOND_NS,
             wan_v6: false,
@@ -205,6 +208,15 @@ impl PairConfig {
             chunk.copy_from_slice(&random.next_u64().to_le_bytes());
         });
         PrivateKey::new(bytes)
+    }
+
+    fn congestion(&self) -> Congestion {
+        let rate_bps = self.rate_bps;
+        if self.auto {
+            Congestion::Auto { hint_bps: None, rate_bps_max: rate_bps }
+        } else {
+            Congestion::Fixed { rate_bps }
+        }
     }
 
     /// Both directions of the WAN changed alike.
@@ -245,7 +257,7 @@ impl PairConfig {
                     psk: self.seed.is_multiple_of(2).then(|| PresharedKey::new([7; 32])),
                 }),
                 endpoint: peer.endpoint(self.wan_v6),
-                congestion: Congestion::Fixed { rate_bps: self.rate_bps },
+                congestion: self.congestion(),
                 fallback: self.fallback,
                 dead_after_ns: self.dead_after_ns,
                 keepalive_ns: SECOND_NS.min(self.dead_after_ns / 4),

@@ -6,7 +6,7 @@ use dataplane::pipeline::port::PortCounter;
 use dataplane::time::SECOND_NS;
 use dataplane_sim::pair::{PairConfig, Site};
 
-use crate::support::{PORT, Run, both_ways};
+use crate::support::{Expect, PORT, Run, both_ways};
 
 /// Frames that are no flow's (resolution of link addresses, bridged to the other side too): bytes,
 /// at most. The headers of the flows alone are more.

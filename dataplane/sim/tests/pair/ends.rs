@@ -4,14 +4,14 @@ use dataplane::edge::EdgeCounter;
 use dataplane::interceptor::InterceptorCounter;
 use dataplane::time::{MILLISECOND_NS, SECOND_NS};
 use dataplane_sim::check::{End, StreamReport};
-use dataplane_sim::host::{Application, Close, Pace, StreamScript};
-use dataplane_sim::link::Loss;
-use dataplane_sim::pair::{HostId, PairConfig, Site};
+use dataplane_sim::host::{Application, Close, Pace, Read, StreamScript};
+use dataplane_sim::link::{LinkConfig, Loss};
+use dataplane_sim::pair::{Event, HostId, PairConfig, Site};
 use dataplane_sim::scripted::{
     Action, Outcome, Pattern, ScriptedConfig, ScriptedHost, Segment, flag,
 };
 
-use crate::support::{CLIENT_PORT, PORT, Run, both_ways, reader};
+use crate::support::{CLIENT_PORT, Expect, PORT, Run, both_ways, cable, reader};
 
 const ROUND_TRIP_NS: u64 = 80 * MILLISECOND_NS;
 
@@ -337,4 +337,31 @@ fn the_same_port_again_after_the_end() {
         run.pair.run_for(15 * SECOND_NS);
     }
     run.settle();
+}
+
+/// A host resets and forgets its connection while its LAN is dead. The other, which only waits, asks
+/// after it: the appliance beside it knows of nothing, so the question goes to the host that forgot.
+#[test]
+fn a_host_that_asks_hears_of_a_reset_that_was_lost() {
+    for site in Site::BOTH {
+        let mut run = Run::with_keep_alive(PairConfig::default(), Some(5 * SECOND_NS));
+        assert!(run.wait_for_session(5 * SECOND_NS), "{}", run.describe());
+        let waits = StreamScript { close: Close::Never, ..both_ways(1_000) };
+        let reads_late_and_resets = StreamScript {
+            read: Read::After { delay_ns: 2 * SECOND_NS },
+            close: Close::Abort { sent_bytes: 0, received_bytes: 1_000 },
+            ..StreamScript::default()
+        };
+        run.serve(site.other(), PORT, waits);
+        run.connect(site, PORT, 1, false, reads_late_and_resets);
+        run.pair.run_for(SECOND_NS);
+        run.pair.happen(Event::Lan(site, LinkConfig { black_hole: true, ..cable() }));
+        run.pair.run_for(2 * SECOND_NS);
+        let (client, server) = only(&run);
+        assert_eq!((client.end, server.end), (End::Aborted, End::Open));
+        run.pair.happen(Event::Lan(site, cable()));
+        run.run_to_end(15 * SECOND_NS, 2);
+        assert_eq!(only(&run).1.end, End::Reset, "{}", run.describe());
+        run.settle();
+    }
 }

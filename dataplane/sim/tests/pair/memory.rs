@@ -6,7 +6,7 @@ use dataplane_sim::host::{Close, Read, StreamScript};
 use dataplane_sim::link::{LinkConfig, Loss};
 use dataplane_sim::pair::{Event, PairConfig, Site};
 
-use crate::support::{PORT, Run, both_ways, cable, reader};
+use crate::support::{Expect, PORT, Run, both_ways, cable, reader};
 
 const RTT_NS: u64 = 80 * MILLISECOND_NS;
 const RATE_BPS: u64 = 50_000_000;

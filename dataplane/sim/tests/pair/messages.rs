@@ -56,13 +56,15 @@ fn appliance() -> (Worker<HeapFrame>, dataplane::pipeline::appliance::Handles) {
 }
 
 #[test]
-fn an_accept_of_no_flow_is_answered_by_a_reset() {
-    let (mut worker, handles) = appliance();
-    let said = answers(&mut worker, vec![message(MessageKind::Accept, 77)]);
-    let [reset] = &said[..] else { panic!("{said:?}") };
-    assert_eq!((reset.header.kind, reset.header.flow), (MessageKind::Reset, FlowId(77)));
-    assert_eq!(ResetCause::from_status(reset.header.status), Some(ResetCause::Unknown));
-    assert_eq!(handles.edge.get(EdgeCounter::FlowUnknown), 1);
+fn an_accept_or_a_question_of_no_flow_is_answered_by_a_reset() {
+    for kind in [MessageKind::Accept, MessageKind::Ask] {
+        let (mut worker, handles) = appliance();
+        let said = answers(&mut worker, vec![message(kind, 77)]);
+        let [reset] = &said[..] else { panic!("{said:?}") };
+        assert_eq!((reset.header.kind, reset.header.flow), (MessageKind::Reset, FlowId(77)));
+        assert_eq!(ResetCause::from_status(reset.header.status), Some(ResetCause::Unknown));
+        assert_eq!(handles.edge.get(EdgeCounter::FlowUnknown), 1);
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use dataplane_sim::link::LinkConfig;
 use dataplane_sim::pair::{Event, PairConfig, Site};
 
 use crate::support::{
-    ENDLESS, PORT, Run, both_ways, cable, expect_resets, is_up, reader, transfers,
+    ENDLESS, Expect, PORT, Run, both_ways, cable, expect_resets, is_up, reader, transfers,
 };
 
 #[test]

@@ -13,7 +13,7 @@ use dataplane_sim::link::{Loss, Random};
 use dataplane_sim::pair::{HostId, Pair, PairConfig, Site};
 use dataplane_sim::scripted::{Action, ScriptedConfig, ScriptedHost};
 
-use crate::support::{PORT, Run, both_ways, cable};
+use crate::support::{Expect, PORT, Run, both_ways, cable};
 
 const ROUND_TRIP_NS: u64 = 80 * MILLISECOND_NS;
 const ECHO: u16 = 7;

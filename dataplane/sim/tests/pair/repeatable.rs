@@ -6,7 +6,7 @@ use dataplane_sim::check::StreamReport;
 use dataplane_sim::link::Loss;
 use dataplane_sim::pair::{PairConfig, Site};
 
-use crate::support::{PORT, Run, both_ways};
+use crate::support::{Expect, PORT, Run, both_ways};
 
 fn run(config: PairConfig) -> (u64, Vec<StreamReport>) {
     let mut run = Run::new(config);

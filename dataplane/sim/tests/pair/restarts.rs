@@ -8,7 +8,7 @@ use dataplane::time::{MILLISECOND_NS, SECOND_NS};
 use dataplane_sim::host::{Close, StreamScript};
 use dataplane_sim::pair::{Event, PairConfig, Site};
 
-use crate::support::{ENDLESS, PORT, Run, both_ways, expect_resets, reader, transfers};
+use crate::support::{ENDLESS, Expect, PORT, Run, both_ways, expect_resets, reader, transfers};
 
 /// Kills an appliance in mid-transfer and starts it again `pause_ns` later.
 fn restart(killed: Site, pause_ns: u64, v6: bool) {

@@ -7,7 +7,7 @@ use dataplane_sim::host::{Close, Read, StreamScript};
 use dataplane_sim::link::Loss;
 use dataplane_sim::pair::{PairConfig, Site};
 
-use crate::support::{PORT, Run, both_ways, reader};
+use crate::support::{Expect, PORT, Run, both_ways, reader};
 
 const ENDLESS: u64 = 10_000_000_000;
 

@@ -8,7 +8,7 @@ use dataplane::time::{MILLISECOND_NS, SECOND_NS};
 use dataplane_sim::link::Loss;
 use dataplane_sim::pair::{Event, PairConfig, Site};
 
-use crate::support::{ENDLESS, Run, expect_resets, transfers};
+use crate::support::{ENDLESS, Expect, Run, expect_resets, transfers};
 
 /// A link over a satellite, on which words get lost.
 fn satellite(placement: &Placement) -> PairConfig {

@@ -5,7 +5,7 @@ use dataplane_sim::host::{Close, StreamScript};
 use dataplane_sim::link::Loss;
 use dataplane_sim::pair::{PairConfig, Site};
 
-use crate::support::{PORT, Run, reader};
+use crate::support::{Expect, PORT, Run, reader};
 
 /// Bytes of an IP packet of full size, and what of them are the hosts'.
 const PACKET_BYTES: f64 = 1_500.0;

@@ -6,7 +6,7 @@ use dataplane_sim::host::StreamScript;
 use dataplane_sim::link::{LinkConfig, Loss};
 use dataplane_sim::pair::{Event, PairConfig, Site};
 
-use crate::support::{PORT, Run, both_ways, cable, reader};
+use crate::support::{Expect, PORT, Run, both_ways, cable, reader};
 
 const BYTES: u64 = 2_000_000;
 

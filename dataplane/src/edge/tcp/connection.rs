@@ -45,6 +45,10 @@ pub(super) enum AckDebt {
     Now,
 }
 
+/// A host is asked no more often for the other's sake, and the far side told no more often that it
+/// should be.
+pub(super) const ASKED_NS: u64 = SECOND_NS;
+
 /// Segments that are due for reasons of their own.
 #[derive(Debug, Default)]
 pub(super) struct Due {
@@ -111,6 +115,10 @@ pub struct Connection<F> {
     pub(super) fin_expired: bool,
     /// Our FIN went out before the host's was acknowledged: TIME-WAIT is ours.
     pub(super) closed_first: bool,
+    /// When the far side was last told that the host asks.
+    pub(super) asked_at: Option<Time>,
+    /// When the host was last asked for the far host's sake.
+    pub(super) host_asked_at: Option<Time>,
     pub(super) challenge_second: u64,
     pub(super) challenge_count: u16,
     pub(super) totals: Totals,
@@ -167,6 +175,8 @@ impl<F: Frame> Connection<F> {
             fin_stored: false,
             fin_expired: false,
             closed_first: false,
+            asked_at: None,
+            host_asked_at: None,
             challenge_second: 0,
             challenge_count: 0,
             totals: Totals::default(),

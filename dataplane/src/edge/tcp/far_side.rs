@@ -1,7 +1,7 @@
 //! What the far side does to a connection: its answer, its bytes, its end, its credit, its reset.
 
-use super::connection::{AckDebt, Connection, Due, Phase};
-use super::interface::HostParameters;
+use super::connection::{ASKED_NS, AckDebt, Connection, Due, Phase};
+use super::interface::{HostParameters, Upward};
 use super::receiver::HostFin;
 use super::send_queue::DeliverError;
 use super::sequence::position_at;
@@ -23,6 +23,26 @@ impl<F: Frame> Connection<F> {
             self.phase = Phase::SynReceived;
             self.due.syn = true;
             self.heard_at = now;
+        }
+    }
+
+    /// The far host asks whether this host is still there, so it has to answer: a host that has
+    /// forgotten the connection does so with a reset. One that never answers is gone after as many
+    /// keepalives as when it is silent by itself; questions that were held up on their way and come
+    /// together are one.
+    pub fn ask(&mut self, now: Time, up: &mut impl Upward<F>) {
+        // What is in flight asks by itself.
+        if self.phase != Phase::Synchronized || !self.send.board.is_empty() {
+            return;
+        }
+        if self.host_asked_at.is_some_and(|at| now < at + ASKED_NS) {
+            return;
+        }
+        if self.attempts >= self.config.keepalive_probes {
+            self.give_up(now, up);
+        } else {
+            self.host_asked_at = Some(now);
+            self.due.keepalive = true;
         }
     }
 

@@ -1,6 +1,6 @@
 //! Segments from the host: the checks of RFC 9293 3.10.7 with those of RFC 5961 and RFC 7323.
 
-use super::connection::{AckDebt, Connection, Phase};
+use super::connection::{ASKED_NS, AckDebt, Connection, Phase};
 use super::interface::{Disposition, Upward};
 use super::receiver::{HostFin, Taken};
 use super::segment::{Flags, SACK_BLOCKS_MAX, Segment};
@@ -177,6 +177,7 @@ impl<F: Frame> Connection<F> {
             return disposition;
         }
         if !self.acceptable(start, segment) {
+            self.note_keepalive(now, start, segment, up);
             return self.unacceptable(now, segment);
         }
         if !flags.has(Flags::ACK) {
@@ -282,6 +283,27 @@ impl<F: Frame> Connection<F> {
             return start >= next && start <= edge;
         }
         start == next || (start < edge && start + u64::from(len) > next)
+    }
+
+    /// RFC 9293 3.8.4: the number before the next one, with one byte or none. It is answered like
+    /// any other segment that is not acceptable.
+    fn note_keepalive(
+        &mut self,
+        now: Time,
+        start: Position,
+        segment: &Segment,
+        up: &mut impl Upward<F>,
+    ) {
+        let flags = segment.flags;
+        let is_keepalive = start + 1 == self.receive.next
+            && segment.payload_len <= 1
+            && flags.has(Flags::ACK)
+            && !flags.has(Flags::FIN);
+        let is_due = self.asked_at.is_none_or(|at| now >= at + ASKED_NS);
+        if is_keepalive && is_due && self.phase == Phase::Synchronized {
+            self.asked_at = Some(now);
+            up.asked();
+        }
     }
 
     fn unacceptable(&mut self, now: Time, segment: &Segment) -> Disposition {

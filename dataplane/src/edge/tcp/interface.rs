@@ -23,6 +23,9 @@ pub trait Upward<F> {
     fn acknowledged(&mut self, offset: u64);
     /// The host has acknowledged our FIN after `offset` bytes.
     fn fin_acknowledged(&mut self, offset: u64);
+    /// The host asks whether the other is still there, by a keepalive. That we are is answered
+    /// here; whether the far host is, only the far side can find out. At most once a second.
+    fn asked(&mut self);
 }
 
 /// Where segments to be sent go: the writer prepends IP and Ethernet and copies the payload once.

@@ -78,7 +78,7 @@ impl<F: Frame> Connection<F> {
     }
 
     /// The host is gone; in case it only seems so, it sees a reset too.
-    fn give_up(&mut self, now: Time, up: &mut impl Upward<F>) {
+    pub(super) fn give_up(&mut self, now: Time, up: &mut impl Upward<F>) {
         let connecting = self.active && self.phase == Phase::SynReceived;
         self.reset(now);
         if connecting {

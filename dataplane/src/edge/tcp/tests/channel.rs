@@ -212,6 +212,7 @@ impl Channel {
                     end.received.extend_from_slice(&bytes);
                 }
                 Event::Established(_) => end.established = true,
+                Event::Asked => {}
                 Event::Fin(offset) => {
                     assert_eq!(offset, end.base + end.received.len() as u64, "no early end");
                     end.fin_received = Some(offset);

@@ -186,7 +186,7 @@ impl Run {
                     self.acknowledged = offset;
                 }
                 Event::Reset(_) | Event::Refused(_) => self.over = true,
-                Event::Established(_) | Event::FinAcknowledged(_) => {}
+                Event::Established(_) | Event::FinAcknowledged(_) | Event::Asked => {}
             }
         }
         let over = matches!(self.case.connection.state(), State::Closed | State::Resetting);

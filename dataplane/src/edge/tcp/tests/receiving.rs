@@ -253,6 +253,52 @@ fn a_keepalive_of_the_host_is_answered() {
 }
 
 #[test]
+fn the_far_side_hears_of_keepalives_once_a_second() {
+    let mut case = Case::established();
+    case.takes(&host(0, 1, ACK), Disposition::OutOfWindow);
+    case.takes(&host(0, 1, ACK).with(b"?"), Disposition::OutOfWindow);
+    case.says(&[Event::Asked]);
+    case.after_s(1);
+    // Not what came before that, whole retransmissions, or data.
+    case.takes(&host(1, 1, ACK).with(b"abc"), Disposition::Taken);
+    case.takes(&host(1, 1, ACK).with(b"abc"), Disposition::OutOfWindow);
+    case.takes(&host(2, 1, ACK), Disposition::OutOfWindow);
+    case.says(&[data(0, b"abc")]);
+    case.takes(&host(3, 1, ACK), Disposition::OutOfWindow);
+    case.says(&[Event::Asked]);
+}
+
+#[test]
+fn a_host_that_the_far_host_asks_for_has_to_answer() {
+    let config = TcpConfig { keepalive_probes: 3, ..plain_config() };
+    let mut case = Case::established_with(config.clone(), syn_options());
+    case.ask();
+    case.sends(&[us(0, 1, ACK)]);
+    case.takes(&host(1, 1, RST), Disposition::Taken);
+    case.says(&[Event::Reset(ResetCause::Host)]);
+
+    let mut case = Case::established_with(config, syn_options());
+    for _ in 0..3 {
+        case.ask();
+        case.sends(&[us(0, 1, ACK)]);
+        case.takes(&host(1, 1, ACK), Disposition::Taken);
+        case.after_s(1);
+    }
+    for _ in 0..3 {
+        case.ask();
+        case.sends(&[us(0, 1, ACK)]);
+        // Held up on their way, these come together: the host could not answer yet.
+        for _ in 0..10 {
+            case.ask();
+            case.sends(&[]);
+        }
+        case.after_s(1);
+    }
+    case.ask();
+    case.says(&[Event::Reset(ResetCause::HostGone)]);
+}
+
+#[test]
 fn urgent_data_stay_in_line() {
     let mut case = Case::established();
     let urgent = crate::edge::tcp::Flags::URG;

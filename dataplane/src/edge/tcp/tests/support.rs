@@ -26,6 +26,7 @@ pub(super) enum Event {
     Reset(ResetCause),
     Acknowledged(u64),
     FinAcknowledged(u64),
+    Asked,
 }
 
 /// Records events.
@@ -69,6 +70,10 @@ impl Upward<HeapFrame> for Recorder {
 
     fn fin_acknowledged(&mut self, offset: u64) {
         self.events.push(Event::FinAcknowledged(offset));
+    }
+
+    fn asked(&mut self) {
+        self.events.push(Event::Asked);
     }
 }
 

@@ -367,6 +367,11 @@ impl Case {
         self.delivered += bytes.len() as u64;
     }
 
+    /// The far host asks whether this one is still there.
+    pub(super) fn ask(&mut self) {
+        self.connection.ask(self.now, &mut self.up);
+    }
+
     /// Delivers and sends so many full segments; numbers count from the first byte, 1.
     pub(super) fn in_flight(count: u32) -> Self {
         let mut case = Case::established();
