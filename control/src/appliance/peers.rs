@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use dataplane::data_mover::security::ExchangeCounter;
-use dataplane::data_mover::{Mark, MoverCounter};
+use dataplane::data_mover::{Mark, MoverCounter, PathMtuState};
 use dataplane::edge::LanCounter;
 use dataplane::packet_driver::{LastEnd, PeerAnswer, PeerStatus, Shield};
 use dataplane::pipeline::appliance::Handles;
@@ -21,6 +21,9 @@ pub(super) struct Traffic {
     clear: u64,
     sealed: u64,
     responses: u64,
+    path_probes: u64,
+    path_probes_lost: u64,
+    black_holes: u64,
 }
 
 impl Traffic {
@@ -42,6 +45,9 @@ impl Traffic {
             clear: mover(MoverCounter::DropClear),
             sealed: mover(MoverCounter::DropSealed),
             responses: handles.exchange.get(ExchangeCounter::DropResponse),
+            path_probes: mover(MoverCounter::PathProbes),
+            path_probes_lost: mover(MoverCounter::PathProbesLost),
+            black_holes: mover(MoverCounter::BlackHoles),
         }
     }
 
@@ -59,6 +65,9 @@ impl Traffic {
             clear: self.clear.saturating_sub(earlier.clear),
             sealed: self.sealed.saturating_sub(earlier.sealed),
             responses: self.responses.saturating_sub(earlier.responses),
+            path_probes: self.path_probes.saturating_sub(earlier.path_probes),
+            path_probes_lost: self.path_probes_lost.saturating_sub(earlier.path_probes_lost),
+            black_holes: self.black_holes.saturating_sub(earlier.black_holes),
         }
     }
 
@@ -179,6 +188,7 @@ pub(super) fn view(
     flows: u64,
 ) -> PeerView {
     let state = state(status);
+    let up = status.filter(|_| state == PeerState::Up);
     let measured = |value: fn(&PeerStatus) -> u64| status.map(value).filter(|value| *value > 0);
     PeerView {
         name: peer.name.clone(),
@@ -211,6 +221,13 @@ pub(super) fn view(
             .and_then(|status| Mark::ALL.get(usize::from(status.control().0)))
             .map(|mark| mark.name().to_owned()),
         random_loss: status.map_or(0.0, |status| status.control().1 as f64 / 1e6),
+        path_mtu: up.map(|status| status.path_mtu().0),
+        path_mtu_state: up
+            .and_then(|status| PathMtuState::ALL.get(usize::from(status.path_mtu().1)))
+            .map(|state| state.name().to_owned()),
+        path_probes: traffic.path_probes,
+        path_probes_lost: traffic.path_probes_lost,
+        black_holes: traffic.black_holes,
         flows,
         datagrams_sent: traffic.sent,
         datagrams_lost: traffic.lost,

@@ -217,6 +217,7 @@ impl Sessions {
         if news {
             *endpoint = remote;
             session.counters.increment(MoverCounter::AddressChanges);
+            session.path_changed();
         }
         news
     }

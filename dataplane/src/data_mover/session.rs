@@ -7,6 +7,7 @@ use super::MoverCounter;
 use super::config::PeerConfig;
 use super::congestion::{Congestion, Mark};
 use super::handshake::{Handshake, Identity, Mismatch, Own, PeerHello};
+use super::path_mtu::PathMtuState;
 use super::receiver::Receiver;
 use super::rng::Rng;
 use super::security::{Cipher, Secured};
@@ -106,6 +107,8 @@ pub struct Report {
     pub sent_datagrams: u64,
     /// Bytes of buffers sent again.
     pub retransmitted_bytes: u64,
+    /// IP bytes of a datagram on this path, at most, and how far the search for more is.
+    pub path_mtu: (u64, PathMtuState),
     /// How its datagrams are protected, while it is up.
     pub protection: Option<Protection>,
     /// Why the latest session ended; `None` while none has.
@@ -378,6 +381,7 @@ impl Session {
             lost_datagrams: self.counters.get(MoverCounter::DatagramsLost),
             sent_datagrams: self.counters.get(MoverCounter::DatagramsOut),
             retransmitted_bytes: self.counters.get(MoverCounter::BytesRetransmitted),
+            path_mtu: self.path_mtu(),
             protection: self.established.map(|_| self.protection()),
             ended: self.ended,
         }

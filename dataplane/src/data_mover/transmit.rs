@@ -8,6 +8,7 @@ use super::session::{Established, Session};
 use super::wire::{
     ABANDONED_MAX, CloseReason, DATA_BASE_LEN, DatagramHeader, DatagramKind, Floor, HEADER_LEN,
     Hello, KEY_EPOCH_CLEAR, OVERHEAD_LEN, SUBFIELD_LEN, SessionId, emit_data, emit_keepalive,
+    emit_padding,
 };
 use crate::copy::{self, Copied};
 use crate::time::{MILLISECOND_NS, Time};
@@ -28,17 +29,24 @@ const _: () = assert!(
 pub(super) struct Scratch {
     bytes: [u8; SUBFIELDS_LEN_MAX],
     len: usize,
+    /// Length of the datagram, padded; 0 for as long as it is.
+    pad_to: usize,
 }
 
 impl Default for Scratch {
     fn default() -> Self {
-        Scratch { bytes: [0; SUBFIELDS_LEN_MAX], len: 0 }
+        Scratch { bytes: [0; SUBFIELDS_LEN_MAX], len: 0, pad_to: 0 }
     }
 }
 
 impl Scratch {
+    /// Nothing behind the first subfield, yet; the datagram is to be padded to `pad_to`.
+    pub(super) fn clear(&mut self, pad_to: usize) {
+        (self.len, self.pad_to) = (0, pad_to);
+    }
+
     /// Appends what `emit` writes; its length.
-    fn append(&mut self, emit: impl FnOnce(&mut [u8]) -> Option<usize>) -> usize {
+    pub(super) fn append(&mut self, emit: impl FnOnce(&mut [u8]) -> Option<usize>) -> usize {
         let written = self.bytes.get_mut(self.len..).and_then(emit).unwrap_or(0);
         self.len += written;
         written
@@ -61,8 +69,7 @@ struct Due {
 impl Session {
     /// Writes the next UDP payload into `out`; its length, or `None` when nothing may be sent now.
     pub fn transmit(&mut self, now: Time, out: &mut [u8]) -> Option<usize> {
-        let limit = out.len().min(self.config.datagram_len_max());
-        let out = out.get_mut(..limit)?;
+        self.sender.path_mtu.limit(out.len());
         if self.closing.is_some() {
             return self.transmit_close(now, out);
         }
@@ -73,6 +80,11 @@ impl Session {
         if self.security.as_ref().is_some_and(|security| security.sealing(now).is_none()) {
             return None;
         }
+        if self.path_probe_at(&established) <= now {
+            return self.transmit_path_probe(now, out, &established);
+        }
+        let limit = out.len().min(self.sender.path_mtu.datagram_len());
+        let out = out.get_mut(..limit)?;
         let due = self.due(now, &established)?;
         self.transmit_session(now, out, &established, due)
     }
@@ -103,7 +115,7 @@ impl Session {
     }
 
     /// Counts a datagram towards the rate; its IP bytes.
-    fn count_out(&mut self, now: Time, len: usize) -> usize {
+    pub(super) fn count_out(&mut self, now: Time, len: usize) -> usize {
         let ip_bytes = len + usize::from(self.config.ip_overhead_bytes);
         self.counters.increment(MoverCounter::DatagramsOut);
         self.counters.add(MoverCounter::BytesOut, ip_bytes as u64);
@@ -168,19 +180,19 @@ impl Session {
 
     /// Makes sure that a transmission can be remembered. Of a sealed session a number is left out
     /// now and then: a peer that acknowledges it tells what it cannot know.
-    fn make_room(&mut self, now: Time) {
-        self.sender.make_room();
+    pub(super) fn make_room(&mut self, now: Time) {
+        self.sender.make_room(now);
         let Some(security) = &mut self.security else { return };
         if security.skips(self.sender.next_physical(), self.rng.next_u64()) {
             self.sender.skip(now);
-            self.sender.make_room();
+            self.sender.make_room(now);
         }
     }
 
     /// Writes what goes behind the first subfield; the length of the acknowledgement in it.
     fn write_subfields(&mut self, now: Time, due: Due) -> usize {
         let Session { scratch, sender, receiver, .. } = self;
-        scratch.len = 0;
+        scratch.clear(0);
         let mut ack_len = 0;
         if due.acknowledgement {
             let highest_sent = sender.next_physical();
@@ -199,7 +211,7 @@ impl Session {
     }
 
     /// Writes header, subfields and pieces, and seals them in place; the length of all.
-    fn write(
+    pub(super) fn write(
         &mut self,
         now: Time,
         out: &mut [u8],
@@ -215,8 +227,13 @@ impl Session {
         let list = pieces.list();
         let data_len = emit_data(physical, list, body)?;
         let subfields = self.scratch.bytes();
-        let field_len = data_len + subfields.len();
+        let mut field_len = data_len + subfields.len();
         copy::bytes(Copied::Made, body.get_mut(data_len..field_len)?, subfields);
+        let whole_len = HEADER_LEN + field_len + self.config.tag_len();
+        if let Some(padding) = self.scratch.pad_to.checked_sub(whole_len) {
+            let written = emit_padding(padding, body.get_mut(field_len..)?);
+            field_len += written.unwrap_or(0);
+        }
         let mut len = field_len;
         for piece in list {
             let end = len + usize::from(piece.len);
@@ -235,8 +252,8 @@ impl Session {
     fn transmit_close(&mut self, now: Time, out: &mut [u8]) -> Option<usize> {
         let closing = self.closing.filter(|closing| closing.left > 0 && closing.at <= now)?;
         let established = self.established?;
-        self.sender.make_room();
-        self.scratch.len = 0;
+        self.sender.make_room(now);
+        self.scratch.clear(0);
         self.scratch.append(|out| closing.reason.emit(out));
         let pieces = Pieces::new();
         let len = self.write(now, out, established.peer.session, &pieces)?;

@@ -17,6 +17,8 @@ pub struct PeerStatus {
     arriving_bps: AtomicU64,
     phase: AtomicU8,
     random_loss_ppm: AtomicU64,
+    path_mtu: AtomicU64,
+    path_mtu_state: AtomicU8,
     queued_bytes: AtomicU64,
     buffers_taken: AtomicU64,
     next_hop: AtomicU64,
@@ -107,6 +109,18 @@ impl PeerStatus {
     pub fn set_control(&self, phase: u8, random_loss_ppm: u64) {
         self.phase.store(phase, Ordering::Relaxed);
         self.random_loss_ppm.store(random_loss_ppm, Ordering::Relaxed);
+    }
+
+    /// IP bytes of a datagram to the peer, at most, and the state of the search for more, as its
+    /// number.
+    pub fn path_mtu(&self) -> (u64, u8) {
+        (self.path_mtu.load(Ordering::Relaxed), self.path_mtu_state.load(Ordering::Relaxed))
+    }
+
+    /// Publishes both.
+    pub fn set_path_mtu(&self, ip_bytes: u64, state: u8) {
+        self.path_mtu.store(ip_bytes, Ordering::Relaxed);
+        self.path_mtu_state.store(state, Ordering::Relaxed);
     }
 
     /// Bytes of buffers that the data mover has taken and not yet sent a first time.

@@ -365,9 +365,12 @@ impl<F: Frame> TransmitStage<F> {
                     self.counters.increment(TransmitCounter::FramesExhausted);
                     return true;
                 };
-                let len = match frame.append(DATAGRAM_ROOM) {
+                let len = match frame.append(session.datagram_len_max()) {
                     Some(room) => session.transmit(now, room),
-                    None => None,
+                    None => match frame.append(DATAGRAM_ROOM) {
+                        Some(room) => session.transmit(now, room),
+                        None => None,
+                    },
                 };
                 let Some(len) = len else {
                     frame.truncate(0);
@@ -424,6 +427,7 @@ impl<F: Frame> TransmitStage<F> {
             status.set_path(report.rtt_ns, report.capacity_bps);
             status.set_arriving(report.delivery_bps);
             status.set_control(report.phase as u8, report.random_loss_ppm);
+            status.set_path_mtu(report.path_mtu.0, report.path_mtu.1 as u8);
             // A buffer that finds no slot would wait at the head of the link, before all peers'.
             let has_slots = session.free_slots() >= SLOTS_AHEAD;
             let queued_bytes = if has_slots { report.queued_bytes as u64 } else { u64::MAX };
@@ -475,7 +479,7 @@ const MAC_LEN: usize = 6;
 const SLOTS_AHEAD: u64 = 16;
 const _: () = assert!(SLOTS_AHEAD > BUFFERS_AHEAD, "one session would hold up all others");
 
-/// Room in an empty frame that a datagram may fill, in bytes.
+/// Room in an empty frame that a datagram may fill, in bytes, if the frame is too short for more.
 const DATAGRAM_ROOM: usize = 1472;
 
 /// How datagrams get somewhere.

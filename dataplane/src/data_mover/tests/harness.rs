@@ -29,6 +29,8 @@ pub(super) struct Link {
     pub(super) duplicate: u64,
     pub(super) corrupt: u64,
     pub(super) cut: bool,
+    /// Longer IP packets are lost; 0 for none.
+    pub(super) mtu: u64,
     /// So many of the next datagrams that carry something of this kind are lost.
     pub(super) strike: Option<(BufferKind, u32)>,
 }
@@ -44,6 +46,7 @@ impl Link {
             duplicate: 0,
             corrupt: 0,
             cut: false,
+            mtu: 0,
             strike: None,
         }
     }
@@ -379,6 +382,9 @@ impl World {
         let side = &mut self.sides[from];
         let link = side.link;
         let start = side.busy_until.max(self.now);
+        if link.mtu != 0 && ip_bytes > link.mtu {
+            return;
+        }
         let waiting_bytes = start.since_ns(self.now) * (link.rate_bps / 8) / SECOND_NS;
         if waiting_bytes > link.queue_bytes {
             return;
@@ -407,7 +413,7 @@ impl World {
             let Some(Reverse(mut arrival)) = self.arrivals.pop() else { break };
             self.sides[arrival.to].receive(self.now, &mut arrival.bytes);
         }
-        let mut out = [0; 2_048];
+        let mut out = [0; 9_216];
         for index in 0..2 {
             self.feed(index);
             let side = &mut self.sides[index];

@@ -53,6 +53,9 @@ impl<'a> Subfields<'a> {
     }
 }
 
+/// Type code of padding, which every receiver skips.
+const PADDING: u8 = 7;
+
 impl<'a> Iterator for Subfields<'a> {
     type Item = Result<Subfield<'a>, Malformed>;
 
@@ -91,6 +94,18 @@ pub fn emit_keepalive(out: &mut [u8]) -> Option<usize> {
     Some(writer.len)
 }
 
+/// Writes a subfield that means nothing, `len` bytes with its type and length, as a path probe
+/// needs it; its length, or `None` when it does not fit.
+pub fn emit_padding(len: usize, out: &mut [u8]) -> Option<usize> {
+    let body_len = u16::try_from(len.checked_sub(SUBFIELD_LEN)?).ok()?;
+    let (head, body) = out.get_mut(..len)?.split_at_mut_checked(SUBFIELD_LEN)?;
+    let mut writer = Writer::new(head);
+    writer.put(&[PADDING])?;
+    writer.put(&body_len.to_be_bytes())?;
+    body.fill(0);
+    Some(len)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +126,18 @@ mod tests {
             let known: Vec<_> = list.into_iter().filter(|(code, _)| matches!(code, 1..=6 | 16..=18)).collect();
             prop_assert_eq!(seen, known);
         }
+    }
+
+    #[test]
+    fn padding_is_skipped_and_holds_nothing_of_before() {
+        let mut field = [9; 40];
+        assert_eq!(emit_padding(2, &mut field), None);
+        assert_eq!(emit_padding(41, &mut field), None);
+        assert_eq!(emit_padding(33, &mut field), Some(33));
+        assert!(field[3..33].iter().all(|byte| *byte == 0));
+        assert_eq!(emit_keepalive(&mut field[33..]), Some(3));
+        let kinds: Vec<_> = Subfields::new(&field[..36]).map(|s| s.map(|s| s.kind)).collect();
+        assert_eq!(kinds, [Ok(SubfieldKind::Keepalive)]);
     }
 
     #[test]

@@ -112,6 +112,10 @@ impl Model {
         self.datagram_bytes
     }
 
+    pub(super) fn set_datagram_bytes(&mut self, datagram_bytes: u64) {
+        self.datagram_bytes = datagram_bytes;
+    }
+
     /// Queue in the latest round, in millionths of the base round trip.
     pub(super) fn queue_ppm(&self) -> u64 {
         scaled(self.queue_ns, WHOLE, self.base_ns)
