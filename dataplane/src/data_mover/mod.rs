@@ -8,6 +8,7 @@
 //! buffers and stays with it. A *physical* number is one transmission and is never used twice, so
 //! an acknowledgement is never ambiguous. What is lost is cut anew under a new physical number.
 
+mod agreement;
 mod config;
 pub mod congestion;
 mod counters;
@@ -32,6 +33,7 @@ mod sent;
 mod session;
 mod timers;
 mod transmit;
+mod twin;
 #[expect(clippy::disallowed_methods, reason = "writes headers, never payload")]
 pub mod wire;
 

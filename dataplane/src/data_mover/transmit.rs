@@ -6,9 +6,9 @@ use super::receiver::ACK_LEN_MAX;
 use super::sender::Pieces;
 use super::session::{Established, Session};
 use super::wire::{
-    ABANDONED_MAX, CloseReason, DATA_BASE_LEN, DatagramHeader, DatagramKind, Floor, HEADER_LEN,
-    Hello, KEY_EPOCH_CLEAR, OVERHEAD_LEN, SUBFIELD_LEN, SessionId, emit_data, emit_keepalive,
-    emit_padding,
+    ABANDONED_MAX, CloseReason, DATA_BASE_LEN, DIGEST_LEN, DatagramHeader, DatagramKind, Floor,
+    HEADER_LEN, Hello, KEY_EPOCH_CLEAR, OVERHEAD_LEN, SUBFIELD_LEN, SessionId, emit_data,
+    emit_digest, emit_keepalive, emit_padding,
 };
 use crate::copy::{self, Copied};
 use crate::time::{MILLISECOND_NS, Time};
@@ -17,7 +17,8 @@ use crate::time::{MILLISECOND_NS, Time};
 /// rate may not be known yet, or be much less than that of the other direction.
 const ACKS_AHEAD_NS: u64 = 2 * MILLISECOND_NS;
 const FLOOR_LEN_MAX: usize = Floor::BASE_LEN + 4 * ABANDONED_MAX;
-const SUBFIELDS_LEN_MAX: usize = ACK_LEN_MAX + FLOOR_LEN_MAX + SUBFIELD_LEN + CloseReason::LEN;
+const SUBFIELDS_LEN_MAX: usize =
+    ACK_LEN_MAX + FLOOR_LEN_MAX + SUBFIELD_LEN + DIGEST_LEN + CloseReason::LEN;
 
 // All subfields together fit into the smallest full-size datagram.
 const _: () = assert!(
@@ -64,6 +65,7 @@ struct Due {
     acknowledgement: bool,
     floor: bool,
     keepalive: bool,
+    digest: bool,
 }
 
 impl Session {
@@ -139,11 +141,15 @@ impl Session {
             (true, false) => self.sender.pacer.hold(),
             (true, true) => {}
         }
+        let digest = established.agreement.due() <= now;
         let due = Due {
             data,
             acknowledgement: self.acknowledgement_due() <= now,
             floor: self.sender.floor_due() <= now,
-            keepalive: probe && !data || established.keepalive_at(self.config.keepalive_ns) <= now,
+            keepalive: probe && !data
+                || digest
+                || established.keepalive_at(self.config.keepalive_ns) <= now,
+            digest,
         };
         (due.data || due.acknowledgement || due.floor || due.keepalive).then_some(due)
     }
@@ -191,7 +197,7 @@ impl Session {
 
     /// Writes what goes behind the first subfield; the length of the acknowledgement in it.
     fn write_subfields(&mut self, now: Time, due: Due) -> usize {
-        let Session { scratch, sender, receiver, .. } = self;
+        let Session { scratch, sender, receiver, established, us, .. } = self;
         scratch.clear(0);
         let mut ack_len = 0;
         if due.acknowledgement {
@@ -206,6 +212,12 @@ impl Session {
         }
         if due.keepalive {
             scratch.append(emit_keepalive);
+        }
+        if due.digest
+            && let Some(established) = established
+        {
+            scratch.append(|out| emit_digest(us.digest, out));
+            established.agreement.told(now, us.digest);
         }
         ack_len
     }

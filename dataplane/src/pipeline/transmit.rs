@@ -12,7 +12,7 @@ use super::appliance::PeerSettings;
 use crate::copy::{self, Copied};
 use crate::counters::Counters;
 use crate::data_mover::{
-    CloseReason, Down, Mismatch, Protection, Sessions, Sink, Source, State, Up, Violation,
+    CloseReason, Down, Mismatch, Protection, Report, Sessions, Sink, Source, State, Up, Violation,
 };
 use crate::frame::build::{TTL_DEFAULT, UdpChecksum, prepend_link, prepend_udp};
 use crate::frame::ip::protocol;
@@ -433,11 +433,10 @@ impl<F: Frame> TransmitStage<F> {
             let queued_bytes = if has_slots { report.queued_bytes as u64 } else { u64::MAX };
             status.set_queue(queued_bytes, *taken);
             status.security.set(shield(report.protection), last_end(report.ended));
-            status.set_answer(match report.state {
-                State::Mismatch(Mismatch::Digest { .. }) => PeerAnswer::Disagrees,
-                State::Mismatch(_) => PeerAnswer::Incompatible,
-                State::Connecting | State::Up(_) | State::Closed => PeerAnswer::Silence,
-            });
+            status.security.set_twin(report.twin);
+            let (answer, versions) = answer(&report);
+            status.set_answer(answer);
+            status.set_versions(versions);
         }
     }
 
@@ -448,6 +447,21 @@ impl<F: Frame> TransmitStage<F> {
             .map(|(_, session)| session.next_timeout())
             .min()
             .unwrap_or(Time::NEVER)
+    }
+}
+
+/// What a peer answers, and which wire versions it speaks if they are not ours.
+fn answer(report: &Report) -> (PeerAnswer, Option<(u8, u8)>) {
+    let foreign = report.foreign_version.map(|version| (version, version));
+    match report.state {
+        State::Mismatch(Mismatch::Digest { .. }) => (PeerAnswer::Disagrees, None),
+        State::Mismatch(Mismatch::SameIncarnation) => (PeerAnswer::Copy, None),
+        State::Mismatch(Mismatch::Version { min, max }) => {
+            (PeerAnswer::OtherVersion, Some((min, max)))
+        }
+        State::Up(_) if report.agrees == Some(false) => (PeerAnswer::Disagrees, None),
+        State::Up(_) | State::Closed => (PeerAnswer::Silence, None),
+        State::Connecting => (PeerAnswer::Silence, foreign),
     }
 }
 

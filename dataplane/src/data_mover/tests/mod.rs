@@ -10,3 +10,4 @@ mod path_mtu;
 mod sealed;
 mod sharing;
 mod throughput;
+mod twins;

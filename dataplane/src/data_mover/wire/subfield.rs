@@ -18,6 +18,8 @@ pub enum SubfieldKind {
     Close = 5,
     /// Sets a session up.
     Hello = 6,
+    /// Digest of what both ends must agree on.
+    Digest = 8,
     /// Begins an exchange of keys; the only one in its datagram.
     Initiation = 16,
     /// Ends an exchange of keys; the only one in its datagram.
@@ -75,6 +77,7 @@ impl<'a> Iterator for Subfields<'a> {
                 4 => SubfieldKind::Keepalive,
                 5 => SubfieldKind::Close,
                 6 => SubfieldKind::Hello,
+                8 => SubfieldKind::Digest,
                 16 => SubfieldKind::Initiation,
                 17 => SubfieldKind::Response,
                 18 => SubfieldKind::Cookie,
@@ -92,6 +95,25 @@ pub fn emit_keepalive(out: &mut [u8]) -> Option<usize> {
     writer.subfield(SubfieldKind::Keepalive, 0)?;
     debug_assert_eq!(writer.len, SUBFIELD_LEN);
     Some(writer.len)
+}
+
+/// Length of a digest subfield in bytes, type and length included.
+pub const DIGEST_LEN: usize = SUBFIELD_LEN + 8;
+
+/// Writes a digest subfield; its length, or `None` when it does not fit.
+pub fn emit_digest(digest: u64, out: &mut [u8]) -> Option<usize> {
+    let mut writer = Writer::new(out);
+    writer.subfield(SubfieldKind::Digest, DIGEST_LEN - SUBFIELD_LEN)?;
+    writer.put(&digest.to_be_bytes())?;
+    Some(writer.len)
+}
+
+/// The digest in the body of its subfield.
+///
+/// # Errors
+/// [`Malformed`] when it is too short; what follows belongs to later versions.
+pub fn parse_digest(body: &[u8]) -> Result<u64, Malformed> {
+    Reader(body).u64()
 }
 
 /// Writes a subfield that means nothing, `len` bytes with its type and length, as a path probe
@@ -123,9 +145,19 @@ mod tests {
             let seen: Vec<(u8, Vec<u8>)> = Subfields::new(&field)
                 .map(|subfield| subfield.map(|s| (s.kind as u8, s.body.to_vec())).unwrap())
                 .collect();
-            let known: Vec<_> = list.into_iter().filter(|(code, _)| matches!(code, 1..=6 | 16..=18)).collect();
+            let known: Vec<_> = list.into_iter().filter(|(code, _)| matches!(code, 1..=6 | 8 | 16..=18)).collect();
             prop_assert_eq!(seen, known);
         }
+    }
+
+    #[test]
+    fn a_digest_survives() {
+        let mut field = [0; DIGEST_LEN];
+        assert_eq!(emit_digest(0x0102_0304_0506_0708, &mut field), Some(DIGEST_LEN));
+        let body = Subfields::new(&field).next().unwrap().unwrap().body;
+        assert_eq!(parse_digest(body), Ok(0x0102_0304_0506_0708));
+        assert_eq!(parse_digest(&body[1..]), Err(Malformed::Truncated));
+        assert_eq!(emit_digest(1, &mut field[1..]), None);
     }
 
     #[test]
