@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::compression::Decompressor;
 use crate::data_mover::wire::{
     Acknowledgement, CloseReason, Cookie, DataView, DatagramHeader, Exchange, Floor, Hello,
-    SubfieldKind, Subfields,
+    SubfieldKind, Subfields, parse_digest,
 };
 use crate::frame::{self, arp::ArpPacket, ndp};
 use crate::packet_driver::open::OpenParameters;
@@ -46,6 +46,9 @@ pub fn datagram(bytes: &[u8]) {
             }
             SubfieldKind::Close => {
                 let _ = CloseReason::parse(body);
+            }
+            SubfieldKind::Digest => {
+                let _ = parse_digest(body);
             }
             SubfieldKind::Hello => {
                 let _ = Hello::parse(body);

@@ -90,7 +90,8 @@ impl Optimizer {
         let now = Instant::now();
         for index in 0..self.config.peers.len() {
             let state = peers::state(self.status(index));
-            if self.states.note(index, state, now)
+            let noticed = peers::Noticed::of(self.status(index));
+            if self.states.note(index, (state, noticed), now)
                 && let Some(peer) = self.config.peers.get(index)
             {
                 // Nobody is there to be told if standard error is gone.

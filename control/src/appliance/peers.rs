@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use dataplane::data_mover::security::ExchangeCounter;
-use dataplane::data_mover::{Mark, MoverCounter};
+use dataplane::data_mover::wire::WIRE_VERSION;
+use dataplane::data_mover::{Mark, MoverCounter, PathMtuState};
 use dataplane::edge::LanCounter;
 use dataplane::packet_driver::{LastEnd, PeerAnswer, PeerStatus, Shield};
 use dataplane::pipeline::appliance::Handles;
@@ -21,6 +22,9 @@ pub(super) struct Traffic {
     clear: u64,
     sealed: u64,
     responses: u64,
+    path_probes: u64,
+    path_probes_lost: u64,
+    black_holes: u64,
 }
 
 impl Traffic {
@@ -42,6 +46,9 @@ impl Traffic {
             clear: mover(MoverCounter::DropClear),
             sealed: mover(MoverCounter::DropSealed),
             responses: handles.exchange.get(ExchangeCounter::DropResponse),
+            path_probes: mover(MoverCounter::PathProbes),
+            path_probes_lost: mover(MoverCounter::PathProbesLost),
+            black_holes: mover(MoverCounter::BlackHoles),
         }
     }
 
@@ -59,6 +66,9 @@ impl Traffic {
             clear: self.clear.saturating_sub(earlier.clear),
             sealed: self.sealed.saturating_sub(earlier.sealed),
             responses: self.responses.saturating_sub(earlier.responses),
+            path_probes: self.path_probes.saturating_sub(earlier.path_probes),
+            path_probes_lost: self.path_probes_lost.saturating_sub(earlier.path_probes_lost),
+            black_holes: self.black_holes.saturating_sub(earlier.black_holes),
         }
     }
 
@@ -120,53 +130,107 @@ pub(super) fn state(status: Option<&PeerStatus>) -> PeerState {
 
 fn agrees(status: Option<&PeerStatus>) -> Option<bool> {
     match status {
-        Some(status) if status.is_up() => Some(true),
         Some(status) if status.answer() == PeerAnswer::Disagrees => Some(false),
+        Some(status) if status.is_up() => Some(true),
         _ => None,
+    }
+}
+
+const DISAGREES: &str = "its configuration disagrees with ours: compare networks and encryption";
+const TWIN: &str = "another appliance has its key and asks for a session too, a copied configuration \
+                    for one: the one that was started later keeps the session";
+
+/// What is wrong with the wire versions that a peer speaks.
+fn other_version((min, max): (u8, u8)) -> String {
+    let theirs = match min == max {
+        true => format!("wire version {min}"),
+        false => format!("wire versions {min} to {max}"),
+    };
+    format!("it speaks {theirs} and this tpo {WIRE_VERSION}: one of the two needs an update")
+}
+
+/// What is noticed about a peer besides its state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Noticed {
+    agrees: Option<bool>,
+    twin: bool,
+    versions: Option<(u8, u8)>,
+}
+
+impl Noticed {
+    pub(super) fn of(status: Option<&PeerStatus>) -> Self {
+        Noticed {
+            agrees: agrees(status),
+            twin: status.is_some_and(|status| status.security.has_twin()),
+            versions: status.and_then(PeerStatus::versions),
+        }
+    }
+
+    /// What of it is to be said of a peer without or with a session.
+    fn warning(&self, is_up: bool) -> Option<String> {
+        match self.versions {
+            _ if is_up => self.twin.then(|| TWIN.to_owned()),
+            versions => versions.map(other_version),
+        }
     }
 }
 
 /// What is to be logged when a peer is otherwise than before.
 pub(super) fn change(peer: &Peer, status: Option<&PeerStatus>) -> String {
     let state = state(status);
+    let noticed = Noticed::of(status);
+    let warning = noticed.warning(state == PeerState::Up);
     let why = match (state, status.map(PeerStatus::answer)) {
-        (PeerState::Up, _) => format!(", encryption {}", encryption(peer, status)),
-        (PeerState::Connecting, Some(PeerAnswer::Disagrees)) => {
-            ": its configuration disagrees with ours: compare networks and encryption".to_owned()
+        (PeerState::Up, answer) => {
+            let disagrees = (answer == Some(PeerAnswer::Disagrees)).then(|| DISAGREES.to_owned());
+            let rest = [disagrees, warning].into_iter().flatten();
+            let rest: String = rest.map(|what| format!("; {what}")).collect();
+            format!(", encryption {}{rest}", encryption(peer, status))
+        }
+        (PeerState::Connecting, Some(PeerAnswer::Disagrees)) => format!(": {DISAGREES}"),
+        (PeerState::Connecting, Some(PeerAnswer::Copy)) => {
+            ": it is this tpo itself, or a copy of it".to_owned()
         }
         (PeerState::Connecting, _) => {
-            ": no session is possible: it is of another version, or a copy of us".to_owned()
+            warning.map_or_else(String::new, |warning| format!(": {warning}"))
         }
-        (PeerState::Down, _) => status
-            .and_then(|status| last_end(status.security.ended()))
-            .map_or_else(String::new, |reason| format!(": {reason}")),
+        (PeerState::Down, _) => {
+            let reason = status.and_then(|status| last_end(status.security.ended()));
+            let all = reason.map(str::to_owned).into_iter().chain(warning);
+            all.map(|what| format!(": {what}")).collect()
+        }
     };
     format!("peer {}: {}{why}", peer.name, state.name())
 }
 
-/// Since when each peer is as it is.
+/// Since when each peer is as it is, and what was noticed about it.
 #[derive(Debug, Default)]
-pub(super) struct States(Vec<(PeerState, Instant)>);
+pub(super) struct States(Vec<(PeerState, Instant, Noticed)>);
 
 impl States {
     /// Notes how the peer at `index` is; whether it was otherwise before. Call it for all of them,
     /// in order.
-    pub(super) fn note(&mut self, index: usize, state: PeerState, now: Instant) -> bool {
+    pub(super) fn note(
+        &mut self,
+        index: usize,
+        (state, noticed): (PeerState, Noticed),
+        now: Instant,
+    ) -> bool {
         match self.0.get_mut(index) {
-            Some((known, since)) if *known != state => {
-                (*known, *since) = (state, now);
+            Some(known) if known.0 != state => {
+                *known = (state, now, noticed);
                 return true;
             }
-            Some(_) => {}
-            None => self.0.push((state, now)),
+            Some((.., known)) => return std::mem::replace(known, noticed) != noticed,
+            None => self.0.push((state, now, noticed)),
         }
         false
     }
 
     /// For how many seconds it has been so.
     fn seconds(&self, index: usize, state: PeerState) -> u64 {
-        let noted = self.0.get(index).filter(|(known, _)| *known == state);
-        noted.map_or(0, |(_, since)| since.elapsed().as_secs())
+        let noted = self.0.get(index).filter(|(known, ..)| *known == state);
+        noted.map_or(0, |(_, since, _)| since.elapsed().as_secs())
     }
 }
 
@@ -179,6 +243,7 @@ pub(super) fn view(
     flows: u64,
 ) -> PeerView {
     let state = state(status);
+    let up = status.filter(|_| state == PeerState::Up);
     let measured = |value: fn(&PeerStatus) -> u64| status.map(value).filter(|value| *value > 0);
     PeerView {
         name: peer.name.clone(),
@@ -187,10 +252,10 @@ pub(super) fn view(
         encryption: encryption(peer, status).to_owned(),
         public_key: peer.public_key.map(|key| crate::keys::encode(&key.0)),
         last_end: status.and_then(|status| last_end(status.security.ended())).map(str::to_owned),
-        warning: Some(traffic)
-            .filter(|_| state != PeerState::Up)
-            .and_then(|traffic| traffic.warning(peer.encryption))
-            .map(str::to_owned),
+        warning: Noticed::of(status).warning(up.is_some()).or_else(|| {
+            let traffic = Some(traffic).filter(|_| up.is_none());
+            traffic.and_then(|traffic| traffic.warning(peer.encryption)).map(str::to_owned)
+        }),
         state,
         state_seconds: states.seconds(index, state),
         configuration_agrees: agrees(status),
@@ -211,6 +276,13 @@ pub(super) fn view(
             .and_then(|status| Mark::ALL.get(usize::from(status.control().0)))
             .map(|mark| mark.name().to_owned()),
         random_loss: status.map_or(0.0, |status| status.control().1 as f64 / 1e6),
+        path_mtu: up.map(|status| status.path_mtu().0),
+        path_mtu_state: up
+            .and_then(|status| PathMtuState::ALL.get(usize::from(status.path_mtu().1)))
+            .map(|state| state.name().to_owned()),
+        path_probes: traffic.path_probes,
+        path_probes_lost: traffic.path_probes_lost,
+        black_holes: traffic.black_holes,
         flows,
         datagrams_sent: traffic.sent,
         datagrams_lost: traffic.lost,
@@ -231,11 +303,15 @@ mod tests {
     fn a_state_is_as_old_as_its_last_change() {
         let mut states = States::default();
         let before = Instant::now().checked_sub(Duration::from_secs(90)).unwrap();
-        states.note(0, PeerState::Down, before);
-        states.note(0, PeerState::Down, Instant::now());
+        let none = Noticed::default();
+        states.note(0, (PeerState::Down, none), before);
+        states.note(0, (PeerState::Down, none), Instant::now());
         assert_eq!(states.seconds(0, PeerState::Down), 90);
         assert_eq!(states.seconds(0, PeerState::Up), 0);
-        states.note(0, PeerState::Up, Instant::now());
+        states.note(0, (PeerState::Up, none), Instant::now());
+        let twin = Noticed { twin: true, ..none };
+        assert!(states.note(0, (PeerState::Up, twin), Instant::now()), "to be logged, too");
+        assert!(!states.note(0, (PeerState::Up, twin), Instant::now()));
         assert_eq!(states.seconds(0, PeerState::Up), 0);
         assert_eq!(states.seconds(7, PeerState::Up), 0);
     }
@@ -249,6 +325,8 @@ mod tests {
         let expected = (PeerState::Connecting, Some(false));
         assert_eq!((state(Some(&status)), agrees(Some(&status))), expected);
         status.set_session(SessionNumber(1));
+        assert_eq!((state(Some(&status)), agrees(Some(&status))), (PeerState::Up, Some(false)));
+        status.set_answer(PeerAnswer::Silence);
         assert_eq!((state(Some(&status)), agrees(Some(&status))), (PeerState::Up, Some(true)));
     }
 
@@ -274,9 +352,24 @@ mod tests {
         assert!(line.starts_with("peer site-b: down: the peer broke the protocol"), "{line}");
         status.set_answer(PeerAnswer::Disagrees);
         assert!(change(&peer, Some(&status)).contains("disagrees with ours"));
+        status.set_answer(PeerAnswer::OtherVersion);
+        status.set_versions(Some((2, 3)));
+        let line = change(&peer, Some(&status));
+        assert!(line.contains("it speaks wire versions 2 to 3 and this tpo 1"), "{line}");
+        status.set_answer(PeerAnswer::Copy);
+        assert!(change(&peer, Some(&status)).contains("a copy of it"));
+        status.set_answer(PeerAnswer::Silence);
+        status.set_versions(Some((2, 2)));
+        let line = change(&peer, Some(&status));
+        assert!(line.contains("down") && line.contains("wire version 2 and"), "{line}");
+        status.set_versions(None);
         status.set_session(SessionNumber(1));
         status.security.set(Shield::Aes256Gcm, LastEnd::Acknowledgement);
         assert_eq!(change(&peer, Some(&status)), "peer site-b: up, encryption AES-256-GCM");
+        status.set_answer(PeerAnswer::Disagrees);
+        status.security.set_twin(true);
+        let line = change(&peer, Some(&status));
+        assert!(line.contains("disagrees with ours") && line.contains("has its key"), "{line}");
     }
 
     #[test]

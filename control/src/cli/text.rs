@@ -82,6 +82,13 @@ fn peer(f: &mut Formatter<'_>, peer: &PeerView) -> fmt::Result {
         peer.datagrams_lost,
         100.0 * peer.random_loss
     )?;
+    if let (Some(bytes), Some(state)) = (peer.path_mtu, &peer.path_mtu_state) {
+        let (sent, lost, holes) = (peer.path_probes, peer.path_probes_lost, peer.black_holes);
+        writeln!(
+            f,
+            "  path MTU {bytes} bytes ({state}), {sent} probes, {lost} lost, {holes} black holes"
+        )?;
+    }
     direction(f, "to peer:  ", &peer.to_peer)?;
     direction(f, "from peer:", &peer.from_peer)?;
     if peer.configuration_agrees == Some(false) {

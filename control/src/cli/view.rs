@@ -258,6 +258,16 @@ pub struct PeerView {
     pub controller_phase: Option<String>,
     /// Share of the datagrams that the path is taken to lose whatever the rate, 0 to 1.
     pub random_loss: f64,
+    /// Longest IP packet that is sent to it, in bytes; `None` without a session.
+    pub path_mtu: Option<u64>,
+    /// State of the search: `confirming`, `searching`, `complete`, or `error` below 1,200 bytes.
+    pub path_mtu_state: Option<String>,
+    /// Probes of the path's MTU sent.
+    pub path_probes: u64,
+    /// Of these, lost.
+    pub path_probes_lost: u64,
+    /// Times that datagrams of the length so far were found to vanish.
+    pub black_holes: u64,
     /// Live flows.
     pub flows: u64,
     /// Datagrams sent, acknowledgements alone not counted.

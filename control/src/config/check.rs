@@ -13,6 +13,8 @@ use crate::machine::Machine;
 
 /// Bytes a frame takes of the pool: mbuf, headroom, 2 KiB of data and the pool's own header.
 pub(crate) const FRAME_MEMORY: u64 = 128 + 128 + 2048 + 64;
+/// IP packets up to this length fit into those 2 KiB; with a longer MTU frames are longer.
+const FRAME_MTU: u16 = 2_000;
 /// Fewest buffers each peer needs: some being filled, sent and put together.
 const BUFFERS_PER_PEER_MIN: u64 = 16;
 /// Least keepalives that must be lost before a peer counts as dead.
@@ -407,7 +409,9 @@ impl Config {
     /// Memory of the frame pool, in bytes.
     #[must_use]
     pub fn frame_memory(&self) -> Size {
-        Size(u64::from(self.limits.frames).saturating_mul(FRAME_MEMORY))
+        let mtu = self.lan.port.mtu.max(self.wan.port.mtu);
+        let longer = u64::from(mtu.saturating_sub(FRAME_MTU));
+        Size(u64::from(self.limits.frames).saturating_mul(FRAME_MEMORY + longer))
     }
 
     /// Memory that the limits reserve for frames and buffers, in bytes.

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use dataplane::data_mover::SEGMENT_SIZE_LIMIT;
 use dataplane::data_mover::security::PublicKey;
 use toml::de::{DeTable, DeValue};
 
@@ -220,11 +221,10 @@ pub(crate) fn datagram_overhead(peers: &[Peer]) -> u16 {
     DATAGRAM_OVERHEAD + if ipv6 { IPV6_HEADER } else { IPV4_HEADER }
 }
 
-/// The default limits on a link of this MTU.
+/// The default limits on a link of this MTU: all of it is used where the path takes it too.
 fn limits_for(wan_mtu: u16, overhead: u16) -> Limits {
-    let default = Limits::default();
-    let fits = wan_mtu.saturating_sub(overhead);
-    Limits { segment_size_max: default.segment_size_max.min(fits), ..default }
+    let fits = wan_mtu.saturating_sub(overhead).min(SEGMENT_SIZE_LIMIT);
+    Limits { segment_size_max: fits, ..Limits::default() }
 }
 
 fn limits(section: &mut Section<'_, '_, '_>, wan_mtu: u16, overhead: u16) -> Limits {
@@ -252,7 +252,11 @@ fn limits(section: &mut Section<'_, '_, '_>, wan_mtu: u16, overhead: u16) -> Lim
             default.flush_deadline,
             micros(10)..=millis(10),
         ),
-        segment_size_max: section.within("segment_size_max", default.segment_size_max, 256..=9_000),
+        segment_size_max: section.within(
+            "segment_size_max",
+            default.segment_size_max,
+            256..=SEGMENT_SIZE_LIMIT,
+        ),
         backlog: section.within("backlog", default.backlog, millis(1)..=seconds(1)),
         fin_timeout: section.within("fin_timeout", default.fin_timeout, seconds(1)..=seconds(600)),
         stop_timeout: section.within(

@@ -1,6 +1,7 @@
 //! What a session is made from, and the sizes of its tables that follow.
 
 use super::congestion::Congestion;
+use super::path_mtu::PathMtu;
 use super::wire::{Exchange, HEADER_LEN, Hello, Limits, OVERHEAD_LEN, TAG_LEN};
 use crate::packet_driver::PeerIndex;
 use crate::time::{MILLISECOND_NS, SECOND_NS};
@@ -24,8 +25,10 @@ pub struct PeerConfig {
     pub peer: PeerIndex,
     /// How the rate is found; rates count IP bytes, everything sent included.
     pub congestion: Congestion,
-    /// Bytes of buffers in one datagram, at most.
+    /// Bytes of buffers in one datagram, at most: the ceiling of the search for the path's MTU.
     pub segment_size_max: u16,
+    /// Nanoseconds after which a search that has not reached the ceiling is tried again.
+    pub path_mtu_raise_ns: u64,
     /// IP and UDP headers of one datagram, in bytes: 28 over IPv4, 48 over IPv6.
     pub ip_overhead_bytes: u16,
     /// The longest round trip, in nanoseconds, over which the full rate must be kept.
@@ -59,6 +62,7 @@ impl PeerConfig {
             peer,
             congestion: Congestion::Fixed { rate_bps },
             segment_size_max: 1_400,
+            path_mtu_raise_ns: 600 * SECOND_NS,
             ip_overhead_bytes: 28,
             rtt_ns_max: SECOND_NS,
             dead_after_ns: 10 * SECOND_NS,
@@ -78,6 +82,7 @@ impl PeerConfig {
         self.congestion = self.congestion.clamped();
         self.segment_size_max = self.segment_size_max.clamp(SEGMENT_SIZE_MIN, SEGMENT_SIZE_LIMIT);
         self.ip_overhead_bytes = self.ip_overhead_bytes.min(256);
+        self.path_mtu_raise_ns = self.path_mtu_raise_ns.max(SECOND_NS);
         self.rtt_ns_max = self.rtt_ns_max.clamp(MILLISECOND_NS, 10 * SECOND_NS);
         self.dead_after_ns = self.dead_after_ns.max(MILLISECOND_NS);
         self.keepalive_ns = self.keepalive_ns.max(MILLISECOND_NS);
@@ -87,7 +92,14 @@ impl PeerConfig {
         self
     }
 
-    /// UDP payload of a full-size datagram in bytes.
+    /// The path's MTU before anything is known of the path.
+    pub(super) fn path_mtu(&self) -> PathMtu {
+        let len_min = usize::from(SEGMENT_SIZE_MIN) + OVERHEAD_LEN + self.tag_len();
+        let (ceiling, raise_ns) = (self.datagram_len_max(), self.path_mtu_raise_ns);
+        PathMtu::new(len_min, ceiling, self.ip_overhead_bytes, raise_ns)
+    }
+
+    /// UDP payload of a datagram in bytes, at most.
     pub(super) fn datagram_len_max(&self) -> usize {
         usize::from(self.segment_size_max) + OVERHEAD_LEN + self.tag_len()
     }
@@ -97,15 +109,11 @@ impl PeerConfig {
         if self.sealed { TAG_LEN } else { 0 }
     }
 
-    /// IP bytes of a full-size datagram.
-    pub(super) fn datagram_ip_bytes(&self) -> u64 {
-        self.datagram_len_max() as u64 + u64::from(self.ip_overhead_bytes)
-    }
-
     /// Transmissions to remember: what the rate sends in the longest round trip and half of
-    /// another, which is how long a loss takes to be noticed.
+    /// another, which is how long a loss takes to be noticed, in datagrams that nearly every path
+    /// carries.
     pub(super) fn sent_slots(&self) -> usize {
-        let ip_bytes = self.datagram_ip_bytes();
+        let ip_bytes = self.path_mtu().base_ip_bytes();
         let bytes = u128::from(self.congestion.rate_bps_max() / 8) * u128::from(self.rtt_ns_max)
             / u128::from(SECOND_NS);
         let datagrams = u64::try_from(bytes).unwrap_or(u64::MAX) / ip_bytes;

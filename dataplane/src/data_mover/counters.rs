@@ -38,6 +38,9 @@ crate::counters! {
         BytesRetransmitted: Info, "bytes_retransmitted", "bytes", "Bytes of pieces sent again.";
         LossesSpurious: Info, "losses_spurious", "datagrams", "Transmissions taken for lost that arrived after all.";
         Probes: Info, "probes", "datagrams", "Transmissions because the tail was silent.";
+        PathProbes: Info, "path_probes", "datagrams", "Probes of the path's MTU sent.";
+        PathProbesLost: Info, "path_probes_lost", "datagrams", "Of these, lost: no loss of data.";
+        BlackHoles: Info, "black_holes", "times", "Times that datagrams of the present length were found to vanish, and shorter ones not.";
         AcksInvalid: Info, "acks_invalid", "datagrams", "Acknowledgements of what was never sent: ignored.";
         SessionsUp: Info, "sessions_up", "sessions", "Sessions that came up.";
         SessionsLost: Info, "sessions_lost", "sessions", "Sessions that ended because the peer fell silent or began anew.";

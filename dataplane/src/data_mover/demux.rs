@@ -138,7 +138,11 @@ impl Sessions {
     fn find(&mut self, now: Time, source: &Source, datagram: &[u8]) -> Result<usize, DemuxCounter> {
         let (header, field) = match DatagramHeader::parse(datagram) {
             Ok((header, field, _)) => (header, field),
-            Err(Malformed::Version) => return Err(DemuxCounter::DropVersion),
+            Err(Malformed::Version) => {
+                // Who it may be from says so.
+                let peer = self.list.iter().position(|(endpoint, _)| *endpoint == source.remote);
+                return peer.ok_or(DemuxCounter::DropVersion);
+            }
             Err(_) => return Err(DemuxCounter::DropMalformed),
         };
         let index = usize::from(header.session.peer());
@@ -217,6 +221,7 @@ impl Sessions {
         if news {
             *endpoint = remote;
             session.counters.increment(MoverCounter::AddressChanges);
+            session.path_changed();
         }
         news
     }
@@ -331,10 +336,20 @@ mod tests {
         out[..8].copy_from_slice(&[0x12, 0, 0, 0, 1, 1, 4, 2]);
         assert!(ours.route(Time::ZERO, &from(source), &out[..8]).is_none());
         assert!(ours.route(Time::ZERO, &from(source), &out[..7]).is_none());
-        assert!(ours.route(Time::ZERO, &from(source), &[0x22; 8]).is_none());
+        let elsewhere = from(([9, 9, 9, 9], 4980).into());
+        assert!(ours.route(Time::ZERO, &elsewhere, &[0x22; 8]).is_none());
         assert_eq!(counters.get(DemuxCounter::DropSession), 1);
         assert_eq!(counters.get(DemuxCounter::DropMalformed), 1);
         assert_eq!(counters.get(DemuxCounter::DropVersion), 1);
+        // Whoever may be meant says so, unless there is a session with it.
+        for (peer, expected) in [(PeerIndex(1), Some(2)), (PeerIndex(2), None)] {
+            let source = from(ours.endpoint(peer).unwrap());
+            let (to, session) = ours.route(Time::ZERO, &source, &[0x22; 8]).unwrap();
+            assert_eq!(to, peer);
+            assert!(!session.receive(Time::ZERO, &mut [0x22; 8], &mut Nothing));
+            assert_eq!(session.report().foreign_version, expected);
+            assert_eq!(session.counters().get(MoverCounter::DropVersion), 1);
+        }
     }
 
     /// Two appliances that encrypt, one peer each, and their key exchanges.

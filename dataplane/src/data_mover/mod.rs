@@ -8,6 +8,7 @@
 //! buffers and stays with it. A *physical* number is one transmission and is never used twice, so
 //! an acknowledgement is never ambiguous. What is lost is cut anew under a new physical number.
 
+mod agreement;
 mod config;
 pub mod congestion;
 mod counters;
@@ -18,6 +19,8 @@ mod handshake;
 mod one_way;
 mod outbound;
 mod pacing;
+mod path_mtu;
+mod path_probe;
 mod reassembly;
 mod receive;
 mod received;
@@ -31,6 +34,7 @@ mod sent;
 mod session;
 mod timers;
 mod transmit;
+mod twin;
 #[expect(clippy::disallowed_methods, reason = "writes headers, never payload")]
 pub mod wire;
 
@@ -42,6 +46,7 @@ pub use congestion::{Congestion, Mark};
 pub use counters::MoverCounter;
 pub use demux::{DemuxCounter, Sessions, Source};
 pub use handshake::Mismatch;
+pub use path_mtu::PathMtuState;
 pub use sender::Violation;
 pub use session::{Down, Incarnation, Protection, Report, Session, Sink, State, Up};
 pub use wire::CloseReason;

@@ -7,7 +7,7 @@ use super::sender::Violation;
 use super::session::{Down, Session, Sink};
 use super::wire::{
     Acknowledgement, CloseReason, DataView, DatagramHeader, DatagramKind, Floor, Hello,
-    KEY_EPOCH_CLEAR, Malformed, SubfieldKind, Subfields,
+    KEY_EPOCH_CLEAR, Malformed, SubfieldKind, Subfields, parse_digest,
 };
 use crate::time::Time;
 
@@ -21,6 +21,7 @@ struct Content<'a> {
     floor: Option<Floor<'a>>,
     keepalive: bool,
     close: Option<CloseReason>,
+    digest: Option<u64>,
 }
 
 impl<'a> Content<'a> {
@@ -36,6 +37,7 @@ impl<'a> Content<'a> {
             floor: None,
             keepalive: false,
             close: None,
+            digest: None,
         };
         for subfield in subfields {
             let subfield = subfield?;
@@ -47,6 +49,7 @@ impl<'a> Content<'a> {
                 SubfieldKind::Floor => content.floor.replace(Floor::parse(body)?).is_some(),
                 SubfieldKind::Keepalive => std::mem::replace(&mut content.keepalive, true),
                 SubfieldKind::Close => content.close.replace(CloseReason::parse(body)?).is_some(),
+                SubfieldKind::Digest => content.digest.replace(parse_digest(body)?).is_some(),
                 SubfieldKind::Data
                 | SubfieldKind::Hello
                 | SubfieldKind::Initiation
@@ -82,7 +85,12 @@ impl Session {
                     self.receive_session(now, &header, datagram, &mut newest, events)
                 }
             },
-            Err(Malformed::Version) => MoverCounter::DropVersion,
+            Err(Malformed::Version) => {
+                if self.established.is_none() {
+                    self.foreign_version = datagram.first().map(|first| first >> 4);
+                }
+                MoverCounter::DropVersion
+            }
             Err(_) => MoverCounter::DropMalformed,
         };
         self.counters.increment(outcome);
@@ -192,6 +200,9 @@ impl Session {
         established.heard_at = now;
         if let Some(security) = &mut self.security {
             *newest = security.note(physical);
+        }
+        if let Some(digest) = content.digest {
+            established.agreement.heard(now, digest, self.us.digest);
         }
         if let Some(reason) = content.close {
             self.end(now, Down::Closed(reason), events);

@@ -23,6 +23,13 @@ const PROBE_NS_MAX: u64 = 500 * MILLISECOND_NS;
 const PROBE_DOUBLINGS_MAX: u32 = 8;
 const PROBES_PER_DOUBLING: u32 = 4;
 
+/// How long an answer takes, at most, in nanoseconds.
+pub(super) fn answer_ns(rtt: &Rtt) -> u64 {
+    let smoothed_ns = rtt.smoothed_ns();
+    let variation_ns = (4 * rtt.variation_ns()).min(smoothed_ns).max(MILLISECOND_NS);
+    smoothed_ns + variation_ns + ACK_DELAY_NS_MAX
+}
+
 /// What is known of reordering, and since when there is silence.
 #[derive(Debug)]
 pub(super) struct Recovery {
@@ -128,9 +135,7 @@ impl Recovery {
     /// When silence calls for a probe, given that something is in flight (RFC 9002 section 6.2;
     /// two round trips at most, RFC 8985 section 7.2).
     pub(super) fn probe_at(&self, rtt: &Rtt) -> Time {
-        let smoothed_ns = rtt.smoothed_ns();
-        let variation_ns = (4 * rtt.variation_ns()).min(smoothed_ns).max(MILLISECOND_NS);
-        let once_ns = smoothed_ns + variation_ns + ACK_DELAY_NS_MAX;
+        let once_ns = answer_ns(rtt);
         let doubled_ns = once_ns << (self.probes / PROBES_PER_DOUBLING).min(PROBE_DOUBLINGS_MAX);
         self.progress_at + doubled_ns.min(PROBE_NS_MAX.max(once_ns))
     }

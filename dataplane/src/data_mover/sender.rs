@@ -9,9 +9,10 @@ use super::congestion::{AckSample, Congestion, Controller, Heard, Outcome, PathS
 use super::one_way::OneWay;
 use super::outbound::{Gate, Lost, Outbound, Range};
 use super::pacing::Pacer;
+use super::path_mtu::PathMtu;
 use super::recovery::Recovery;
 use super::rtt::Rtt;
-use super::sent::{Fate, Sent};
+use super::sent::{Fate, Sent, Transmission};
 use super::wire::{Acknowledgement, Limits, PIECE_LEN, PIECES_MAX, Piece};
 use crate::counters::Counters;
 use crate::packet_driver::BufferKind;
@@ -76,29 +77,33 @@ pub(super) struct Sender {
     pub(super) outbound: Outbound,
     pub(super) rtt: Rtt,
     pub(super) pacer: Pacer,
-    sent: Sent,
-    recovery: Recovery,
-    controller: Box<dyn Controller>,
+    pub(super) path_mtu: PathMtu,
+    pub(super) sent: Sent,
+    pub(super) recovery: Recovery,
+    pub(super) controller: Box<dyn Controller>,
     peer: PeerState,
-    congestion: Congestion,
-    rounds: Rounds,
     one_way: OneWay,
-    /// IP bytes of a full datagram.
-    datagram_bytes: u64,
+    pub(super) congestion: Congestion,
+    pub(super) rounds: Rounds,
+    /// What was sent before this number is no matter of the controller.
+    control_from: u64,
+    /// What the path carried when last there was no doubt that it carries our datagrams.
+    pub(super) sound_bps: Option<u64>,
     /// When an acknowledgement last brought news, and how far apart they are, smoothed.
-    news_at: Time,
+    pub(super) news_at: Time,
     spacing_ns: u64,
     floor_at: Time,
     probe_wanted: bool,
     /// Whether a number of this session was left out.
     has_skipped: bool,
-    counters: Counters<MoverCounter>,
+    pub(super) counters: Counters<MoverCounter>,
 }
 
 impl Sender {
     pub(super) fn new(config: &PeerConfig, counters: Counters<MoverCounter>) -> Self {
         let sent = Sent::new(config.sent_slots());
         let buffers = usize::try_from(config.buffers_max).unwrap_or(64);
+        let path_mtu = config.path_mtu();
         Sender {
             outbound: Outbound::new(buffers, sent.pieces_max()),
             rtt: Rtt::new(),
@@ -108,13 +113,15 @@ impl Sender {
             controller: config.congestion.controller(PathStart {
                 now: Time::ZERO,
                 rtt_ns: None,
-                datagram_bytes: config.datagram_ip_bytes(),
+                datagram_bytes: path_mtu.ip_bytes(),
             }),
             peer: PeerState::default(),
             congestion: config.congestion,
             rounds: Rounds::new(Time::ZERO, 1),
             one_way: OneWay::default(),
-            datagram_bytes: config.datagram_ip_bytes(),
+            control_from: 1,
+            sound_bps: None,
+            path_mtu,
             news_at: Time::ZERO,
             spacing_ns: 0,
             floor_at: Time::ZERO,
@@ -134,7 +141,9 @@ impl Sender {
         if let Some(rtt_ns) = rtt_ns {
             self.rtt.sample(now, rtt_ns, 0);
         }
-        self.begin_control(now, rtt_ns);
+        self.path_mtu.begin(now);
+        self.sound_bps = None;
+        self.begin_control(now, self.congestion, rtt_ns);
         (self.news_at, self.spacing_ns) = (now, 0);
         let room_bytes = u64::from(limits.reassembly_bytes_max);
         self.peer = PeerState { limits, room_bytes, ..PeerState::default() };
@@ -143,9 +152,11 @@ impl Sender {
         self.has_skipped = false;
     }
 
-    fn begin_control(&mut self, now: Time, rtt_ns: Option<u64>) {
-        let path = PathStart { now, rtt_ns, datagram_bytes: self.datagram_bytes };
-        self.controller = self.congestion.controller(path);
+    /// Begins to find the rate, with nothing sent.
+    pub(super) fn begin_control(&mut self, now: Time, congestion: Congestion, rtt_ns: Option<u64>) {
+        let path = PathStart { now, rtt_ns, datagram_bytes: self.path_mtu.ip_bytes() };
+        self.controller = congestion.controller(path);
+        self.control_from = self.sent.next();
         self.rounds = Rounds::new(now, self.sent.next());
         self.rounds.mark(self.controller.mark());
     }
@@ -181,7 +192,7 @@ impl Sender {
     pub(super) fn set_congestion(&mut self, congestion: Congestion) {
         if self.congestion != congestion {
             self.congestion = congestion;
-            self.begin_control(self.news_at, Some(self.rtt.min_ns()));
+            self.begin_control(self.news_at, congestion, Some(self.rtt.min_ns()));
         }
     }
 
@@ -252,9 +263,9 @@ impl Sender {
     }
 
     /// Makes sure that a transmission can be remembered, by forgetting the oldest if need be.
-    pub(super) fn make_room(&mut self) {
+    pub(super) fn make_room(&mut self, now: Time) {
         while let Some(oldest) = self.sent.oldest_if_full() {
-            if !self.take_for_lost(oldest) {
+            if !self.take_for_lost(now, oldest) {
                 break;
             }
         }
@@ -358,6 +369,7 @@ impl Sender {
         if news {
             self.control(now, ack, rtt_ns);
         }
+        self.path_news(now);
         Ok(())
     }
 
@@ -367,6 +379,9 @@ impl Sender {
         (self.news_at, self.spacing_ns) = (now, (7 * self.spacing_ns + apart_ns) / 8);
         let batch = self.one_way.heard(ack.arrivals, rtt_ns);
         let smoothed_ns = self.rtt.smoothed_ns();
+        if ack.highest_received < self.control_from {
+            return;
+        }
         let highest = self.sent.get(ack.highest_received).copied().unwrap_or_default();
         self.rounds.heard(&Heard {
             now,
@@ -403,6 +418,10 @@ impl Sender {
             return None;
         }
         let transmission = self.sent.get(ack.highest_received)?;
+        if transmission.probe {
+            // A long one takes longer, and means no queue.
+            return None;
+        }
         let total_ns = now.since_ns(transmission.at);
         let delay_ns = u64::from(ack.delay_us) * 1_000;
         if delay_ns >= total_ns {
@@ -422,11 +441,15 @@ impl Sender {
         let Some(transmission) = self.sent.set(number, Fate::Arrived) else { return false };
         self.recovery.arrived(now, transmission.at, fate != Fate::InFlight);
         self.one_way.sent.add(transmission.at.as_ns() / MICROSECOND_NS);
+        self.path_passed(now, &transmission);
+        if transmission.probe {
+            return true;
+        }
         let outcome = match fate {
             Fate::Lost => Outcome::ArrivedLate,
             _ => Outcome::Arrived,
         };
-        self.rounds.outcome(transmission.round, u64::from(transmission.ip_bytes), outcome);
+        self.fared(number, &transmission, outcome);
         if fate == Fate::Lost {
             // Its ranges are accounted for by their new transmissions.
             self.counters.increment(MoverCounter::LossesSpurious);
@@ -439,6 +462,14 @@ impl Sender {
             }
         }
         true
+    }
+
+    /// What became of a transmission, for the controller.
+    fn fared(&mut self, number: u64, transmission: &Transmission, outcome: Outcome) {
+        if number >= self.control_from {
+            let ip_bytes = u64::from(transmission.ip_bytes);
+            self.rounds.outcome(transmission.round, ip_bytes, outcome);
+        }
     }
 
     fn missing(&mut self, number: u64) {
@@ -477,7 +508,7 @@ impl Sender {
             if let Some(transmission) = missing {
                 let overdue = self.recovery.is_overdue(transmission.at, &self.rtt)
                     || self.recovery.lost_at(transmission.at, &self.rtt) <= now;
-                if !overdue || !self.take_for_lost(number) {
+                if !overdue || !self.take_for_lost(now, number) {
                     return;
                 }
             }
@@ -486,7 +517,7 @@ impl Sender {
     }
 
     /// Takes a transmission for lost; false when there is no room to note what it carried.
-    fn take_for_lost(&mut self, number: u64) -> bool {
+    fn take_for_lost(&mut self, now: Time, number: u64) -> bool {
         let Some(transmission) = self.sent.get(number).copied() else { return false };
         if !self.outbound.can_note_losses() {
             return false;
@@ -497,8 +528,11 @@ impl Sender {
                 self.counters.increment(MoverCounter::BuffersAbandoned);
             }
         }
-        self.counters.increment(MoverCounter::DatagramsLost);
-        self.rounds.outcome(transmission.round, u64::from(transmission.ip_bytes), Outcome::Lost);
+        self.path_lost(now, &transmission);
+        if !transmission.probe {
+            self.counters.increment(MoverCounter::DatagramsLost);
+            self.fared(number, &transmission, Outcome::Lost);
+        }
         self.sent.set(number, Fate::Lost).is_some()
     }
 
@@ -516,13 +550,15 @@ impl Sender {
     /// Takes for lost what is, and asks after a silent tail.
     pub(super) fn on_timeout(&mut self, now: Time) {
         self.detect_losses(now);
+        self.path_silence(now);
+        self.path_news(now);
         if self.sent.in_flight() == 0 || now < self.recovery.probe_at(&self.rtt) {
             return;
         }
         self.recovery.probed(now);
         self.probe_wanted = true;
         if let Some(oldest) = self.sent.oldest_in_flight() {
-            self.take_for_lost(oldest);
+            self.take_for_lost(now, oldest);
         }
     }
 

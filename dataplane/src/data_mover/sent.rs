@@ -37,6 +37,8 @@ pub(super) struct Transmission {
     pub(super) fate: Fate,
     pub(super) ip_bytes: u32,
     pub(super) round: RoundTag,
+    /// Whether it is a probe of the path's MTU, which says nothing about rates.
+    pub(super) probe: bool,
     pieces: u8,
     first_piece: u64,
     /// IP bytes of all transmissions up to this one.
@@ -199,7 +201,20 @@ impl Sent {
         let sent_bytes = self.sent_bytes;
         if let Some(place) = self.get_mut(number) {
             let pieces = count;
-            *place = Transmission { at, fate, ip_bytes, round, pieces, first_piece, sent_bytes };
+            let probe = false;
+            *place =
+                Transmission { at, fate, ip_bytes, round, probe, pieces, first_piece, sent_bytes };
+        }
+    }
+
+    /// Remembers a probe of the path's MTU under [`Sent::next`], apart from what counts towards
+    /// rates; the caller has made sure of [`Sent::has_room`].
+    pub(super) fn push_probe(&mut self, at: Time, ip_bytes: usize, round: RoundTag) {
+        let (number, before) = (self.next, self.sent_bytes);
+        self.push(at, ip_bytes, true, round, std::iter::empty());
+        self.sent_bytes = before;
+        if let Some(transmission) = self.get_mut(number) {
+            (transmission.probe, transmission.sent_bytes) = (true, before);
         }
     }
 

@@ -4,14 +4,17 @@
 //! arrived, events, when to be called next. Never: a socket, a clock, an address.
 
 use super::MoverCounter;
+use super::agreement::Agreement;
 use super::config::PeerConfig;
 use super::congestion::{Congestion, Mark};
 use super::handshake::{Handshake, Identity, Mismatch, Own, PeerHello};
+use super::path_mtu::PathMtuState;
 use super::receiver::Receiver;
 use super::rng::Rng;
 use super::security::{Cipher, Secured};
 use super::sender::{Sender, Violation};
 use super::transmit::Scratch;
+use super::twin::Twin;
 use super::wire::{CloseReason, SessionId};
 use crate::counters::Counters;
 use crate::packet_driver::{BufferKind, BufferPool, BufferSlice, OutboundBuffer, PeerIndex};
@@ -106,8 +109,17 @@ pub struct Report {
     pub sent_datagrams: u64,
     /// Bytes of buffers sent again.
     pub retransmitted_bytes: u64,
+    /// IP bytes of a datagram on this path, at most, and how far the search for more is.
+    pub path_mtu: (u64, PathMtuState),
     /// How its datagrams are protected, while it is up.
     pub protection: Option<Protection>,
+    /// Whether both ends agree on what they must, as far as both have said; `None` before a session.
+    pub agrees: Option<bool>,
+    /// Whether another appliance with the peer's key, started earlier, asks for a session too.
+    pub twin: bool,
+    /// Wire version of datagrams that came from the peer's endpoint and are not of ours. Anybody can
+    /// have sent them.
+    pub foreign_version: Option<u8>,
     /// Why the latest session ended; `None` while none has.
     pub ended: Option<Down>,
 }
@@ -132,6 +144,7 @@ pub(super) struct Established {
     /// The stamp of a HELLO of this session that waits for our reply.
     pub(super) reply: Option<u64>,
     pub(super) heard_at: Time,
+    pub(super) agreement: Agreement,
     /// When we sent a datagram of it; `None` before the first.
     pub(super) spoke_at: Option<Time>,
     /// All buffers below this number are done, since then; nothing waited for it before.
@@ -171,6 +184,10 @@ pub struct Session {
     /// `None` for a peer with `encryption = "none"`.
     pub(super) security: Option<Box<Secured>>,
     pub(super) peer_index: PeerIndex,
+    /// Whether another appliance has the peer's key.
+    pub(super) twin: Twin,
+    /// Wire version of datagrams that are not of ours.
+    pub(super) foreign_version: Option<u8>,
     attempts: u32,
     last_incarnation: Option<u64>,
     ended: Option<Down>,
@@ -203,6 +220,8 @@ impl Session {
             counters,
             security: None,
             peer_index: config.peer,
+            twin: Twin::default(),
+            foreign_version: None,
             attempts: 1,
             last_incarnation: None,
             ended: None,
@@ -284,13 +303,6 @@ impl Session {
         self.config.keepalive_ns = keepalive_ns;
         self.config = self.config.clamped();
         self.sender.set_congestion(self.config.congestion);
-    }
-
-    /// What both ends must agree on has changed; told by HELLOs from now on. A session that is up
-    /// stays.
-    pub fn set_digest(&mut self, digest: u64) {
-        self.config.digest = digest;
-        self.us.digest = digest;
     }
 
     /// Whether everything accepted has arrived at the peer.
@@ -378,7 +390,11 @@ impl Session {
             lost_datagrams: self.counters.get(MoverCounter::DatagramsLost),
             sent_datagrams: self.counters.get(MoverCounter::DatagramsOut),
             retransmitted_bytes: self.counters.get(MoverCounter::BytesRetransmitted),
+            path_mtu: self.path_mtu(),
             protection: self.established.map(|_| self.protection()),
+            agrees: self.agrees(),
+            twin: self.twin.is_there(),
+            foreign_version: self.foreign_version,
             ended: self.ended,
         }
     }
@@ -413,6 +429,7 @@ impl Session {
         }
         self.handshake = None;
         self.mismatch = None;
+        (self.twin, self.foreign_version) = (Twin::default(), None);
         let up = Up {
             incarnation: Incarnation(peer.incarnation),
             restarted: self.last_incarnation.is_some_and(|last| last != peer.incarnation),
@@ -430,6 +447,7 @@ impl Session {
             up,
             reply,
             heard_at: now,
+            agreement: Agreement::new(self.us.digest),
             spoke_at: None,
             done: (u64::MAX, now),
         });

@@ -18,17 +18,23 @@ enum Timer {
     Recovery,
     /// The pacer lets the next datagram with data go.
     Pacing,
+    /// A probe of the path's MTU is to be sent.
+    PathProbe,
+    /// The peer is told what both must agree on.
+    Agreement,
     /// New keys are asked for, or the present ones are too old to be used.
     Keys,
 }
 
-const TIMERS: [Timer; 7] = [
+const TIMERS: [Timer; 9] = [
     Timer::Dead,
     Timer::Keepalive,
     Timer::Acknowledgement,
     Timer::Floor,
     Timer::Recovery,
     Timer::Pacing,
+    Timer::PathProbe,
+    Timer::Agreement,
     Timer::Keys,
 ];
 
@@ -60,6 +66,8 @@ impl Session {
             Timer::Recovery => self.sender.next_timeout(),
             Timer::Pacing if self.sender.has_data() => self.sender.pacer.next(),
             Timer::Pacing => Time::NEVER,
+            Timer::Agreement => established.agreement.due(),
+            Timer::PathProbe => self.path_probe_at(established),
             Timer::Keys => self.security.as_ref().map_or(Time::NEVER, |s| s.next_timeout()),
         }
     }

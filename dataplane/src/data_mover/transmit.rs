@@ -6,8 +6,9 @@ use super::receiver::ACK_LEN_MAX;
 use super::sender::Pieces;
 use super::session::{Established, Session};
 use super::wire::{
-    ABANDONED_MAX, CloseReason, DATA_BASE_LEN, DatagramHeader, DatagramKind, Floor, HEADER_LEN,
-    Hello, KEY_EPOCH_CLEAR, OVERHEAD_LEN, SUBFIELD_LEN, SessionId, emit_data, emit_keepalive,
+    ABANDONED_MAX, CloseReason, DATA_BASE_LEN, DIGEST_LEN, DatagramHeader, DatagramKind, Floor,
+    HEADER_LEN, Hello, KEY_EPOCH_CLEAR, OVERHEAD_LEN, SUBFIELD_LEN, SessionId, emit_data,
+    emit_digest, emit_keepalive, emit_padding,
 };
 use crate::copy::{self, Copied};
 use crate::time::{MILLISECOND_NS, Time};
@@ -16,7 +17,8 @@ use crate::time::{MILLISECOND_NS, Time};
 /// rate may not be known yet, or be much less than that of the other direction.
 const ACKS_AHEAD_NS: u64 = 2 * MILLISECOND_NS;
 const FLOOR_LEN_MAX: usize = Floor::BASE_LEN + 4 * ABANDONED_MAX;
-const SUBFIELDS_LEN_MAX: usize = ACK_LEN_MAX + FLOOR_LEN_MAX + SUBFIELD_LEN + CloseReason::LEN;
+const SUBFIELDS_LEN_MAX: usize =
+    ACK_LEN_MAX + FLOOR_LEN_MAX + SUBFIELD_LEN + DIGEST_LEN + CloseReason::LEN;
 
 // All subfields together fit into the smallest full-size datagram.
 const _: () = assert!(
@@ -28,17 +30,24 @@ const _: () = assert!(
 pub(super) struct Scratch {
     bytes: [u8; SUBFIELDS_LEN_MAX],
     len: usize,
+    /// Length of the datagram, padded; 0 for as long as it is.
+    pad_to: usize,
 }
 
 impl Default for Scratch {
     fn default() -> Self {
-        Scratch { bytes: [0; SUBFIELDS_LEN_MAX], len: 0 }
+        Scratch { bytes: [0; SUBFIELDS_LEN_MAX], len: 0, pad_to: 0 }
     }
 }
 
 impl Scratch {
+    /// Nothing behind the first subfield, yet; the datagram is to be padded to `pad_to`.
+    pub(super) fn clear(&mut self, pad_to: usize) {
+        (self.len, self.pad_to) = (0, pad_to);
+    }
+
     /// Appends what `emit` writes; its length.
-    fn append(&mut self, emit: impl FnOnce(&mut [u8]) -> Option<usize>) -> usize {
+    pub(super) fn append(&mut self, emit: impl FnOnce(&mut [u8]) -> Option<usize>) -> usize {
         let written = self.bytes.get_mut(self.len..).and_then(emit).unwrap_or(0);
         self.len += written;
         written
@@ -56,13 +65,13 @@ struct Due {
     acknowledgement: bool,
     floor: bool,
     keepalive: bool,
+    digest: bool,
 }
 
 impl Session {
     /// Writes the next UDP payload into `out`; its length, or `None` when nothing may be sent now.
     pub fn transmit(&mut self, now: Time, out: &mut [u8]) -> Option<usize> {
-        let limit = out.len().min(self.config.datagram_len_max());
-        let out = out.get_mut(..limit)?;
+        self.sender.path_mtu.limit(out.len());
         if self.closing.is_some() {
             return self.transmit_close(now, out);
         }
@@ -73,6 +82,11 @@ impl Session {
         if self.security.as_ref().is_some_and(|security| security.sealing(now).is_none()) {
             return None;
         }
+        if self.path_probe_at(&established) <= now {
+            return self.transmit_path_probe(now, out, &established);
+        }
+        let limit = out.len().min(self.sender.path_mtu.datagram_len());
+        let out = out.get_mut(..limit)?;
         let due = self.due(now, &established)?;
         self.transmit_session(now, out, &established, due)
     }
@@ -103,7 +117,7 @@ impl Session {
     }
 
     /// Counts a datagram towards the rate; its IP bytes.
-    fn count_out(&mut self, now: Time, len: usize) -> usize {
+    pub(super) fn count_out(&mut self, now: Time, len: usize) -> usize {
         let ip_bytes = len + usize::from(self.config.ip_overhead_bytes);
         self.counters.increment(MoverCounter::DatagramsOut);
         self.counters.add(MoverCounter::BytesOut, ip_bytes as u64);
@@ -127,11 +141,15 @@ impl Session {
             (true, false) => self.sender.pacer.hold(),
             (true, true) => {}
         }
+        let digest = established.agreement.due() <= now;
         let due = Due {
             data,
             acknowledgement: self.acknowledgement_due() <= now,
             floor: self.sender.floor_due() <= now,
-            keepalive: probe && !data || established.keepalive_at(self.config.keepalive_ns) <= now,
+            keepalive: probe && !data
+                || digest
+                || established.keepalive_at(self.config.keepalive_ns) <= now,
+            digest,
         };
         (due.data || due.acknowledgement || due.floor || due.keepalive).then_some(due)
     }
@@ -168,19 +186,19 @@ impl Session {
 
     /// Makes sure that a transmission can be remembered. Of a sealed session a number is left out
     /// now and then: a peer that acknowledges it tells what it cannot know.
-    fn make_room(&mut self, now: Time) {
-        self.sender.make_room();
+    pub(super) fn make_room(&mut self, now: Time) {
+        self.sender.make_room(now);
         let Some(security) = &mut self.security else { return };
         if security.skips(self.sender.next_physical(), self.rng.next_u64()) {
             self.sender.skip(now);
-            self.sender.make_room();
+            self.sender.make_room(now);
         }
     }
 
     /// Writes what goes behind the first subfield; the length of the acknowledgement in it.
     fn write_subfields(&mut self, now: Time, due: Due) -> usize {
-        let Session { scratch, sender, receiver, .. } = self;
-        scratch.len = 0;
+        let Session { scratch, sender, receiver, established, us, .. } = self;
+        scratch.clear(0);
         let mut ack_len = 0;
         if due.acknowledgement {
             let highest_sent = sender.next_physical();
@@ -195,11 +213,17 @@ impl Session {
         if due.keepalive {
             scratch.append(emit_keepalive);
         }
+        if due.digest
+            && let Some(established) = established
+        {
+            scratch.append(|out| emit_digest(us.digest, out));
+            established.agreement.told(now, us.digest);
+        }
         ack_len
     }
 
     /// Writes header, subfields and pieces, and seals them in place; the length of all.
-    fn write(
+    pub(super) fn write(
         &mut self,
         now: Time,
         out: &mut [u8],
@@ -215,8 +239,13 @@ impl Session {
         let list = pieces.list();
         let data_len = emit_data(physical, list, body)?;
         let subfields = self.scratch.bytes();
-        let field_len = data_len + subfields.len();
+        let mut field_len = data_len + subfields.len();
         copy::bytes(Copied::Made, body.get_mut(data_len..field_len)?, subfields);
+        let whole_len = HEADER_LEN + field_len + self.config.tag_len();
+        if let Some(padding) = self.scratch.pad_to.checked_sub(whole_len) {
+            let written = emit_padding(padding, body.get_mut(field_len..)?);
+            field_len += written.unwrap_or(0);
+        }
         let mut len = field_len;
         for piece in list {
             let end = len + usize::from(piece.len);
@@ -235,8 +264,8 @@ impl Session {
     fn transmit_close(&mut self, now: Time, out: &mut [u8]) -> Option<usize> {
         let closing = self.closing.filter(|closing| closing.left > 0 && closing.at <= now)?;
         let established = self.established?;
-        self.sender.make_room();
-        self.scratch.len = 0;
+        self.sender.make_room(now);
+        self.scratch.clear(0);
         self.scratch.append(|out| closing.reason.emit(out));
         let pieces = Pieces::new();
         let len = self.write(now, out, established.peer.session, &pieces)?;

@@ -4,7 +4,7 @@
 //! lock; half of an address.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
 
 /// How the datagrams of a session are protected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +60,7 @@ const ENDS: [LastEnd; 8] = [
 pub struct PeerSecurity {
     shield: AtomicU8,
     ended: AtomicU8,
+    twin: AtomicBool,
     /// Odd while the address is being written.
     version: AtomicU64,
     address: [AtomicU64; 3],
@@ -76,7 +77,17 @@ impl PeerSecurity {
         ENDS.get(usize::from(self.ended.load(Ordering::Relaxed))).copied().unwrap_or_default()
     }
 
-    /// Publishes both.
+    /// Whether another appliance with its key, started earlier, asks for a session too.
+    pub fn has_twin(&self) -> bool {
+        self.twin.load(Ordering::Relaxed)
+    }
+
+    /// Publishes that.
+    pub fn set_twin(&self, twin: bool) {
+        self.twin.store(twin, Ordering::Relaxed);
+    }
+
+    /// Publishes protection and end.
     pub fn set(&self, shield: Shield, ended: LastEnd) {
         self.shield.store(shield as u8, Ordering::Relaxed);
         self.ended.store(ended as u8, Ordering::Relaxed);

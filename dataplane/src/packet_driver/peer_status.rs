@@ -12,11 +12,14 @@ use super::peer_security::PeerSecurity;
 pub struct PeerStatus {
     session: AtomicU32,
     answer: AtomicU8,
+    versions: AtomicU32,
     rtt_ns: AtomicU64,
     rate_bps: AtomicU64,
     arriving_bps: AtomicU64,
     phase: AtomicU8,
     random_loss_ppm: AtomicU64,
+    path_mtu: AtomicU64,
+    path_mtu_state: AtomicU8,
     queued_bytes: AtomicU64,
     buffers_taken: AtomicU64,
     next_hop: AtomicU64,
@@ -24,16 +27,19 @@ pub struct PeerStatus {
     pub security: PeerSecurity,
 }
 
-/// What a peer without a session answers to our greetings.
+/// What a peer answers to our greetings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PeerAnswer {
     /// Nothing.
     #[default]
     Silence,
-    /// That no session is possible: another version, or a copy of us.
-    Incompatible,
-    /// That its configuration of the pair is another than ours.
+    /// That it speaks none of our wire versions.
+    OtherVersion,
+    /// That its configuration of the pair is another than ours; while there is a session, since it
+    /// began.
     Disagrees,
+    /// That it is ourselves, or a copy of us.
+    Copy,
 }
 
 const NEXT_HOP_KNOWN: u64 = 1 << 63;
@@ -54,11 +60,12 @@ impl PeerStatus {
         self.session.store(session.0, Ordering::Release);
     }
 
-    /// What the peer answers while there is no session.
+    /// What the peer answers.
     pub fn answer(&self) -> PeerAnswer {
         match self.answer.load(Ordering::Relaxed) {
-            1 => PeerAnswer::Incompatible,
+            1 => PeerAnswer::OtherVersion,
             2 => PeerAnswer::Disagrees,
+            3 => PeerAnswer::Copy,
             _ => PeerAnswer::Silence,
         }
     }
@@ -66,6 +73,19 @@ impl PeerStatus {
     /// Publishes what the peer answers.
     pub fn set_answer(&self, answer: PeerAnswer) {
         self.answer.store(answer as u8, Ordering::Relaxed);
+    }
+
+    /// Lowest and highest wire version that the peer speaks, where they are not ours. Without
+    /// [`PeerAnswer::OtherVersion`] it is a guess: anybody can have sent it.
+    pub fn versions(&self) -> Option<(u8, u8)> {
+        let [_, _, min, max] = self.versions.load(Ordering::Relaxed).to_be_bytes();
+        (max > 0).then_some((min, max))
+    }
+
+    /// Publishes them.
+    pub fn set_versions(&self, versions: Option<(u8, u8)>) {
+        let (min, max) = versions.unwrap_or_default();
+        self.versions.store(u32::from_be_bytes([0, 0, min, max]), Ordering::Relaxed);
     }
 
     /// Smoothed round trip to the peer; 0 until measured.
@@ -109,6 +129,18 @@ impl PeerStatus {
         self.random_loss_ppm.store(random_loss_ppm, Ordering::Relaxed);
     }
 
+    /// IP bytes of a datagram to the peer, at most, and the state of the search for more, as its
+    /// number.
+    pub fn path_mtu(&self) -> (u64, u8) {
+        (self.path_mtu.load(Ordering::Relaxed), self.path_mtu_state.load(Ordering::Relaxed))
+    }
+
+    /// Publishes both.
+    pub fn set_path_mtu(&self, ip_bytes: u64, state: u8) {
+        self.path_mtu.store(ip_bytes, Ordering::Relaxed);
+        self.path_mtu_state.store(state, Ordering::Relaxed);
+    }
+
     /// Bytes of buffers that the data mover has taken and not yet sent a first time.
     pub fn queued_bytes(&self) -> u64 {
         self.queued_bytes.load(Ordering::Relaxed)
@@ -149,10 +181,16 @@ mod tests {
     fn an_answer_survives() {
         let status = PeerStatus::default();
         assert_eq!(status.answer(), PeerAnswer::Silence);
-        for answer in [PeerAnswer::Disagrees, PeerAnswer::Incompatible, PeerAnswer::Silence] {
+        use PeerAnswer::{Copy, Disagrees, OtherVersion, Silence};
+        for answer in [Disagrees, OtherVersion, Copy, Silence] {
             status.set_answer(answer);
             assert_eq!(status.answer(), answer);
         }
+        assert_eq!(status.versions(), None);
+        status.set_versions(Some((2, 3)));
+        assert_eq!(status.versions(), Some((2, 3)));
+        status.set_versions(None);
+        assert_eq!(status.versions(), None);
     }
 
     #[test]

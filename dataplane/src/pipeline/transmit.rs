@@ -12,7 +12,7 @@ use super::appliance::PeerSettings;
 use crate::copy::{self, Copied};
 use crate::counters::Counters;
 use crate::data_mover::{
-    CloseReason, Down, Mismatch, Protection, Sessions, Sink, Source, State, Up, Violation,
+    CloseReason, Down, Mismatch, Protection, Report, Sessions, Sink, Source, State, Up, Violation,
 };
 use crate::frame::build::{TTL_DEFAULT, UdpChecksum, prepend_link, prepend_udp};
 use crate::frame::ip::protocol;
@@ -365,9 +365,12 @@ impl<F: Frame> TransmitStage<F> {
                     self.counters.increment(TransmitCounter::FramesExhausted);
                     return true;
                 };
-                let len = match frame.append(DATAGRAM_ROOM) {
+                let len = match frame.append(session.datagram_len_max()) {
                     Some(room) => session.transmit(now, room),
-                    None => None,
+                    None => match frame.append(DATAGRAM_ROOM) {
+                        Some(room) => session.transmit(now, room),
+                        None => None,
+                    },
                 };
                 let Some(len) = len else {
                     frame.truncate(0);
@@ -424,16 +427,16 @@ impl<F: Frame> TransmitStage<F> {
             status.set_path(report.rtt_ns, report.capacity_bps);
             status.set_arriving(report.delivery_bps);
             status.set_control(report.phase as u8, report.random_loss_ppm);
+            status.set_path_mtu(report.path_mtu.0, report.path_mtu.1 as u8);
             // A buffer that finds no slot would wait at the head of the link, before all peers'.
             let has_slots = session.free_slots() >= SLOTS_AHEAD;
             let queued_bytes = if has_slots { report.queued_bytes as u64 } else { u64::MAX };
             status.set_queue(queued_bytes, *taken);
             status.security.set(shield(report.protection), last_end(report.ended));
-            status.set_answer(match report.state {
-                State::Mismatch(Mismatch::Digest { .. }) => PeerAnswer::Disagrees,
-                State::Mismatch(_) => PeerAnswer::Incompatible,
-                State::Connecting | State::Up(_) | State::Closed => PeerAnswer::Silence,
-            });
+            status.security.set_twin(report.twin);
+            let (answer, versions) = answer(&report);
+            status.set_answer(answer);
+            status.set_versions(versions);
         }
     }
 
@@ -444,6 +447,21 @@ impl<F: Frame> TransmitStage<F> {
             .map(|(_, session)| session.next_timeout())
             .min()
             .unwrap_or(Time::NEVER)
+    }
+}
+
+/// What a peer answers, and which wire versions it speaks if they are not ours.
+fn answer(report: &Report) -> (PeerAnswer, Option<(u8, u8)>) {
+    let foreign = report.foreign_version.map(|version| (version, version));
+    match report.state {
+        State::Mismatch(Mismatch::Digest { .. }) => (PeerAnswer::Disagrees, None),
+        State::Mismatch(Mismatch::SameIncarnation) => (PeerAnswer::Copy, None),
+        State::Mismatch(Mismatch::Version { min, max }) => {
+            (PeerAnswer::OtherVersion, Some((min, max)))
+        }
+        State::Up(_) if report.agrees == Some(false) => (PeerAnswer::Disagrees, None),
+        State::Up(_) | State::Closed => (PeerAnswer::Silence, None),
+        State::Connecting => (PeerAnswer::Silence, foreign),
     }
 }
 
@@ -475,7 +493,7 @@ const MAC_LEN: usize = 6;
 const SLOTS_AHEAD: u64 = 16;
 const _: () = assert!(SLOTS_AHEAD > BUFFERS_AHEAD, "one session would hold up all others");
 
-/// Room in an empty frame that a datagram may fill, in bytes.
+/// Room in an empty frame that a datagram may fill, in bytes, if the frame is too short for more.
 const DATAGRAM_ROOM: usize = 1472;
 
 /// How datagrams get somewhere.

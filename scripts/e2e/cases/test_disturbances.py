@@ -83,6 +83,30 @@ class Link(Disturbance):
         Traffic.start(self, 16 * MIB).check_whole()
 
 
+class PathMtu(Disturbance):
+    """The path takes shorter packets than the ports of the appliances."""
+
+    def path_mtu(self, side: str) -> int:
+        """The longest packet that an appliance sends to its peer."""
+        return self.lab.tpoctl(side, "show", "peer")["peers"][0]["path_mtu"]
+
+    @needs_tpo
+    def test_shrinks_in_mid_transfer(self) -> None:
+        self.addCleanup(self.lab.wanem, "set both mtu 0")
+        traffic = Traffic.start(self, 48 * MIB)
+        self.lab.wanem("set both mtu 1400")
+        traffic.check_whole()
+        for side in "ab":
+            self.assertLessEqual(self.path_mtu(side), 1400)
+            eventually(f"tpo{side} finds what the path takes",
+                       lambda side=side: self.path_mtu(side) > 1360, 20)
+            self.assertEqual(self.lab.tpoctl(side, "show", "peer")["peers"][0]["state"], "up")
+        ways = self.lab.wanem("stats")
+        for way in ("a_to_b", "b_to_a"):
+            self.assertGreater(ways[way]["counters"]["drop_oversize_packets"], 0)
+        Traffic.start(self, 8 * MIB, socket.AF_INET6).check_whole()
+
+
 class LostPeer(Disturbance):
     """The WAN is cut for longer than the peer may be silent (4 s here)."""
 

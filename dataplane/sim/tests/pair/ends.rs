@@ -28,8 +28,8 @@ fn only(run: &Run) -> (StreamReport, StreamReport) {
 
 #[test]
 fn a_client_that_closed_still_reads_everything() {
-    for v6 in [false, true] {
-        let mut run = Run::new(lossy());
+    for (v6, loses) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut run = Run::new(if loses { lossy() } else { PairConfig::default() });
         // The server begins when it has read all that the client had to say.
         let answer = StreamScript { pace: Pace::AfterReceived(1_000), ..both_ways(500_000) };
         run.serve(Site::B, PORT, answer);
@@ -37,17 +37,20 @@ fn a_client_that_closed_still_reads_everything() {
         run.finish(30 * SECOND_NS);
         let (client, server) = only(&run);
         assert_eq!((client.received_bytes, server.received_bytes), (500_000, 1_000));
-        // The server knew of the client's end long before its own.
+        // The server knew of the client's end before it answered. Where packets are lost the end may
+        // be among them, and is then known later.
         assert!(
-            server.end_of_stream_at.unwrap() + ROUND_TRIP_NS < client.end_of_stream_at.unwrap()
+            loses
+                || server.end_of_stream_at.unwrap() + ROUND_TRIP_NS / 2
+                    < client.end_of_stream_at.unwrap()
         );
     }
 }
 
 #[test]
 fn a_server_that_closed_still_reads_everything() {
-    for v6 in [false, true] {
-        let mut run = Run::new(lossy());
+    for (v6, loses) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut run = Run::new(if loses { lossy() } else { PairConfig::default() });
         run.serve(Site::B, PORT, StreamScript::sender(1_000));
         let late = StreamScript { pace: Pace::AfterReceived(1_000), ..both_ways(500_000) };
         run.connect(Site::A, PORT, 1, v6, late);
@@ -55,7 +58,9 @@ fn a_server_that_closed_still_reads_everything() {
         let (client, server) = only(&run);
         assert_eq!((client.received_bytes, server.received_bytes), (1_000, 500_000));
         assert!(
-            client.end_of_stream_at.unwrap() + ROUND_TRIP_NS < server.end_of_stream_at.unwrap()
+            loses
+                || client.end_of_stream_at.unwrap() + ROUND_TRIP_NS / 2
+                    < server.end_of_stream_at.unwrap()
         );
     }
 }

@@ -54,12 +54,41 @@ fn a_smaller_mtu_is_nothing_to_smaller_datagrams() {
     run.finish(30 * SECOND_NS);
 }
 
+/// The largest datagrams have 1,500 bytes; both directions are busy, with acknowledgements in them.
+#[test]
+fn a_path_that_takes_less_is_followed_down_and_back() {
+    for (mtu_bytes, site) in
+        [(1_400, None), (1_300, Some(Site::A)), (1_240, Some(Site::B)), (1_100, None), (600, None)]
+    {
+        let mut run = Run::new(PairConfig::default());
+        transfers(&mut run, 10_000_000, false);
+        run.pair.run_for(300 * MILLISECOND_NS);
+        match site {
+            None => run.pair.change_wan(|wan| wan.mtu_bytes = mtu_bytes),
+            Some(site) => {
+                let less = LinkConfig { mtu_bytes, ..run.pair.wan(site).config().clone() };
+                run.pair.happen(Event::Wan(site, less));
+            }
+        }
+        run.pair.run_for(3 * SECOND_NS);
+        for other in Site::BOTH {
+            let narrowed = site.is_none_or(|site| site == other);
+            let tpo = run.pair.tpo(other);
+            let mover = &tpo.handles.movers[0];
+            assert_eq!(mover.get(MoverCounter::BlackHoles) > 0, narrowed, "{mtu_bytes} {other:?}");
+            let (ip_bytes, _) = tpo.handles.peers[0].path_mtu();
+            assert_eq!(ip_bytes <= mtu_bytes, narrowed, "{ip_bytes}, {mtu_bytes} {other:?}");
+        }
+        run.finish(60 * SECOND_NS);
+    }
+}
+
 /// Under load the ends no longer hear each other. With little to say they do, by small datagrams:
 /// then it shows by what does not arrive.
 #[test]
 fn a_path_that_does_not_carry_our_datagrams_any_more_is_a_lost_peer() {
     let mut run = Run::new(PairConfig::default());
-    run.pair.change_wan(|wan| wan.mtu_bytes = 1_100);
+    run.pair.change_wan(|wan| wan.mtu_bytes = 500);
     run.serve(Site::B, PORT, StreamScript::sender(10_000));
     run.connect(Site::A, PORT, 1, false, reader());
     let dead_after_ns = run.pair.config().dead_after_ns;

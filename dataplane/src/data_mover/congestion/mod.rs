@@ -170,6 +170,9 @@ pub trait Controller: std::fmt::Debug + Send {
     /// Acknowledgements have passed a round, and the next one begins.
     fn on_round(&mut self, sample: &RoundSample);
 
+    /// IP bytes of a full datagram are others from now on.
+    fn set_datagram_bytes(&mut self, _datagram_bytes: u64) {}
+
     /// Rate in bits per second at which to send; counts IP bytes, everything sent included.
     fn rate_bps(&self) -> u64;
 

@@ -347,6 +347,7 @@ impl Session {
     /// The peer has begun a handshake: how we are called in the session that it is for, and what
     /// we know of the peer; or why it is not answered.
     fn hear(&mut self, now: Time, hello: &Hello) -> Result<(Own, PeerHello), MoverCounter> {
+        let of_session = self.is_of_session(hello);
         let Some(security) = &mut self.security else { return Err(MoverCounter::DropSession) };
         if self.closing.is_some() {
             return Err(MoverCounter::DropSession);
@@ -354,7 +355,7 @@ impl Session {
         if security.is_shunned(now) {
             return Err(MoverCounter::DropShunned);
         }
-        if let Err(mismatch) = self.us.check(hello) {
+        if !of_session && let Err(mismatch) = self.us.check(hello) {
             if self.established.is_none() {
                 self.mismatch = Some(mismatch);
             }
@@ -383,6 +384,9 @@ impl Session {
             .heard
             .is_some_and(|(last, at)| order <= last && now.since_ns(at) < CANDIDATE_NS);
         if older || repeated {
+            if known.is_some_and(|(incarnation, _)| heard.incarnation < incarnation) {
+                self.twin.note(hello.incarnation, hello.stamp);
+            }
             return Err(MoverCounter::DropStaleHello);
         }
         security.heard = Some((order, now));
@@ -393,6 +397,14 @@ impl Session {
         let Some(handshake) = &mut self.handshake else { return Err(MoverCounter::DropSession) };
         self.mismatch = None;
         Ok((handshake.own, heard))
+    }
+
+    /// Whether it is about new keys for the session that is up. That one was agreed on when it
+    /// began, and goes on whatever the ends were told since.
+    fn is_of_session(&self, hello: &Hello) -> bool {
+        let Some(established) = self.established else { return false };
+        let of_it = (established.peer.session, established.peer.incarnation);
+        of_it == (hello.session, hello.incarnation)
     }
 
     /// We have answered a handshake: its keys wait for a first datagram.
@@ -416,11 +428,12 @@ impl Session {
         raw: &RawKeys,
         events: &mut impl Sink,
     ) -> MoverCounter {
+        let of_session = self.is_of_session(hello);
         let Some(security) = &mut self.security else { return MoverCounter::DropSession };
         if self.closing.is_some() {
             return MoverCounter::DropSession;
         }
-        if let Err(mismatch) = self.us.check(hello) {
+        if !of_session && let Err(mismatch) = self.us.check(hello) {
             if self.established.is_none() {
                 self.mismatch = Some(mismatch);
             }

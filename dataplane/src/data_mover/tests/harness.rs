@@ -29,6 +29,8 @@ pub(super) struct Link {
     pub(super) duplicate: u64,
     pub(super) corrupt: u64,
     pub(super) cut: bool,
+    /// Longer IP packets are lost; 0 for none.
+    pub(super) mtu: u64,
     /// So many of the next datagrams that carry something of this kind are lost.
     pub(super) strike: Option<(BufferKind, u32)>,
 }
@@ -44,6 +46,7 @@ impl Link {
             duplicate: 0,
             corrupt: 0,
             cut: false,
+            mtu: 0,
             strike: None,
         }
     }
@@ -131,6 +134,8 @@ pub(super) struct Side {
     pub(super) offered: u64,
     pub(super) link: Link,
     busy_until: Time,
+    /// How much later it is by its own clock.
+    pub(super) ahead_ns: u64,
 }
 
 impl Side {
@@ -263,6 +268,7 @@ impl World {
                 offered: 0,
                 link,
                 busy_until: Time::ZERO,
+                ahead_ns: 0,
             }
         };
         let sides = [side(1), side(2)];
@@ -379,6 +385,9 @@ impl World {
         let side = &mut self.sides[from];
         let link = side.link;
         let start = side.busy_until.max(self.now);
+        if link.mtu != 0 && ip_bytes > link.mtu {
+            return;
+        }
         let waiting_bytes = start.since_ns(self.now) * (link.rate_bps / 8) / SECOND_NS;
         if waiting_bytes > link.queue_bytes {
             return;
@@ -405,21 +414,23 @@ impl World {
     fn step(&mut self) {
         while self.arrivals.peek().is_some_and(|Reverse(arrival)| arrival.at <= self.now) {
             let Some(Reverse(mut arrival)) = self.arrivals.pop() else { break };
-            self.sides[arrival.to].receive(self.now, &mut arrival.bytes);
+            let side = &mut self.sides[arrival.to];
+            side.receive(self.now + side.ahead_ns, &mut arrival.bytes);
         }
-        let mut out = [0; 2_048];
+        let mut out = [0; 9_216];
         for index in 0..2 {
             self.feed(index);
             let side = &mut self.sides[index];
-            if side.session.next_timeout() <= self.now {
-                side.session.on_timeout(self.now, &mut side.heard);
+            let now = self.now + side.ahead_ns;
+            if side.session.next_timeout() <= now {
+                side.session.on_timeout(now, &mut side.heard);
             }
-            self.sides[index].exchange_keys(self.now);
+            self.sides[index].exchange_keys(now);
             while let Some(outgoing) = self.sides[index].keys.as_mut().and_then(|k| k.0.outgoing())
             {
                 self.carry(index, outgoing.bytes());
             }
-            while let Some(len) = self.sides[index].session.transmit(self.now, &mut out) {
+            while let Some(len) = self.sides[index].session.transmit(now, &mut out) {
                 assert!(len <= self.config.datagram_len_max(), "seed {}", self.seed);
                 self.carry(index, &out[..len]);
                 self.feed(index);
@@ -434,7 +445,7 @@ impl World {
             let arrival = self.arrivals.peek().map_or(Time::NEVER, |Reverse(a)| a.at);
             let mut next = arrival;
             for side in &mut self.sides {
-                next = next.min(side.session.next_timeout());
+                next = next.min(side.session.next_timeout() - side.ahead_ns);
                 for source in side.sources.iter().filter(|source| source.left > 0) {
                     if source.next > self.now {
                         next = next.min(source.next);

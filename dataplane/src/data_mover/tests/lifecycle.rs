@@ -1,10 +1,11 @@
 //! Beginnings, ends, and what comes between.
 
 use super::super::MoverCounter as C;
+use super::super::wire::{HEADER_LEN, SUBFIELD_LEN, WIRE_VERSION};
 use super::super::{CloseReason, Down, Incarnation, Mismatch, PeerConfig, Session, State};
 use super::harness::{Link, MBIT, World, config, pool};
 use crate::packet_driver::BufferKind;
-use crate::time::MILLISECOND_NS;
+use crate::time::{MILLISECOND_NS, SECOND_NS};
 
 #[test]
 fn both_begin_at_once_and_agree_on_who_is_larger() {
@@ -213,6 +214,88 @@ fn ends_that_do_not_agree_say_so_and_stay_apart() {
     assert!(world.sides[0].get(C::HellosOut) < 10);
     // The operator repairs it.
     world.sides[1].session = Session::new(config(200 * MBIT), Incarnation(3), pool(200 * MBIT), 98);
+    world.run_ms(2_000);
+    assert!(world.sides.iter().all(|side| side.is_up()));
+}
+
+/// Both ends are told, whichever is reconfigured, whatever is lost; nothing ends.
+#[test]
+fn ends_that_are_told_otherwise_while_a_session_is_up_say_so_at_once() {
+    for seed in 0..10 {
+        for mut world in [World::wan(200_000, seed), World::sealed(200_000, seed)] {
+            world.run_ms(1_000);
+            let agrees =
+                |world: &World| world.sides.each_ref().map(|side| side.session.report().agrees);
+            assert_eq!(agrees(&world), [Some(true); 2]);
+            let side = usize::try_from(seed % 2).unwrap();
+            world.sides[side].session.set_digest(7);
+            assert_eq!(world.sides[side].session.report().agrees, Some(false));
+            world.run_ms(8_000);
+            assert_eq!(agrees(&world), [Some(false); 2], "seed {seed}");
+            // The other end follows.
+            world.sides[1 - side].session.set_digest(7);
+            world.run_ms(8_000);
+            assert_eq!(agrees(&world), [Some(true); 2], "seed {seed}");
+            // And a while later there is nothing to say any more.
+            let before = world.sides.each_ref().map(|side| side.get(C::DatagramsOut));
+            world.run_ms(10_000);
+            let after = world.sides.each_ref().map(|side| side.get(C::DatagramsOut));
+            assert!(before.iter().zip(after).all(|(before, after)| after - before < 50));
+            assert!(world.sides.iter().all(|side| side.heard.downs.is_empty()));
+        }
+    }
+}
+
+/// A machine that was suspended, or that was moved to another host.
+#[test]
+fn a_clock_that_jumps_ends_a_session_at_most() {
+    const MINUTE: u64 = 60 * SECOND_NS;
+    for (seed, jump_ns) in (0..).zip([SECOND_NS, 30 * SECOND_NS, 5 * MINUTE, 1_000_000 * MINUTE]) {
+        for sealed in [false, true] {
+            let link = Link::new(5 * MBIT, 40 * MILLISECOND_NS, 10_000);
+            let config = PeerConfig { sealed, ..config(5 * MBIT) };
+            let mut world = World::new(config, link, seed);
+            let side = usize::try_from(seed % 2).unwrap();
+            world.source(0, BufferKind::Stream, (3_000, 30_000), u64::MAX);
+            world.source(1, BufferKind::Stream, (3_000, 30_000), u64::MAX);
+            world.run_ms(1_000);
+            // One clock, then both; then the first is back where it was.
+            world.sides[side].ahead_ns = 2 * jump_ns;
+            world.run_ms(3_000);
+            world.sides[1 - side].ahead_ns = jump_ns;
+            world.run_ms(3_000);
+            world.sides[side].ahead_ns = jump_ns.min(20 * SECOND_NS) + jump_ns;
+            world.run_ms(40_000);
+            assert!(world.sides.iter().all(|side| side.is_up()), "{jump_ns}");
+            for side in &mut world.sides {
+                assert_eq!(side.heard.wrong, 0);
+                let ends = &side.heard.downs;
+                let named =
+                    |down: &Down| matches!(down, Down::Dead | Down::Replaced | Down::Expired);
+                assert!(ends.len() <= 6 && ends.iter().all(named), "{jump_ns}: {ends:?}");
+                side.sources.clear();
+            }
+            assert!(world.run_until_done(20_000), "{jump_ns}");
+            world.assert_clean();
+        }
+    }
+}
+
+#[test]
+fn a_peer_of_another_version_is_shown_with_the_versions_it_speaks() {
+    let mut world = World::wan(0, 13);
+    let mut bytes = [0; 2_048];
+    let len = world.sides[0].session.transmit(world.now, &mut bytes).unwrap();
+    // Versions are behind ids, incarnations and flags.
+    let at = HEADER_LEN + SUBFIELD_LEN + 29;
+    assert_eq!(bytes[at..at + 2], [WIRE_VERSION; 2]);
+    bytes[at..at + 2].copy_from_slice(&[2, 3]);
+    let side = &mut world.sides[1];
+    side.session.receive(world.now, &mut bytes[..len], &mut side.heard);
+    let mismatch = Mismatch::Version { min: 2, max: 3 };
+    assert_eq!(side.session.state(), State::Mismatch(mismatch));
+    assert_eq!(side.get(C::DropMismatch), 1);
+    // After its update it is as any other.
     world.run_ms(2_000);
     assert!(world.sides.iter().all(|side| side.is_up()));
 }

@@ -6,6 +6,8 @@ mod harness;
 mod hostile;
 mod insider;
 mod lifecycle;
+mod path_mtu;
 mod sealed;
 mod sharing;
 mod throughput;
+mod twins;

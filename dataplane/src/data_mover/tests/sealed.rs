@@ -87,6 +87,24 @@ fn keys_are_renewed_without_a_lost_piece() {
     }
 }
 
+#[test]
+fn keys_are_renewed_although_the_ends_were_told_otherwise_meanwhile() {
+    let mut world = World::sealed(10_000, 4);
+    world.run_ms(1_000);
+    world.sides[0].session.set_digest(7);
+    world.run_ms(700_000);
+    for side in &world.sides {
+        assert_eq!(
+            (side.heard.ups.len(), side.heard.downs.len()),
+            (1, 0),
+            "{:?}",
+            side.heard.downs
+        );
+        assert_eq!(side.session.report().agrees, Some(false));
+    }
+    assert!(world.sides.iter().map(|side| side.get(C::KeysRenewed)).sum::<u64>() >= 5);
+}
+
 /// A sealed pair in the middle of a transfer, and datagrams of side 0 that are still on their way.
 fn captured(seed: u64) -> (World, Vec<Vec<u8>>) {
     let mut world = World::sealed(0, seed);

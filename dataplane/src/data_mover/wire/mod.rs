@@ -20,7 +20,10 @@ pub use exchange::{Cookie, Exchange, MAC_LEN, MESSAGE_MAX, NONCE_LEN};
 pub use floor::{ABANDONED_MAX, Abandoned, CloseReason, Floor};
 pub use header::{DatagramHeader, DatagramKind, KEY_EPOCH_CLEAR, SessionId, WIRE_VERSION};
 pub use hello::{Hello, Limits};
-pub use subfield::{Subfield, SubfieldKind, Subfields, emit_keepalive};
+pub use subfield::{
+    DIGEST_LEN, Subfield, SubfieldKind, Subfields, emit_digest, emit_keepalive, emit_padding,
+    parse_digest,
+};
 
 /// Length of the datagram header in bytes.
 pub const HEADER_LEN: usize = 8;

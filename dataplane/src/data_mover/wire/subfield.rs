@@ -18,6 +18,8 @@ pub enum SubfieldKind {
     Close = 5,
     /// Sets a session up.
     Hello = 6,
+    /// Digest of what both ends must agree on.
+    Digest = 8,
     /// Begins an exchange of keys; the only one in its datagram.
     Initiation = 16,
     /// Ends an exchange of keys; the only one in its datagram.
@@ -53,6 +55,9 @@ impl<'a> Subfields<'a> {
     }
 }
 
+/// Type code of padding, which every receiver skips.
+const PADDING: u8 = 7;
+
 impl<'a> Iterator for Subfields<'a> {
     type Item = Result<Subfield<'a>, Malformed>;
 
@@ -72,6 +77,7 @@ impl<'a> Iterator for Subfields<'a> {
                 4 => SubfieldKind::Keepalive,
                 5 => SubfieldKind::Close,
                 6 => SubfieldKind::Hello,
+                8 => SubfieldKind::Digest,
                 16 => SubfieldKind::Initiation,
                 17 => SubfieldKind::Response,
                 18 => SubfieldKind::Cookie,
@@ -91,6 +97,37 @@ pub fn emit_keepalive(out: &mut [u8]) -> Option<usize> {
     Some(writer.len)
 }
 
+/// Length of a digest subfield in bytes, type and length included.
+pub const DIGEST_LEN: usize = SUBFIELD_LEN + 8;
+
+/// Writes a digest subfield; its length, or `None` when it does not fit.
+pub fn emit_digest(digest: u64, out: &mut [u8]) -> Option<usize> {
+    let mut writer = Writer::new(out);
+    writer.subfield(SubfieldKind::Digest, DIGEST_LEN - SUBFIELD_LEN)?;
+    writer.put(&digest.to_be_bytes())?;
+    Some(writer.len)
+}
+
+/// The digest in the body of its subfield.
+///
+/// # Errors
+/// [`Malformed`] when it is too short; what follows belongs to later versions.
+pub fn parse_digest(body: &[u8]) -> Result<u64, Malformed> {
+    Reader(body).u64()
+}
+
+/// Writes a subfield that means nothing, `len` bytes with its type and length, as a path probe
+/// needs it; its length, or `None` when it does not fit.
+pub fn emit_padding(len: usize, out: &mut [u8]) -> Option<usize> {
+    let body_len = u16::try_from(len.checked_sub(SUBFIELD_LEN)?).ok()?;
+    let (head, body) = out.get_mut(..len)?.split_at_mut_checked(SUBFIELD_LEN)?;
+    let mut writer = Writer::new(head);
+    writer.put(&[PADDING])?;
+    writer.put(&body_len.to_be_bytes())?;
+    body.fill(0);
+    Some(len)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,9 +145,31 @@ mod tests {
             let seen: Vec<(u8, Vec<u8>)> = Subfields::new(&field)
                 .map(|subfield| subfield.map(|s| (s.kind as u8, s.body.to_vec())).unwrap())
                 .collect();
-            let known: Vec<_> = list.into_iter().filter(|(code, _)| matches!(code, 1..=6 | 16..=18)).collect();
+            let known: Vec<_> = list.into_iter().filter(|(code, _)| matches!(code, 1..=6 | 8 | 16..=18)).collect();
             prop_assert_eq!(seen, known);
         }
+    }
+
+    #[test]
+    fn a_digest_survives() {
+        let mut field = [0; DIGEST_LEN];
+        assert_eq!(emit_digest(0x0102_0304_0506_0708, &mut field), Some(DIGEST_LEN));
+        let body = Subfields::new(&field).next().unwrap().unwrap().body;
+        assert_eq!(parse_digest(body), Ok(0x0102_0304_0506_0708));
+        assert_eq!(parse_digest(&body[1..]), Err(Malformed::Truncated));
+        assert_eq!(emit_digest(1, &mut field[1..]), None);
+    }
+
+    #[test]
+    fn padding_is_skipped_and_holds_nothing_of_before() {
+        let mut field = [9; 40];
+        assert_eq!(emit_padding(2, &mut field), None);
+        assert_eq!(emit_padding(41, &mut field), None);
+        assert_eq!(emit_padding(33, &mut field), Some(33));
+        assert!(field[3..33].iter().all(|byte| *byte == 0));
+        assert_eq!(emit_keepalive(&mut field[33..]), Some(3));
+        let kinds: Vec<_> = Subfields::new(&field[..36]).map(|s| s.map(|s| s.kind)).collect();
+        assert_eq!(kinds, [Ok(SubfieldKind::Keepalive)]);
     }
 
     #[test]

@@ -102,6 +102,10 @@ impl Controller for Auto {
         self.phase = next.unwrap_or(self.phase);
     }
 
+    fn set_datagram_bytes(&mut self, datagram_bytes: u64) {
+        self.model.set_datagram_bytes(datagram_bytes);
+    }
+
     fn rate_bps(&self) -> u64 {
         let basis_bps = match &self.phase {
             Phase::Startup(startup) => startup.basis_bps(),

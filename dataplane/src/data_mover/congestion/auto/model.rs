@@ -142,6 +142,10 @@ impl Model {
         self.datagram_bytes
     }
 
+    pub(super) fn set_datagram_bytes(&mut self, datagram_bytes: u64) {
+        self.datagram_bytes = datagram_bytes;
+    }
+
     /// Whether the path is shared with others who keep a queue there. Then nothing is gained by
     /// making room: they would take it.
     pub(super) fn is_shared(&self) -> bool {
