@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::compression::Decompressor;
 use crate::data_mover::wire::{
-    Acknowledgement, CloseReason, Cookie, DataView, DatagramHeader, Exchange, Floor, Hello,
+    Acknowledgement, CloseReason, Cookie, DataView, DatagramHeader, Exchange, Floor, Hello, Parity,
     SubfieldKind, Subfields,
 };
 use crate::frame::{self, arp::ArpPacket, ndp};
@@ -49,6 +49,12 @@ pub fn datagram(bytes: &[u8]) {
             }
             SubfieldKind::Hello => {
                 let _ = Hello::parse(body);
+            }
+            SubfieldKind::Parity => {
+                if let Ok(parity) = Parity::parse(body, rest) {
+                    let (from, to) = parity.cell(parity.cells - 1);
+                    assert!(from < to && to <= parity.buffer_len);
+                }
             }
             _ => {}
         }

@@ -12,6 +12,7 @@ mod config;
 pub mod congestion;
 mod counters;
 mod demux;
+mod fec;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod handshake;

@@ -6,6 +6,7 @@
 use super::MoverCounter;
 use super::config::PeerConfig;
 use super::congestion::{AckSample, Congestion, Controller, Heard, Outcome, PathStart, Rounds};
+use super::fec::{Encoder, Next};
 use super::outbound::{Gate, Lost, Outbound, Range};
 use super::pacing::Pacer;
 use super::recovery::Recovery;
@@ -46,11 +47,15 @@ impl Pieces {
         Pieces { list: [Piece::NONE; PIECES_MAX], len: 0 }
     }
 
-    fn push(&mut self, piece: Piece) {
-        if let Some(place) = self.list.get_mut(self.len) {
+    /// Adds a piece; false when there are too many.
+    pub(super) fn push(&mut self, piece: Piece) -> bool {
+        let place = self.list.get_mut(self.len);
+        let fits = place.is_some();
+        if let Some(place) = place {
             *place = piece;
             self.len += 1;
         }
+        fits
     }
 
     pub(super) fn list(&self) -> &[Piece] {
@@ -75,6 +80,7 @@ pub(super) struct Sender {
     pub(super) outbound: Outbound,
     pub(super) rtt: Rtt,
     pub(super) pacer: Pacer,
+    pub(super) fec: Encoder,
     sent: Sent,
     recovery: Recovery,
     controller: Box<dyn Controller>,
@@ -101,6 +107,7 @@ impl Sender {
             outbound: Outbound::new(buffers, sent.pieces_max()),
             rtt: Rtt::new(),
             pacer: Pacer::default(),
+            fec: Encoder::new(config.fec),
             recovery: Recovery::new(sent.slots()),
             sent,
             controller: config.congestion.controller(PathStart {
@@ -126,6 +133,7 @@ impl Sender {
         self.discard();
         self.sent.reset();
         self.recovery.reset(now);
+        self.fec.reset(now);
         self.rtt = Rtt::new();
         if let Some(rtt_ns) = rtt_ns {
             self.rtt.sample(now, rtt_ns, 0);
@@ -148,6 +156,7 @@ impl Sender {
 
     /// Gives up all buffers.
     pub(super) fn discard(&mut self) {
+        self.fec.discard();
         let discarded = self.outbound.reset();
         self.counters.add(MoverCounter::BuffersDiscarded, discarded);
     }
@@ -233,7 +242,7 @@ impl Sender {
     }
 
     /// Chooses pieces for a datagram with `room` bytes for them and their descriptions.
-    pub(super) fn choose(&mut self, mut room: usize, pieces: &mut Pieces) {
+    pub(super) fn choose(&mut self, now: Time, mut room: usize, pieces: &mut Pieces) {
         let gate = self.gate();
         while pieces.len < PIECES_MAX {
             let Some(chosen) = self.outbound.choose(room, pieces.len == 0, &gate) else { break };
@@ -243,8 +252,29 @@ impl Sender {
             if chosen.again {
                 self.counters.increment(MoverCounter::PiecesRetransmitted);
                 self.counters.add(MoverCounter::BytesRetransmitted, len as u64);
+            } else {
+                self.fec.sent(now, &chosen.piece);
             }
         }
+    }
+
+    /// When parity is to be sent.
+    pub(super) fn parity_due(&self) -> Time {
+        if self.sent.in_flight_bytes() >= self.controller.in_flight_bytes_max() {
+            return Time::NEVER;
+        }
+        let due = self.fec.due(self.outbound.queued_bytes() == 0, self.rtt.smoothed_ns());
+        due.max(self.pacer.next())
+    }
+
+    /// What the next datagram of protection carries, if one is due; a parity has `room`.
+    pub(super) fn next_parity(&mut self, now: Time, room: usize) -> Option<Next> {
+        if self.parity_due() > now {
+            return None;
+        }
+        let (idle, rate_bps) = (self.outbound.queued_bytes() == 0, self.rate_bps());
+        self.fec.plan(now, idle, self.rtt.smoothed_ns(), rate_bps, &self.outbound);
+        self.fec.next(room, &self.outbound)
     }
 
     /// Makes sure that a transmission can be remembered, by forgetting the oldest if need be.
@@ -270,6 +300,7 @@ impl Sender {
         });
         let round = self.rounds.sent();
         self.sent.push(now, ip_bytes, answered, round, ranges);
+        self.fec.charge(ip_bytes);
         if answered {
             self.recovery.sent(now);
             if self.probe_wanted {
@@ -415,6 +446,7 @@ impl Sender {
         }
         let Some(transmission) = self.sent.set(number, Fate::Arrived) else { return false };
         self.recovery.arrived(now, transmission.at, fate != Fate::InFlight);
+        self.fec.arrived(fate == Fate::Lost);
         let outcome = match fate {
             Fate::Lost => Outcome::ArrivedLate,
             _ => Outcome::Arrived,
@@ -491,6 +523,7 @@ impl Sender {
             }
         }
         self.counters.increment(MoverCounter::DatagramsLost);
+        self.fec.lost(number);
         self.rounds.outcome(transmission.round, u64::from(transmission.ip_bytes), Outcome::Lost);
         self.sent.set(number, Fate::Lost).is_some()
     }

@@ -18,17 +18,20 @@ enum Timer {
     Recovery,
     /// The pacer lets the next datagram with data go.
     Pacing,
+    /// Parity over what was sent is to be sent.
+    Parity,
     /// New keys are asked for, or the present ones are too old to be used.
     Keys,
 }
 
-const TIMERS: [Timer; 7] = [
+const TIMERS: [Timer; 8] = [
     Timer::Dead,
     Timer::Keepalive,
     Timer::Acknowledgement,
     Timer::Floor,
     Timer::Recovery,
     Timer::Pacing,
+    Timer::Parity,
     Timer::Keys,
 ];
 
@@ -60,6 +63,7 @@ impl Session {
             Timer::Recovery => self.sender.next_timeout(),
             Timer::Pacing if self.sender.has_data() => self.sender.pacer.next(),
             Timer::Pacing => Time::NEVER,
+            Timer::Parity => self.sender.parity_due(),
             Timer::Keys => self.security.as_ref().map_or(Time::NEVER, |s| s.next_timeout()),
         }
     }
