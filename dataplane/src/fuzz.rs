@@ -88,6 +88,11 @@ pub fn pair(bytes: &[u8]) {
     crate::data_mover::fuzz::pair(bytes);
 }
 
+/// Pieces and parities of any shape, in any order.
+pub fn parity(bytes: &[u8]) {
+    crate::data_mover::fuzz_parity(bytes);
+}
+
 /// Frames of the LAN and of the WAN.
 pub fn frame(bytes: &[u8]) {
     let _ = ArpPacket::parse(bytes);
@@ -111,8 +116,13 @@ mod tests {
 
     type Target = fn(&[u8]);
 
-    const TARGETS: [(&str, Target); 4] =
-        [("datagram", datagram), ("buffer", buffer), ("frame", frame), ("pair", pair)];
+    const TARGETS: [(&str, Target); 5] = [
+        ("datagram", datagram),
+        ("buffer", buffer),
+        ("frame", frame),
+        ("pair", pair),
+        ("parity", parity),
+    ];
 
     fn corpus(target: &str) -> Vec<Vec<u8>> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
@@ -157,6 +167,11 @@ mod tests {
         #[test]
         fn damaged_buffers_are_survived(bytes in damaged("buffer")) {
             buffer(&bytes);
+        }
+
+        #[test]
+        fn damaged_parity_is_survived(bytes in damaged("parity")) {
+            parity(&bytes);
         }
 
         #[test]

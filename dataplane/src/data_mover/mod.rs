@@ -34,6 +34,9 @@ mod transmit;
 #[expect(clippy::disallowed_methods, reason = "writes headers, never payload")]
 pub mod wire;
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use fec::fuzz_parity;
+
 #[cfg(test)]
 mod tests;
 

@@ -13,7 +13,7 @@ use crate::counters::Counters;
 use crate::packet_driver::BufferKind;
 
 /// Parities that wait for cells or for each other, at most; the oldest makes room.
-const HELD_MAX: usize = 32;
+pub(super) const HELD_MAX: usize = 32;
 /// Datagrams that must come for each time that cells are restored, and how many count at most:
 /// restoring takes as long as taking in so many.
 const WORK_COST: u32 = 8;
@@ -93,7 +93,7 @@ impl Decoder {
     }
 
     /// Parities held.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(super) fn held(&self) -> usize {
         self.count
     }

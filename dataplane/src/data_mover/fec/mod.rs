@@ -11,6 +11,8 @@
 
 mod decoder;
 mod encoder;
+#[cfg(any(test, feature = "fuzz"))]
+mod fuzz;
 mod policy;
 #[cfg(test)]
 mod tests;
@@ -24,6 +26,8 @@ use reed_solomon_simd::rate::{HighRateDecoder, HighRateEncoder, RateDecoder, Rat
 
 pub(super) use decoder::Decoder;
 pub(super) use encoder::{Encoder, Next};
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use fuzz::parity as fuzz_parity;
 
 use super::wire::{CELLS_MAX, PARITIES_MAX, Parity};
 use crate::copy::{self, Copied};
