@@ -24,7 +24,7 @@ pub struct PeerConfig {
     pub peer: PeerIndex,
     /// How the rate is found; rates count IP bytes, everything sent included.
     pub congestion: Congestion,
-    /// Bytes of buffers in one datagram, at most; rounded down to an even number.
+    /// Bytes of buffers in one datagram, at most.
     pub segment_size_max: u16,
     /// IP and UDP headers of one datagram, in bytes: 28 over IPv4, 48 over IPv6.
     pub ip_overhead_bytes: u16,
@@ -79,9 +79,7 @@ impl PeerConfig {
     /// The same with every value within what the code can work with.
     pub(super) fn clamped(mut self) -> Self {
         self.congestion = self.congestion.clamped();
-        // Even, as parity over full pieces is.
-        self.segment_size_max =
-            self.segment_size_max.clamp(SEGMENT_SIZE_MIN, SEGMENT_SIZE_LIMIT) & !1;
+        self.segment_size_max = self.segment_size_max.clamp(SEGMENT_SIZE_MIN, SEGMENT_SIZE_LIMIT);
         self.ip_overhead_bytes = self.ip_overhead_bytes.min(256);
         self.rtt_ns_max = self.rtt_ns_max.clamp(MILLISECOND_NS, 10 * SECOND_NS);
         self.dead_after_ns = self.dead_after_ns.max(MILLISECOND_NS);

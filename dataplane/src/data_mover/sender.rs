@@ -192,8 +192,7 @@ impl Sender {
 
     /// There is nothing to send, or nothing more may be on its way.
     pub(super) fn idle(&mut self, now: Time) {
-        let open = self.sent.in_flight_bytes() < self.controller.in_flight_bytes_max();
-        if open && self.pacer.ready(now) {
+        if self.is_open() && self.pacer.ready(now) {
             self.rounds.app_limited();
         }
         self.pacer.idle(now);
@@ -234,11 +233,19 @@ impl Sender {
     /// Whether there are bytes to send that nothing but the pacer holds back.
     pub(super) fn has_data(&mut self) -> bool {
         let gate = self.gate();
-        let open = self.probe_wanted
-            || self.sent.in_flight_bytes() < self.controller.in_flight_bytes_max();
+        let open = self.probe_wanted || self.is_open();
+        open && self.outbound.has_work(&gate) && self.can_track()
+    }
+
+    /// Whether more may be on its way.
+    fn is_open(&self) -> bool {
+        self.sent.in_flight_bytes() < self.controller.in_flight_bytes_max()
+    }
+
+    /// Whether both ends can keep track of another transmission.
+    fn can_track(&mut self) -> bool {
         let oldest = self.sent.oldest_in_flight().unwrap_or(self.sent.next());
-        let tracked = self.sent.next() - oldest < u64::from(self.peer.limits.numbers_max);
-        open && tracked && self.outbound.has_work(&gate) && self.sent.has_room()
+        self.sent.next() - oldest < u64::from(self.peer.limits.numbers_max) && self.sent.has_room()
     }
 
     /// Chooses pieces for a datagram with `room` bytes for them and their descriptions.
@@ -259,11 +266,11 @@ impl Sender {
     }
 
     /// When parity is to be sent.
-    pub(super) fn parity_due(&self) -> Time {
-        if self.sent.in_flight_bytes() >= self.controller.in_flight_bytes_max() {
+    pub(super) fn parity_due(&mut self) -> Time {
+        let due = self.fec.due(self.outbound.queued_bytes() == 0, self.rtt.smoothed_ns());
+        if due == Time::NEVER || !self.is_open() || !self.can_track() {
             return Time::NEVER;
         }
-        let due = self.fec.due(self.outbound.queued_bytes() == 0, self.rtt.smoothed_ns());
         due.max(self.pacer.next())
     }
 

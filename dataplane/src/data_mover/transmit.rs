@@ -8,7 +8,7 @@ use super::sender::Pieces;
 use super::session::{Established, Session};
 use super::wire::{
     ABANDONED_MAX, CloseReason, DATA_BASE_LEN, DatagramHeader, DatagramKind, Floor, HEADER_LEN,
-    Hello, KEY_EPOCH_CLEAR, OVERHEAD_LEN, Parity, SUBFIELD_LEN, SessionId, emit_data,
+    Hello, KEY_EPOCH_CLEAR, OVERHEAD_LEN, PIECE_LEN, Parity, SUBFIELD_LEN, SessionId, emit_data,
     emit_keepalive,
 };
 use crate::copy::{self, Copied};
@@ -169,7 +169,12 @@ impl Session {
         let mut pieces = Pieces::new();
         if due.data {
             let taken = HEADER_LEN + DATA_BASE_LEN + self.scratch.len + self.config.tag_len();
-            self.sender.choose(now, out.len().checked_sub(taken)?, &mut pieces);
+            let mut room = out.len().checked_sub(taken)?;
+            if self.scratch.len == 0 && room.is_multiple_of(2) != PIECE_LEN.is_multiple_of(2) {
+                // A full piece has an even length, as parity over it.
+                room = room.saturating_sub(1);
+            }
+            self.sender.choose(now, room, &mut pieces);
         }
         let len = self.write(now, out, established.peer.session, Body::Pieces(&pieces))?;
         let ip_bytes = self.count_out(now, len);

@@ -19,7 +19,7 @@ pub enum SubfieldKind {
     /// Sets a session up.
     Hello = 6,
     /// The bytes of the datagram are parity over a range of a buffer.
-    Parity = 7,
+    Parity = 8,
     /// Begins an exchange of keys; the only one in its datagram.
     Initiation = 16,
     /// Ends an exchange of keys; the only one in its datagram.
@@ -74,7 +74,7 @@ impl<'a> Iterator for Subfields<'a> {
                 4 => SubfieldKind::Keepalive,
                 5 => SubfieldKind::Close,
                 6 => SubfieldKind::Hello,
-                7 => SubfieldKind::Parity,
+                8 => SubfieldKind::Parity,
                 16 => SubfieldKind::Initiation,
                 17 => SubfieldKind::Response,
                 18 => SubfieldKind::Cookie,
@@ -111,7 +111,7 @@ mod tests {
             let seen: Vec<(u8, Vec<u8>)> = Subfields::new(&field)
                 .map(|subfield| subfield.map(|s| (s.kind as u8, s.body.to_vec())).unwrap())
                 .collect();
-            let known: Vec<_> = list.into_iter().filter(|(code, _)| matches!(code, 1..=7 | 16..=18)).collect();
+            let known: Vec<_> = list.into_iter().filter(|(code, _)| matches!(code, 1..=6 | 8 | 16..=18)).collect();
             prop_assert_eq!(seen, known);
         }
     }
