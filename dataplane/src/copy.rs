@@ -38,6 +38,8 @@ kinds! {
     CopiedOut,
     /// Fragments of a host's packet put together.
     Reassembled,
+    /// To make parity, to hold it, and to restore from it.
+    Protected,
     /// A few bytes that the appliance made itself: parameters of flows, subfields.
     Made,
 }

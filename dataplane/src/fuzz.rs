@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::compression::Decompressor;
 use crate::data_mover::wire::{
-    Acknowledgement, CloseReason, Cookie, DataView, DatagramHeader, Exchange, Floor, Hello,
+    Acknowledgement, CloseReason, Cookie, DataView, DatagramHeader, Exchange, Floor, Hello, Parity,
     SubfieldKind, Subfields, parse_digest,
 };
 use crate::frame::{self, arp::ArpPacket, ndp};
@@ -53,6 +53,12 @@ pub fn datagram(bytes: &[u8]) {
             SubfieldKind::Hello => {
                 let _ = Hello::parse(body);
             }
+            SubfieldKind::Parity => {
+                if let Ok(parity) = Parity::parse(body, rest) {
+                    let (from, to) = parity.cell(parity.cells - 1);
+                    assert!(from < to && to <= parity.buffer_len);
+                }
+            }
             _ => {}
         }
     }
@@ -85,6 +91,11 @@ pub fn pair(bytes: &[u8]) {
     crate::data_mover::fuzz::pair(bytes);
 }
 
+/// Pieces and parities of any shape, in any order.
+pub fn parity(bytes: &[u8]) {
+    crate::data_mover::fuzz_parity(bytes);
+}
+
 /// Frames of the LAN and of the WAN.
 pub fn frame(bytes: &[u8]) {
     let _ = ArpPacket::parse(bytes);
@@ -108,8 +119,13 @@ mod tests {
 
     type Target = fn(&[u8]);
 
-    const TARGETS: [(&str, Target); 4] =
-        [("datagram", datagram), ("buffer", buffer), ("frame", frame), ("pair", pair)];
+    const TARGETS: [(&str, Target); 5] = [
+        ("datagram", datagram),
+        ("buffer", buffer),
+        ("frame", frame),
+        ("pair", pair),
+        ("parity", parity),
+    ];
 
     fn corpus(target: &str) -> Vec<Vec<u8>> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
@@ -154,6 +170,11 @@ mod tests {
         #[test]
         fn damaged_buffers_are_survived(bytes in damaged("buffer")) {
             buffer(&bytes);
+        }
+
+        #[test]
+        fn damaged_parity_is_survived(bytes in damaged("parity")) {
+            parity(&bytes);
         }
 
         #[test]

@@ -113,6 +113,7 @@ fn peer(peer: &config::Peer, digest: u64, keys: Option<PeerKeys>) -> PeerSetting
         keys,
         endpoint: peer.endpoint,
         congestion: congestion(peer),
+        fec: peer.fec == config::Fec::Auto,
         fallback: fallback(peer.fallback),
         dead_after_ns: nanoseconds(peer.dead_after),
         keepalive_ns: nanoseconds(peer.keepalive),

@@ -9,7 +9,7 @@ use dataplane::edge::LanCounter;
 use dataplane::packet_driver::{LastEnd, PeerAnswer, PeerStatus, Shield};
 use dataplane::pipeline::appliance::Handles;
 
-use crate::cli::{Direction, PeerState, PeerView};
+use crate::cli::{Direction, Parity, PeerState, PeerView};
 use crate::config::{Encryption, Peer, PeerRate};
 
 /// What grows with a peer's traffic.
@@ -17,6 +17,7 @@ use crate::config::{Encryption, Peer, PeerRate};
 pub(super) struct Traffic {
     sent: u64,
     lost: u64,
+    parity: Parity,
     to_peer: Direction,
     from_peer: Direction,
     clear: u64,
@@ -35,6 +36,12 @@ impl Traffic {
         Traffic {
             sent: mover(MoverCounter::DatagramsOut).saturating_sub(mover(MoverCounter::AcksOut)),
             lost: mover(MoverCounter::DatagramsLost),
+            parity: Parity {
+                sent: mover(MoverCounter::ParityOut),
+                received: mover(MoverCounter::ParityIn),
+                useless: mover(MoverCounter::ParityUseless),
+                pieces_restored: mover(MoverCounter::PiecesRestored),
+            },
             to_peer: Direction {
                 lan_bytes: lan(LanCounter::BytesToPeer),
                 wan_bytes: mover(MoverCounter::BytesOut),
@@ -61,6 +68,15 @@ impl Traffic {
         Traffic {
             sent: self.sent.saturating_sub(earlier.sent),
             lost: self.lost.saturating_sub(earlier.lost),
+            parity: Parity {
+                sent: self.parity.sent.saturating_sub(earlier.parity.sent),
+                received: self.parity.received.saturating_sub(earlier.parity.received),
+                useless: self.parity.useless.saturating_sub(earlier.parity.useless),
+                pieces_restored: self
+                    .parity
+                    .pieces_restored
+                    .saturating_sub(earlier.parity.pieces_restored),
+            },
             to_peer: direction(self.to_peer, earlier.to_peer),
             from_peer: direction(self.from_peer, earlier.from_peer),
             clear: self.clear.saturating_sub(earlier.clear),
@@ -286,6 +302,8 @@ pub(super) fn view(
         flows,
         datagrams_sent: traffic.sent,
         datagrams_lost: traffic.lost,
+        fec: peer.fec.to_string(),
+        parity: traffic.parity,
         to_peer: traffic.to_peer,
         from_peer: traffic.from_peer,
     }
@@ -342,6 +360,7 @@ mod tests {
             encryption: Encryption::On,
             public_key: None,
             psk_file: None,
+            fec: crate::config::Fec::Auto,
             fallback: crate::config::Fallback::Refuse,
             dead_after: Duration::from_secs(1),
             keepalive: Duration::from_secs(1),

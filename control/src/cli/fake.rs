@@ -5,7 +5,7 @@ use std::path::Path;
 use super::backend::{Backend, CommandError};
 use super::command::{FlowFilter, PortAction, Statistics};
 use super::view::{
-    CoreView, DescriptorLimits, Direction, DropView, FlowView, Flows, LinkView, PeerState,
+    CoreView, DescriptorLimits, Direction, DropView, FlowView, Flows, LinkView, Parity, PeerState,
     PeerView, PipelineView, PortCounters, PortForwarding, PortInfo, RuleView, StageView, Xstat,
 };
 use crate::config::{Change, Config, Size};
@@ -162,6 +162,8 @@ impl Backend for Fake {
                 flows: 12,
                 datagrams_sent: 20_000,
                 datagrams_lost: 104,
+                fec: "auto".into(),
+                parity: Parity { sent: 60, received: 40, useless: 31, pieces_restored: 9 },
                 to_peer: Direction { lan_bytes: 190, wan_bytes: 100 },
                 from_peer: Direction::default(),
             })

@@ -36,7 +36,7 @@ pub use prompt::prompt;
 pub use reply::{ConfigView, HelpEntry, Reply};
 pub use script::{ScriptError, run_script};
 pub use view::{
-    CoreView, DescriptorLimits, Direction, DropView, FlowView, Flows, LinkView, PeerState,
+    CoreView, DescriptorLimits, Direction, DropView, FlowView, Flows, LinkView, Parity, PeerState,
     PeerView, PipelineView, PortCounters, PortForwarding, PortInfo, PortStats, PortXstats,
     RuleView, StageView, Xstat,
 };

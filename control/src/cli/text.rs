@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use super::reply::{HelpEntry, Reply};
 use super::table::{Align, Table};
 use super::testpmd;
-use super::view::{CoreView, Direction, DropView, Flows, PeerView, PipelineView, RuleView};
+use super::view::{CoreView, Direction, DropView, Flows, Parity, PeerView, PipelineView, RuleView};
 use crate::config::Rate;
 use crate::stats::seconds;
 
@@ -89,6 +89,13 @@ fn peer(f: &mut Formatter<'_>, peer: &PeerView) -> fmt::Result {
             "  path MTU {bytes} bytes ({state}), {sent} probes, {lost} lost, {holes} black holes"
         )?;
     }
+    let Parity { sent, received, useless, pieces_restored } = peer.parity;
+    writeln!(
+        f,
+        "  parity {}: sent {sent}, received {received}, {useless} not needed; {pieces_restored} \
+         pieces restored",
+        peer.fec
+    )?;
     direction(f, "to peer:  ", &peer.to_peer)?;
     direction(f, "from peer:", &peer.from_peer)?;
     if peer.configuration_agrees == Some(false) {

@@ -224,6 +224,19 @@ impl Direction {
     }
 }
 
+/// Parity exchanged with a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Parity {
+    /// Datagrams sent to protect others.
+    pub sent: u64,
+    /// Datagrams received that carry parity.
+    pub received: u64,
+    /// Of these, those that nothing was restored with.
+    pub useless: u64,
+    /// Pieces of buffers restored from the others.
+    pub pieces_restored: u64,
+}
+
 /// A peer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PeerView {
@@ -274,6 +287,10 @@ pub struct PeerView {
     pub datagrams_sent: u64,
     /// Of these, found lost.
     pub datagrams_lost: u64,
+    /// Whether parity is used: `auto` or `off`.
+    pub fec: String,
+    /// What came of it.
+    pub parity: Parity,
     /// Towards the peer.
     pub to_peer: Direction,
     /// From the peer.

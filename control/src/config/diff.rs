@@ -104,6 +104,7 @@ fn fixed_keys(old: &Config, new: &Config) -> Vec<String> {
         fixed(&format!("peer {}: encryption", new.name), old.encryption == new.encryption);
         fixed(&format!("peer {}: public_key", new.name), old.public_key == new.public_key);
         fixed(&format!("peer {}: psk_file", new.name), old.psk_file == new.psk_file);
+        fixed(&format!("peer {}: fec", new.name), old.fec == new.fec);
     }
     let (old_limits, new_limits) = (&old.limits, &new.limits);
     fixed("limits.flows", old_limits.flows == new_limits.flows);

@@ -142,6 +142,8 @@ pub struct Peer {
     pub public_key: Option<PublicKey>,
     /// A secret that we share with it besides.
     pub psk_file: Option<PathBuf>,
+    /// Whether parity protects what a retransmission would bring late.
+    pub fec: Fec,
     /// What new flows get while it is down or we are overloaded.
     pub fallback: Fallback,
     /// Silence after which it is lost and its flows are reset.
@@ -178,6 +180,17 @@ pub enum Encryption {
 }
 
 named!(Encryption { "on" => On, "none" => None });
+
+/// Forward error correction: parity to a peer, and use of parity from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fec {
+    /// Where it saves time, and as much as the loss asks for.
+    Auto,
+    /// None.
+    Off,
+}
+
+named!(Fec { "auto" => Auto, "off" => Off });
 
 /// What new flows get when they cannot be optimized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,8 +15,8 @@ use toml::de::{DeTable, DeValue};
 use super::error::Report;
 use super::reader::{Section, Value};
 use super::{
-    Action, Compression, Config, Cores, Encryption, Fallback, Lan, Limits, Mode, PEERS_MAX, Peer,
-    PeerRate, Port, PortRange, Protocol, RULES_MAX, Rate, Rule, Size, Wan,
+    Action, Compression, Config, Cores, Encryption, Fallback, Fec, Lan, Limits, Mode, PEERS_MAX,
+    Peer, PeerRate, Port, PortRange, Protocol, RULES_MAX, Rate, Rule, Size, Wan,
 };
 use crate::machine::Machine;
 
@@ -153,6 +153,7 @@ fn peer(section: &mut Section<'_, '_, '_>) -> Option<Peer> {
         Encryption::None => Fallback::Pass,
     };
     let fallback = section.or("fallback", default);
+    let fec = section.or("fec", Fec::Auto);
     let seconds = Duration::from_secs;
     let dead_after = section.within("dead_after", seconds(10), seconds(1)..=seconds(3600));
     let keepalive =
@@ -167,6 +168,7 @@ fn peer(section: &mut Section<'_, '_, '_>) -> Option<Peer> {
         encryption,
         public_key,
         psk_file,
+        fec,
         fallback,
         dead_after,
         keepalive,
@@ -377,6 +379,7 @@ words!(
     Mode, "a mode";
     Encryption, "a kind of encryption";
     Fallback, "a fallback";
+    Fec, "a kind of forward error correction";
     Action, "an action";
     Compression, "a compression"
 );

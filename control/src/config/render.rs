@@ -62,6 +62,7 @@ fn peer(f: &mut Formatter<'_>, peer: &Peer) -> fmt::Result {
     if let Some(path) = &peer.psk_file {
         pair(f, "psk_file", quoted(path.display()))?;
     }
+    pair(f, "fec", quoted(peer.fec))?;
     pair(f, "fallback", quoted(peer.fallback))?;
     pair(f, "dead_after", quoted(format_duration(peer.dead_after)))?;
     pair(f, "keepalive", quoted(format_duration(peer.keepalive)))

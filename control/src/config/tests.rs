@@ -472,6 +472,18 @@ mod hostile {
 }
 
 #[test]
+fn parity_is_sent_unless_the_file_says_otherwise() {
+    assert_eq!(parse(MINIMAL).unwrap().peers[0].fec, Fec::Auto);
+    let with = |value| MINIMAL.replace("encryption =", &format!("fec = {value}\nencryption ="));
+    let off = parse(&with("\"off\"")).unwrap();
+    assert_eq!(off.peers[0].fec, Fec::Off);
+    assert_eq!(parse(&off.to_string()).unwrap().peers[0].fec, Fec::Off);
+    let found = errors(&with("\"on\""));
+    assert!(found.contains("\"on\" is not a kind of forward error correction"), "{found}");
+    assert!(found.contains("write \"auto\" or \"off\""), "{found}");
+}
+
+#[test]
 fn a_rate_is_measured_unless_one_is_named() {
     let read = |line: &str| {
         let text = MINIMAL.replace("rate = \"200mbit\"", line);

@@ -52,6 +52,8 @@ pub struct PeerConfig {
     pub digest: u64,
     /// Whether datagrams are sealed, and so end with a tag.
     pub sealed: bool,
+    /// Whether parity is sent where something is lost, and used when it comes.
+    pub fec: bool,
 }
 
 impl PeerConfig {
@@ -74,6 +76,7 @@ impl PeerConfig {
             queued_bytes_max: 256 * 1024,
             digest: 0,
             sealed: false,
+            fec: true,
         }
     }
 

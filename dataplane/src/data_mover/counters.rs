@@ -37,6 +37,11 @@ crate::counters! {
         PiecesRetransmitted: Info, "pieces_retransmitted", "pieces", "Pieces sent again.";
         BytesRetransmitted: Info, "bytes_retransmitted", "bytes", "Bytes of pieces sent again.";
         LossesSpurious: Info, "losses_spurious", "datagrams", "Transmissions taken for lost that arrived after all.";
+        ParityOut: Info, "parity_out", "datagrams", "Datagrams sent to protect others: parity, or what they carried once more.";
+        ParityBytesOut: Info, "parity_bytes_out", "bytes", "IP bytes of these.";
+        ParityIn: Info, "parity_in", "datagrams", "Datagrams received that carry parity.";
+        ParityUseless: Info, "parity_useless", "datagrams", "Of these, those that nothing was restored with: nothing was lost, or too much.";
+        PiecesRestored: Info, "pieces_restored", "pieces", "Pieces restored from parity.";
         Probes: Info, "probes", "datagrams", "Transmissions because the tail was silent.";
         PathProbes: Info, "path_probes", "datagrams", "Probes of the path's MTU sent.";
         PathProbesLost: Info, "path_probes_lost", "datagrams", "Of these, lost: no loss of data.";

@@ -13,6 +13,7 @@ mod config;
 pub mod congestion;
 mod counters;
 mod demux;
+mod fec;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod handshake;
@@ -37,6 +38,9 @@ mod transmit;
 mod twin;
 #[expect(clippy::disallowed_methods, reason = "writes headers, never payload")]
 pub mod wire;
+
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use fec::fuzz_parity;
 
 #[cfg(test)]
 mod tests;

@@ -207,8 +207,13 @@ impl Outbound {
 
     /// The bytes of a piece.
     pub(super) fn bytes(&self, piece: &Piece) -> Option<&[u8]> {
-        let from = usize::try_from(piece.offset).ok()?;
-        self.get(piece.logical)?.bytes.get(from..from + usize::from(piece.len))
+        self.range(piece.logical, piece.offset, piece.offset + u32::from(piece.len))
+    }
+
+    /// The bytes of a range of a buffer.
+    pub(super) fn range(&self, number: u64, from: u32, to: u32) -> Option<&[u8]> {
+        let (from, to) = (usize::try_from(from).ok()?, usize::try_from(to).ok()?);
+        self.get(number)?.bytes.get(from..to)
     }
 
     /// Whether [`Outbound::choose`] would give a piece to an empty datagram.

@@ -11,6 +11,7 @@ use super::recovery::answer_ns;
 use super::sender::{Pieces, Sender};
 use super::sent::{Fate, Transmission};
 use super::session::{Established, Session};
+use super::transmit::Body;
 use super::wire::emit_keepalive;
 use crate::time::{MILLISECOND_NS, SECOND_NS, Time};
 
@@ -41,7 +42,7 @@ impl Session {
         self.make_room(now);
         self.scratch.clear(self.sender.path_mtu.probe(now).min(out.len()));
         self.scratch.append(emit_keepalive);
-        let len = self.write(now, out, established.peer.session, &Pieces::new())?;
+        let len = self.write(now, out, established.peer.session, Body::Pieces(&Pieces::new()))?;
         let ip_bytes = self.count_out(now, len);
         self.counters.increment(MoverCounter::PathProbes);
         self.sender.path_probe_sent(now, ip_bytes);

@@ -5,7 +5,7 @@
 //! told.
 
 use super::config::PeerConfig;
-use super::wire::Piece;
+use super::wire::{Parity, Piece};
 use crate::copy::{self, Copied};
 use crate::packet_driver::{BufferKind, BufferMut, BufferPool, BufferSlice};
 
@@ -36,6 +36,17 @@ pub(super) enum Taken {
     /// No memory, or beyond a limit; nothing changed.
     Refused,
     /// It contradicts an earlier piece of the same buffer; nothing changed.
+    Contradiction,
+}
+
+/// What is missing of the cells that a parity is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// Nothing that would be taken: all is there, or the buffer is beyond a limit.
+    Nothing,
+    /// These cells, a bit for each from the lowest on.
+    Cells(u64),
+    /// The buffer has another kind or length.
     Contradiction,
 }
 
@@ -244,6 +255,53 @@ impl Reassembly {
             self.set(self.lowest, NONE);
             self.lowest += 1;
         }
+    }
+
+    /// The number with these low bits that is nearest to the lowest incomplete one.
+    pub(super) fn near(&self, low_bits: u32) -> Option<u64> {
+        let lowest = u32::try_from(self.lowest & u64::from(u32::MAX)).unwrap_or(0);
+        let ahead = low_bits.wrapping_sub(lowest).cast_signed();
+        self.lowest.checked_add_signed(i64::from(ahead))
+    }
+
+    /// Which cells of a buffer have not come.
+    pub(super) fn missing(&self, logical: u64, parity: &Parity) -> Missing {
+        let ahead = logical.checked_sub(self.lowest);
+        if ahead.is_none_or(|ahead| ahead >= self.slots.len() as u64)
+            || parity.buffer_len > self.buffer_len_max
+        {
+            return Missing::Nothing;
+        }
+        let ranges = match self.get(logical) {
+            DONE => return Missing::Nothing,
+            NONE => &[],
+            index => {
+                let Some(assembly) = self.assemblies.get(index as usize) else {
+                    return Missing::Nothing;
+                };
+                let size = assembly.memory.as_ref().map_or(0, |memory| memory.len() as u64);
+                if size != u64::from(parity.buffer_len) || assembly.kind != parity.kind {
+                    return Missing::Contradiction;
+                }
+                assembly.ranges.as_slice()
+            }
+        };
+        let mut ranges = ranges.iter().peekable();
+        let mut missing = 0;
+        for cell in 0..parity.cells {
+            let (from, to) = parity.cell(cell);
+            while ranges.next_if(|(_, end)| *end < to).is_some() {}
+            let there = ranges.peek().is_some_and(|(start, _)| *start <= from);
+            missing |= u64::from(!there) << cell;
+        }
+        if missing == 0 { Missing::Nothing } else { Missing::Cells(missing) }
+    }
+
+    /// A range of an incomplete buffer, all of which has come.
+    pub(super) fn range(&self, logical: u64, from: u32, to: u32) -> Option<&[u8]> {
+        let memory = self.assemblies.get(self.get(logical) as usize)?.memory.as_ref()?;
+        let (from, to) = (usize::try_from(from).ok()?, usize::try_from(to).ok()?);
+        memory.bytes().get(from..to)
     }
 
     /// The peer has given this number up; whether it was incomplete here.

@@ -7,7 +7,7 @@ use super::sender::Violation;
 use super::session::{Down, Session, Sink};
 use super::wire::{
     Acknowledgement, CloseReason, DataView, DatagramHeader, DatagramKind, Floor, Hello,
-    KEY_EPOCH_CLEAR, Malformed, SubfieldKind, Subfields, parse_digest,
+    KEY_EPOCH_CLEAR, Malformed, Parity, SubfieldKind, Subfields, parse_digest,
 };
 use crate::time::Time;
 
@@ -22,6 +22,8 @@ struct Content<'a> {
     keepalive: bool,
     close: Option<CloseReason>,
     digest: Option<u64>,
+    /// With its bytes.
+    parity: Option<(Parity, &'a [u8])>,
 }
 
 impl<'a> Content<'a> {
@@ -31,25 +33,28 @@ impl<'a> Content<'a> {
         if first.kind != SubfieldKind::Data {
             return Err(Malformed::Order);
         }
-        let mut content = Content {
-            data: DataView::parse(first.body, bytes)?,
-            acknowledgement: None,
-            floor: None,
-            keepalive: false,
-            close: None,
-            digest: None,
-        };
+        let mut pieces = bytes;
+        let mut parity = None;
+        let mut acknowledgement = None;
+        let mut floor = None;
+        let mut keepalive = false;
+        let mut close = None;
+        let mut digest = None;
         for subfield in subfields {
             let subfield = subfield?;
             let body = subfield.body;
             let doubled = match subfield.kind {
                 SubfieldKind::Acknowledgement => {
-                    content.acknowledgement.replace(Acknowledgement::parse(body)?).is_some()
+                    acknowledgement.replace(Acknowledgement::parse(body)?).is_some()
                 }
-                SubfieldKind::Floor => content.floor.replace(Floor::parse(body)?).is_some(),
-                SubfieldKind::Keepalive => std::mem::replace(&mut content.keepalive, true),
-                SubfieldKind::Close => content.close.replace(CloseReason::parse(body)?).is_some(),
-                SubfieldKind::Digest => content.digest.replace(parse_digest(body)?).is_some(),
+                SubfieldKind::Floor => floor.replace(Floor::parse(body)?).is_some(),
+                SubfieldKind::Keepalive => std::mem::replace(&mut keepalive, true),
+                SubfieldKind::Close => close.replace(CloseReason::parse(body)?).is_some(),
+                SubfieldKind::Parity => {
+                    pieces = &[];
+                    parity.replace((Parity::parse(body, bytes)?, bytes)).is_some()
+                }
+                SubfieldKind::Digest => digest.replace(parse_digest(body)?).is_some(),
                 SubfieldKind::Data
                 | SubfieldKind::Hello
                 | SubfieldKind::Initiation
@@ -60,12 +65,13 @@ impl<'a> Content<'a> {
                 return Err(Malformed::Order);
             }
         }
-        Ok(content)
+        let data = DataView::parse(first.body, pieces)?;
+        Ok(Content { data, acknowledgement, floor, keepalive, close, digest, parity })
     }
 
     /// Whether the sender wants to know that it arrived.
     fn is_answered(&self) -> bool {
-        !self.data.is_empty() || self.keepalive || self.floor.is_some()
+        !self.data.is_empty() || self.keepalive || self.floor.is_some() || self.parity.is_some()
     }
 }
 
@@ -249,19 +255,23 @@ impl Session {
     /// What was refused is not recorded as received, and so will be sent again.
     fn receive_pieces(&mut self, content: &Content<'_>, events: &mut impl Sink) -> MoverCounter {
         let mut outcome = MoverCounter::DatagramsTaken;
+        self.receiver.fec.heard();
         for (piece, bytes) in content.data.pieces() {
             match self.receiver.reassembly.take(&piece, bytes) {
                 Taken::Stored => {}
                 Taken::Complete(buffer) => {
-                    self.counters.increment(MoverCounter::BuffersDelivered);
-                    self.counters.add(MoverCounter::BuffersDeliveredBytes, buffer.len() as u64);
-                    self.receiver.delivered(buffer.len());
-                    events.delivered(buffer, piece.kind);
+                    self.receiver.delivered(&self.counters, buffer, piece.kind, events);
                 }
                 Taken::Duplicate => self.counters.increment(MoverCounter::PiecesDuplicate),
                 Taken::Refused => outcome = MoverCounter::DropRefused,
                 Taken::Contradiction => return MoverCounter::DropMalformed,
             }
+            self.receiver.restore(&self.counters, piece.logical, events);
+        }
+        if let Some((parity, bytes)) = &content.parity
+            && !self.receiver.parity(&self.counters, parity, bytes, events)
+        {
+            return MoverCounter::DropMalformed;
         }
         outcome
     }
@@ -273,5 +283,8 @@ impl Session {
             given_up += u64::from(self.receiver.reassembly.give_up(number));
         }
         self.counters.add(MoverCounter::BuffersGivenUp, given_up);
+        let lowest = self.receiver.reassembly.lowest_incomplete();
+        let useless = self.receiver.fec.done_below(lowest);
+        self.counters.add(MoverCounter::ParityUseless, useless);
     }
 }

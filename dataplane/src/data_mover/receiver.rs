@@ -1,10 +1,14 @@
 //! The receiving half of a session: numbers and pieces that arrive, in step with each other.
 
+use super::MoverCounter;
 use super::config::PeerConfig;
-use super::reassembly::Reassembly;
+use super::fec::Decoder;
+use super::reassembly::{Reassembly, Taken};
 use super::received::{BITMAP_LEN_MAX, Received};
-use super::wire::{Acknowledgement, Bitmap};
-use crate::packet_driver::BufferPool;
+use super::session::Sink;
+use super::wire::{Acknowledgement, Bitmap, Parity};
+use crate::counters::Counters;
+use crate::packet_driver::{BufferKind, BufferPool, BufferSlice};
 use crate::time::{MICROSECOND_NS, MILLISECOND_NS, Time};
 
 /// Bytes of flags of complete buffers in one acknowledgement, at most.
@@ -23,6 +27,26 @@ struct DeliveryRate {
 }
 
 impl DeliveryRate {
+    fn count(&mut self, counters: &Counters<MoverCounter>, buffer: &BufferSlice) {
+        counters.increment(MoverCounter::BuffersDelivered);
+        counters.add(MoverCounter::BuffersDeliveredBytes, buffer.len() as u64);
+        self.bytes = self.bytes.saturating_add(buffer.len() as u64);
+    }
+
+    /// A piece was restored, and may have completed its buffer.
+    fn restored(
+        &mut self,
+        counters: &Counters<MoverCounter>,
+        kind: BufferKind,
+        taken: Taken,
+        events: &mut impl Sink,
+    ) {
+        if let Taken::Complete(buffer) = taken {
+            self.count(counters, &buffer);
+            events.delivered(buffer, kind);
+        }
+    }
+
     fn measure(&mut self, now: Time) -> u32 {
         let elapsed_ns = now.since_ns(self.since);
         if elapsed_ns >= RATE_INTERVAL_NS {
@@ -41,6 +65,7 @@ impl DeliveryRate {
 pub(super) struct Receiver {
     pub(super) received: Received,
     pub(super) reassembly: Reassembly,
+    pub(super) fec: Decoder,
     /// Whether the packet driver takes buffers more slowly than they come.
     pub(super) backlogged: bool,
     delivery: DeliveryRate,
@@ -51,6 +76,7 @@ impl Receiver {
         Receiver {
             received: Received::new(),
             reassembly: Reassembly::new(config, pool),
+            fec: Decoder::new(config.fec),
             backlogged: false,
             delivery: DeliveryRate::default(),
         }
@@ -65,12 +91,51 @@ impl Receiver {
     pub(super) fn begin(&mut self, now: Time) {
         self.received.reset();
         self.reassembly.reset();
+        self.fec.reset();
         self.delivery = DeliveryRate { since: now, ..DeliveryRate::default() };
     }
 
-    /// A buffer was delivered.
-    pub(super) fn delivered(&mut self, len: usize) {
-        self.delivery.bytes = self.delivery.bytes.saturating_add(len as u64);
+    /// A buffer is complete.
+    pub(super) fn delivered(
+        &mut self,
+        counters: &Counters<MoverCounter>,
+        buffer: BufferSlice,
+        kind: BufferKind,
+        events: &mut impl Sink,
+    ) {
+        self.delivery.count(counters, &buffer);
+        events.delivered(buffer, kind);
+    }
+
+    /// Takes a parity; false when it contradicts a piece.
+    pub(super) fn parity(
+        &mut self,
+        counters: &Counters<MoverCounter>,
+        parity: &Parity,
+        bytes: &[u8],
+        events: &mut impl Sink,
+    ) -> bool {
+        let Receiver { fec, reassembly, delivery, .. } = self;
+        counters.increment(MoverCounter::ParityIn);
+        let restored = fec.take(parity, bytes, reassembly, |kind, taken| {
+            delivery.restored(counters, kind, taken, events);
+        });
+        restored.count(counters);
+        !restored.contradiction
+    }
+
+    /// A piece of this buffer has come: with parity held for it, others may be restored.
+    pub(super) fn restore(
+        &mut self,
+        counters: &Counters<MoverCounter>,
+        logical: u64,
+        events: &mut impl Sink,
+    ) {
+        let Receiver { fec, reassembly, delivery, .. } = self;
+        let restored = fec.changed(logical, reassembly, |kind, taken| {
+            delivery.restored(counters, kind, taken, events);
+        });
+        restored.count(counters);
     }
 
     /// Writes an acknowledgement subfield; its length.

@@ -129,7 +129,10 @@ impl Recovery {
     /// When something missing, sent at `sent_at`, is lost even if nothing more is heard.
     pub(super) fn lost_at(&self, sent_at: Time, rtt: &Rtt) -> Time {
         let rtt_ns = rtt.latest_ns().max(rtt.smoothed_ns());
-        sent_at + rtt_ns + self.reordering_ns(rtt) + ACK_DELAY_NS_MAX
+        // Had it come late, that would be acknowledged as soon as acknowledgements follow each
+        // other: the one that covered it with a zero was not the last.
+        let ack_ns = (rtt.smoothed_ns() / 16 + MILLISECOND_NS).min(ACK_DELAY_NS_MAX);
+        sent_at + rtt_ns + self.reordering_ns(rtt) + ack_ns
     }
 
     /// When silence calls for a probe, given that something is in flight (RFC 9002 section 6.2;

@@ -6,6 +6,7 @@
 use super::MoverCounter;
 use super::config::PeerConfig;
 use super::congestion::{AckSample, Congestion, Controller, Heard, Outcome, PathStart, Rounds};
+use super::fec::{Encoder, Next};
 use super::one_way::OneWay;
 use super::outbound::{Gate, Lost, Outbound, Range};
 use super::pacing::Pacer;
@@ -48,11 +49,15 @@ impl Pieces {
         Pieces { list: [Piece::NONE; PIECES_MAX], len: 0 }
     }
 
-    fn push(&mut self, piece: Piece) {
-        if let Some(place) = self.list.get_mut(self.len) {
+    /// Adds a piece; false when there are too many.
+    pub(super) fn push(&mut self, piece: Piece) -> bool {
+        let place = self.list.get_mut(self.len);
+        let fits = place.is_some();
+        if let Some(place) = place {
             *place = piece;
             self.len += 1;
         }
+        fits
     }
 
     pub(super) fn list(&self) -> &[Piece] {
@@ -77,6 +82,7 @@ pub(super) struct Sender {
     pub(super) outbound: Outbound,
     pub(super) rtt: Rtt,
     pub(super) pacer: Pacer,
+    pub(super) fec: Encoder,
     pub(super) path_mtu: PathMtu,
     pub(super) sent: Sent,
     pub(super) recovery: Recovery,
@@ -108,6 +114,7 @@ impl Sender {
             outbound: Outbound::new(buffers, sent.pieces_max()),
             rtt: Rtt::new(),
             pacer: Pacer::default(),
+            fec: Encoder::new(config.fec),
             recovery: Recovery::new(sent.slots()),
             sent,
             controller: config.congestion.controller(PathStart {
@@ -136,6 +143,7 @@ impl Sender {
         self.discard();
         self.sent.reset();
         self.recovery.reset(now);
+        self.fec.reset(now);
         self.rtt = Rtt::new();
         self.one_way = OneWay::default();
         if let Some(rtt_ns) = rtt_ns {
@@ -163,6 +171,7 @@ impl Sender {
 
     /// Gives up all buffers.
     pub(super) fn discard(&mut self) {
+        self.fec.discard();
         let discarded = self.outbound.reset();
         self.counters.add(MoverCounter::BuffersDiscarded, discarded);
     }
@@ -198,8 +207,7 @@ impl Sender {
 
     /// There is nothing to send, or nothing more may be on its way.
     pub(super) fn idle(&mut self, now: Time) {
-        let open = self.sent.in_flight_bytes() < self.controller.in_flight_bytes_max();
-        if open && self.pacer.ready(now) {
+        if self.is_open() && self.pacer.ready(now) {
             self.rounds.app_limited();
         }
         self.pacer.idle(now);
@@ -240,15 +248,23 @@ impl Sender {
     /// Whether there are bytes to send that nothing but the pacer holds back.
     pub(super) fn has_data(&mut self) -> bool {
         let gate = self.gate();
-        let open = self.probe_wanted
-            || self.sent.in_flight_bytes() < self.controller.in_flight_bytes_max();
+        let open = self.probe_wanted || self.is_open();
+        open && self.outbound.has_work(&gate) && self.can_track()
+    }
+
+    /// Whether more may be on its way.
+    fn is_open(&self) -> bool {
+        self.sent.in_flight_bytes() < self.controller.in_flight_bytes_max()
+    }
+
+    /// Whether both ends can keep track of another transmission.
+    fn can_track(&mut self) -> bool {
         let oldest = self.sent.oldest_in_flight().unwrap_or(self.sent.next());
-        let tracked = self.sent.next() - oldest < u64::from(self.peer.limits.numbers_max);
-        open && tracked && self.outbound.has_work(&gate) && self.sent.has_room()
+        self.sent.next() - oldest < u64::from(self.peer.limits.numbers_max) && self.sent.has_room()
     }
 
     /// Chooses pieces for a datagram with `room` bytes for them and their descriptions.
-    pub(super) fn choose(&mut self, mut room: usize, pieces: &mut Pieces) {
+    pub(super) fn choose(&mut self, now: Time, mut room: usize, pieces: &mut Pieces) {
         let gate = self.gate();
         while pieces.len < PIECES_MAX {
             let Some(chosen) = self.outbound.choose(room, pieces.len == 0, &gate) else { break };
@@ -258,8 +274,29 @@ impl Sender {
             if chosen.again {
                 self.counters.increment(MoverCounter::PiecesRetransmitted);
                 self.counters.add(MoverCounter::BytesRetransmitted, len as u64);
+            } else {
+                self.fec.sent(now, &chosen.piece);
             }
         }
+    }
+
+    /// When parity is to be sent.
+    pub(super) fn parity_due(&mut self) -> Time {
+        let due = self.fec.due(self.outbound.queued_bytes() == 0, self.rtt.smoothed_ns());
+        if due == Time::NEVER || !self.is_open() || !self.can_track() {
+            return Time::NEVER;
+        }
+        due.max(self.pacer.next())
+    }
+
+    /// What the next datagram of protection carries, if one is due; a parity has `room`.
+    pub(super) fn next_parity(&mut self, now: Time, room: usize) -> Option<Next> {
+        if self.parity_due() > now {
+            return None;
+        }
+        let (idle, rate_bps) = (self.outbound.queued_bytes() == 0, self.rate_bps());
+        self.fec.plan(now, idle, self.rtt.smoothed_ns(), rate_bps, &self.outbound);
+        self.fec.next(room, &self.outbound)
     }
 
     /// Makes sure that a transmission can be remembered, by forgetting the oldest if need be.
@@ -285,6 +322,7 @@ impl Sender {
         });
         let round = self.rounds.sent();
         self.sent.push(now, ip_bytes, answered, round, ranges);
+        self.fec.charge(ip_bytes);
         if answered {
             self.recovery.sent(now);
             if self.probe_wanted {
@@ -445,6 +483,7 @@ impl Sender {
         if transmission.probe {
             return true;
         }
+        self.fec.arrived(fate == Fate::Lost);
         let outcome = match fate {
             Fate::Lost => Outcome::ArrivedLate,
             _ => Outcome::Arrived,
@@ -531,6 +570,7 @@ impl Sender {
         self.path_lost(now, &transmission);
         if !transmission.probe {
             self.counters.increment(MoverCounter::DatagramsLost);
+            self.fec.lost(number);
             self.fared(number, &transmission, Outcome::Lost);
         }
         self.sent.set(number, Fate::Lost).is_some()

@@ -22,11 +22,13 @@ enum Timer {
     PathProbe,
     /// The peer is told what both must agree on.
     Agreement,
+    /// Parity over what was sent is to be sent.
+    Parity,
     /// New keys are asked for, or the present ones are too old to be used.
     Keys,
 }
 
-const TIMERS: [Timer; 9] = [
+const TIMERS: [Timer; 10] = [
     Timer::Dead,
     Timer::Keepalive,
     Timer::Acknowledgement,
@@ -35,6 +37,7 @@ const TIMERS: [Timer; 9] = [
     Timer::Pacing,
     Timer::PathProbe,
     Timer::Agreement,
+    Timer::Parity,
     Timer::Keys,
 ];
 
@@ -68,6 +71,7 @@ impl Session {
             Timer::Pacing => Time::NEVER,
             Timer::Agreement => established.agreement.due(),
             Timer::PathProbe => self.path_probe_at(established),
+            Timer::Parity => self.sender.parity_due(),
             Timer::Keys => self.security.as_ref().map_or(Time::NEVER, |s| s.next_timeout()),
         }
     }

@@ -2,13 +2,14 @@
 
 use super::MoverCounter;
 use super::config::SEGMENT_SIZE_MIN;
+use super::fec::Next;
 use super::receiver::ACK_LEN_MAX;
 use super::sender::Pieces;
 use super::session::{Established, Session};
 use super::wire::{
     ABANDONED_MAX, CloseReason, DATA_BASE_LEN, DIGEST_LEN, DatagramHeader, DatagramKind, Floor,
-    HEADER_LEN, Hello, KEY_EPOCH_CLEAR, OVERHEAD_LEN, SUBFIELD_LEN, SessionId, emit_data,
-    emit_digest, emit_keepalive, emit_padding,
+    HEADER_LEN, Hello, KEY_EPOCH_CLEAR, OVERHEAD_LEN, PIECE_LEN, Parity, SUBFIELD_LEN, SessionId,
+    emit_data, emit_digest, emit_keepalive, emit_padding,
 };
 use crate::copy::{self, Copied};
 use crate::time::{MILLISECOND_NS, Time};
@@ -68,6 +69,20 @@ struct Due {
     digest: bool,
 }
 
+/// What comes behind the data mover field.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Body<'a> {
+    Pieces(&'a Pieces),
+    /// The parity that the sender has ready.
+    Parity,
+}
+
+impl Due {
+    fn is_only_data(&self) -> bool {
+        !(self.acknowledgement || self.floor || self.keepalive || self.digest)
+    }
+}
+
 impl Session {
     /// Writes the next UDP payload into `out`; its length, or `None` when nothing may be sent now.
     pub fn transmit(&mut self, now: Time, out: &mut [u8]) -> Option<usize> {
@@ -87,8 +102,13 @@ impl Session {
         }
         let limit = out.len().min(self.sender.path_mtu.datagram_len());
         let out = out.get_mut(..limit)?;
-        let due = self.due(now, &established)?;
-        self.transmit_session(now, out, &established, due)
+        let due = self.due(now, &established);
+        if due.is_none_or(|due| due.is_only_data())
+            && let Some(len) = self.transmit_parity(now, out, &established)
+        {
+            return Some(len);
+        }
+        self.transmit_session(now, out, &established, due?)
     }
 
     fn transmit_hello(&mut self, now: Time, out: &mut [u8]) -> Option<usize> {
@@ -166,9 +186,14 @@ impl Session {
         let mut pieces = Pieces::new();
         if due.data {
             let taken = HEADER_LEN + DATA_BASE_LEN + self.scratch.len + self.config.tag_len();
-            self.sender.choose(out.len().checked_sub(taken)?, &mut pieces);
+            let mut room = out.len().checked_sub(taken)?;
+            if self.scratch.len == 0 && room.is_multiple_of(2) != PIECE_LEN.is_multiple_of(2) {
+                // A full piece has an even length, as parity over it.
+                room = room.saturating_sub(1);
+            }
+            self.sender.choose(now, room, &mut pieces);
         }
-        let len = self.write(now, out, established.peer.session, &pieces)?;
+        let len = self.write(now, out, established.peer.session, Body::Pieces(&pieces))?;
         let ip_bytes = self.count_out(now, len);
         let answered = !pieces.list().is_empty() || due.floor || due.keepalive;
         if !answered {
@@ -178,6 +203,43 @@ impl Session {
         let ack_bytes = if answered { ack_len } else { ip_bytes };
         self.counters.add(MoverCounter::AckBytesOut, ack_bytes as u64);
         self.sender.record(now, ip_bytes, answered, &pieces);
+        if let Some(established) = &mut self.established {
+            established.spoke_at = Some(now);
+        }
+        Some(len)
+    }
+
+    /// Writes what protects datagrams that were sent, if that is due.
+    fn transmit_parity(
+        &mut self,
+        now: Time,
+        out: &mut [u8],
+        established: &Established,
+    ) -> Option<usize> {
+        let taken = HEADER_LEN + DATA_BASE_LEN + self.config.tag_len();
+        let room = out.len().checked_sub(taken)?;
+        let next = self.sender.next_parity(now, room.saturating_sub(Parity::LEN))?;
+        self.make_room(now);
+        self.scratch.clear(0);
+        let mut pieces = Pieces::new();
+        let session = established.peer.session;
+        let len = match next {
+            Next::Repeats => {
+                self.sender.fec.repeats(room, &mut pieces);
+                self.write(now, out, session, Body::Pieces(&pieces))
+            }
+            Next::Parity(parity) => {
+                self.scratch.append(|out| parity.emit(out));
+                let len = self.write(now, out, session, Body::Parity);
+                self.sender.fec.parity_sent();
+                len
+            }
+        }?;
+        let ip_bytes = self.count_out(now, len);
+        self.counters.increment(MoverCounter::ParityOut);
+        self.counters.add(MoverCounter::ParityBytesOut, ip_bytes as u64);
+        // Pieces belong to their first transmission: whose this one is, is not remembered.
+        self.sender.record(now, ip_bytes, true, &Pieces::new());
         if let Some(established) = &mut self.established {
             established.spoke_at = Some(now);
         }
@@ -228,29 +290,35 @@ impl Session {
         now: Time,
         out: &mut [u8],
         session: SessionId,
-        pieces: &Pieces,
+        body: Body<'_>,
     ) -> Option<usize> {
         let physical = self.sender.next_physical();
         let key_epoch = match &self.security {
             Some(security) => security.sealing(now)?,
             None => KEY_EPOCH_CLEAR,
         };
-        let (head, body) = out.split_at_mut_checked(HEADER_LEN)?;
-        let list = pieces.list();
-        let data_len = emit_data(physical, list, body)?;
+        let (head, rest) = out.split_at_mut_checked(HEADER_LEN)?;
+        let list = if let Body::Pieces(pieces) = body { pieces.list() } else { &[] };
+        let data_len = emit_data(physical, list, rest)?;
         let subfields = self.scratch.bytes();
         let mut field_len = data_len + subfields.len();
-        copy::bytes(Copied::Made, body.get_mut(data_len..field_len)?, subfields);
+        copy::bytes(Copied::Made, rest.get_mut(data_len..field_len)?, subfields);
         let whole_len = HEADER_LEN + field_len + self.config.tag_len();
         if let Some(padding) = self.scratch.pad_to.checked_sub(whole_len) {
-            let written = emit_padding(padding, body.get_mut(field_len..)?);
+            let written = emit_padding(padding, rest.get_mut(field_len..)?);
             field_len += written.unwrap_or(0);
         }
         let mut len = field_len;
         for piece in list {
             let end = len + usize::from(piece.len);
             let bytes = self.sender.outbound.bytes(piece)?;
-            copy::bytes(Copied::BufferToDatagram, body.get_mut(len..end)?, bytes);
+            copy::bytes(Copied::BufferToDatagram, rest.get_mut(len..end)?, bytes);
+            len = end;
+        }
+        if let Body::Parity = body {
+            let bytes = self.sender.fec.bytes();
+            let end = len + bytes.len();
+            copy::bytes(Copied::BufferToDatagram, rest.get_mut(len..end)?, bytes);
             len = end;
         }
         emit_header(DatagramKind::Session, key_epoch, session, field_len, head)?;
@@ -268,7 +336,7 @@ impl Session {
         self.scratch.clear(0);
         self.scratch.append(|out| closing.reason.emit(out));
         let pieces = Pieces::new();
-        let len = self.write(now, out, established.peer.session, &pieces)?;
+        let len = self.write(now, out, established.peer.session, Body::Pieces(&pieces))?;
         let ip_bytes = self.count_out(now, len);
         self.sender.record(now, ip_bytes, false, &pieces);
         self.close_told(now);

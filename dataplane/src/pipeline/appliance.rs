@@ -53,6 +53,8 @@ pub struct PeerSettings {
     pub dead_after_ns: u64,
     /// Time without sending after which an answer is asked for, in nanoseconds.
     pub keepalive_ns: u64,
+    /// Whether parity is sent to it, and used when it comes; laid out at start.
+    pub fec: bool,
     /// Digest of what both ends must agree on.
     pub digest: u64,
     /// By what it is known; `None`: what is exchanged with it is not encrypted.
@@ -228,6 +230,7 @@ fn sessions(config: &ApplianceConfig, memory: &ReceiveMemory) -> Sessions {
         mover.ip_overhead_bytes = if peer.endpoint.is_ipv4() { 28 } else { 48 };
         mover.dead_after_ns = peer.dead_after_ns;
         mover.keepalive_ns = peer.keepalive_ns;
+        mover.fec = peer.fec;
         mover.buffer_len_max = u32::try_from(limits.buffer_size_max).unwrap_or(u32::MAX);
         mover.reassembly_bytes_max = u32::try_from(reassembly).unwrap_or(u32::MAX);
         mover.digest = peer.digest;

@@ -261,6 +261,7 @@ impl PairConfig {
                 fallback: self.fallback,
                 dead_after_ns: self.dead_after_ns,
                 keepalive_ns: SECOND_NS.min(self.dead_after_ns / 4),
+                fec: true,
             }],
             // One of two pairs has AES instructions at both ends.
             identity: encrypted.then(|| Identity {

@@ -26,6 +26,8 @@ pub(super) struct Link {
     /// Further delay of each datagram, evenly distributed, with reordering.
     pub(super) jitter_ns: u64,
     pub(super) loss: u64,
+    /// Mean number of datagrams lost one behind the other.
+    pub(super) loss_burst: u64,
     pub(super) duplicate: u64,
     pub(super) corrupt: u64,
     pub(super) cut: bool,
@@ -43,6 +45,7 @@ impl Link {
             delay_ns,
             jitter_ns: 0,
             loss,
+            loss_burst: 1,
             duplicate: 0,
             corrupt: 0,
             cut: false,
@@ -136,6 +139,8 @@ pub(super) struct Side {
     busy_until: Time,
     /// How much later it is by its own clock.
     pub(super) ahead_ns: u64,
+    /// Whether the link is losing a burst.
+    losing: bool,
 }
 
 impl Side {
@@ -269,6 +274,7 @@ impl World {
                 link,
                 busy_until: Time::ZERO,
                 ahead_ns: 0,
+                losing: false,
             }
         };
         let sides = [side(1), side(2)];
@@ -369,6 +375,22 @@ impl World {
         share > 0 && self.rng.next_u64() % 1_000_000 < share
     }
 
+    /// Whether the link loses the next datagram: of bursts of the mean length, as many as make up
+    /// its loss.
+    fn loses(&mut self, from: usize) -> bool {
+        let Link { loss, loss_burst, .. } = self.sides[from].link;
+        if loss_burst <= 1 {
+            return self.chance(loss);
+        }
+        let share = if self.sides[from].losing {
+            1_000_000 - 1_000_000 / loss_burst
+        } else {
+            loss / loss_burst
+        };
+        self.sides[from].losing = self.chance(share);
+        self.sides[from].losing
+    }
+
     fn strikes(&mut self, from: usize, datagram: &[u8]) -> bool {
         let Some((kind, left)) = &mut self.sides[from].link.strike else { return false };
         let Ok((_, field, bytes)) = DatagramHeader::parse(datagram) else { return false };
@@ -394,7 +416,7 @@ impl World {
         }
         side.busy_until = start + ip_bytes * 8 * SECOND_NS / link.rate_bps;
         let sent_at = side.busy_until;
-        if link.cut || self.strikes(from, datagram) || self.chance(link.loss) {
+        if link.cut || self.strikes(from, datagram) || self.loses(from) {
             return;
         }
         let copies = if self.chance(link.duplicate) { 2 } else { 1 };

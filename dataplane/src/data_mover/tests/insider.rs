@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::MoverCounter as C;
 use super::super::fuzz::sealed;
-use super::super::wire::{Acknowledgement, Arrivals, Bitmap, Limits, Piece};
+use super::super::wire::{Acknowledgement, Arrivals, Bitmap, Limits, Parity, Piece};
 use super::super::{Down, State, Violation};
 use super::harness::{Side, World};
 use crate::packet_driver::BufferKind;
@@ -109,6 +109,77 @@ fn pieces_that_contradict_each_other_end_the_session() {
     let other = Piece { buffer_len: 999, offset: 10, ..first };
     send(&mut world, &[other], &[], &[1; 4]);
     ends(world, Violation::Contradiction);
+}
+
+/// A parity subfield and its bytes.
+fn parity(parity: &Parity) -> (Vec<u8>, Vec<u8>) {
+    let mut rest = vec![0; Parity::LEN];
+    parity.emit(&mut rest).unwrap();
+    (rest, vec![7; usize::from(parity.cell_len)])
+}
+
+const PARITY: Parity = Parity {
+    logical_low: 100,
+    kind: BufferKind::Stream,
+    buffer_len: 1_000,
+    boundary: 500,
+    cells: 2,
+    parities: 2,
+    index: 0,
+    cell_len: 500,
+};
+
+#[test]
+fn parity_that_no_peer_writes_ends_the_session() {
+    for (seed, wrong) in [
+        (20, Parity { cells: 3, ..PARITY }),
+        (21, Parity { parities: 0, ..PARITY }),
+        (22, Parity { cell_len: 501, ..PARITY }),
+    ] {
+        let mut world = up(seed);
+        let (rest, bytes) = parity(&wrong);
+        send(&mut world, &[], &rest, &bytes);
+        ends(world, Violation::Malformed);
+    }
+    // Beside pieces.
+    let mut world = up(23);
+    let (rest, bytes) = parity(&PARITY);
+    let piece = Piece { logical: 100, buffer_len: 1_000, len: 500, ..Piece::NONE };
+    send(&mut world, &[piece], &rest, &bytes);
+    ends(world, Violation::Malformed);
+    // Over a buffer that is another.
+    let mut world = up(24);
+    send(&mut world, &[piece], &[], &bytes);
+    let (rest, bytes) = parity(&Parity { buffer_len: 999, ..PARITY });
+    send(&mut world, &[], &rest, &bytes);
+    ends(world, Violation::Contradiction);
+}
+
+#[test]
+fn parity_without_end_takes_no_memory_and_little_work() {
+    let mut world = up(25);
+    world.sides[1].sources.clear();
+    world.run_ms(1_000);
+    let before = world.sides[1].pool.in_use_bytes();
+    for i in 0..20_000 {
+        let logical_low = 200 + i / 2 % 1_000;
+        let index = u8::try_from(i % 2).unwrap();
+        let of = Parity { buffer_len: 60_000, boundary: 500, cells: 64, logical_low, ..PARITY };
+        let (rest, bytes) = parity(&Parity { index, ..of });
+        send(&mut world, &[], &rest, &bytes);
+    }
+    let side = &world.sides[1];
+    assert_eq!(side.pool.in_use_bytes(), before);
+    assert!(side.is_up() && side.get(C::PiecesRestored) == 0);
+    // What makes up whole buffers by parity alone is restored for one datagram in eight.
+    for i in 0..20_000 {
+        let (logical_low, index) = (2_000 + i / 2, u8::try_from(i % 2).unwrap());
+        let (rest, bytes) = parity(&Parity { logical_low, index, ..PARITY });
+        send(&mut world, &[], &rest, &bytes);
+    }
+    let restored = world.sides[1].get(C::PiecesRestored);
+    assert!(restored <= 2 * (20_000 / 8 + 64), "{restored}");
+    assert!(world.sides[1].is_up());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Two sessions over a bad link in virtual time.
 
 mod auto;
+mod fec;
 mod fixed;
 mod harness;
 mod hostile;

@@ -138,7 +138,8 @@ fn a_slow_packet_driver_slows_the_sender_down() {
 
 #[test]
 fn datagrams_are_sent_once_and_counted_when_lost() {
-    let mut world = World::wan(20_000, 13);
+    let link = Link::new(200 * MBIT, 40 * MILLISECOND_NS, 20_000);
+    let mut world = World::new(PeerConfig { fec: false, ..config(200 * MBIT) }, link, 13);
     world.source_every(0, BufferKind::Datagram, (100, 1_400), 5_000, MILLISECOND_NS / 2);
     world.source_every(0, BufferKind::Stream, (2_000, 9_000), 300, 5 * MILLISECOND_NS);
     assert!(world.run_until_done(20_000));

@@ -12,6 +12,7 @@ mod exchange;
 mod floor;
 mod header;
 mod hello;
+mod parity;
 mod subfield;
 
 pub use ack::{Acknowledgement, Arrivals, Bitmap};
@@ -20,6 +21,7 @@ pub use exchange::{Cookie, Exchange, MAC_LEN, MESSAGE_MAX, NONCE_LEN};
 pub use floor::{ABANDONED_MAX, Abandoned, CloseReason, Floor};
 pub use header::{DatagramHeader, DatagramKind, KEY_EPOCH_CLEAR, SessionId, WIRE_VERSION};
 pub use hello::{Hello, Limits};
+pub use parity::{CELLS_MAX, PARITIES_MAX, Parity};
 pub use subfield::{
     DIGEST_LEN, Subfield, SubfieldKind, Subfields, emit_digest, emit_keepalive, emit_padding,
     parse_digest,

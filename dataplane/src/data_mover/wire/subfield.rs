@@ -20,6 +20,8 @@ pub enum SubfieldKind {
     Hello = 6,
     /// Digest of what both ends must agree on.
     Digest = 8,
+    /// The bytes of the datagram are parity over a range of a buffer.
+    Parity = 9,
     /// Begins an exchange of keys; the only one in its datagram.
     Initiation = 16,
     /// Ends an exchange of keys; the only one in its datagram.
@@ -78,6 +80,7 @@ impl<'a> Iterator for Subfields<'a> {
                 5 => SubfieldKind::Close,
                 6 => SubfieldKind::Hello,
                 8 => SubfieldKind::Digest,
+                9 => SubfieldKind::Parity,
                 16 => SubfieldKind::Initiation,
                 17 => SubfieldKind::Response,
                 18 => SubfieldKind::Cookie,
