@@ -15,6 +15,7 @@ mod demux;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod handshake;
+mod lanes;
 mod outbound;
 mod pacing;
 mod reassembly;

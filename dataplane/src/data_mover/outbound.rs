@@ -7,8 +7,10 @@
 
 use std::collections::VecDeque;
 
+use super::lanes::{CONTROL_LANE, LANES, Queues, Turns, lane_of};
 use super::wire::{ABANDONED_MAX, PIECE_LEN, PIECES_MAX, Piece};
-use crate::packet_driver::{BufferKind, BufferSlice};
+use crate::packet_driver::{BufferKind, BufferSlice, Lane};
+use crate::time::Time;
 
 /// A piece is not cut to less than this to fill a datagram that has other pieces already.
 const CUT_MIN: usize = 256;
@@ -19,6 +21,10 @@ const CONTROL_SHARE: u64 = 8;
 struct OutBuffer {
     bytes: BufferSlice,
     kind: Option<BufferKind>,
+    /// Where it waits, of [`LANES`].
+    lane: usize,
+    /// Of datagrams: see [`OutboundBuffer::deadline`](crate::packet_driver::OutboundBuffer).
+    deadline: Option<Time>,
     /// Bytes below this offset were sent at least once.
     sent: u32,
     /// Bytes acknowledged, each counted once.
@@ -32,7 +38,7 @@ impl OutBuffer {
 }
 
 /// A byte range of a buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Range {
     pub(super) logical: u64,
     pub(super) offset: u32,
@@ -42,12 +48,21 @@ pub(super) struct Range {
 /// What became of a range that was taken for lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lost {
-    /// It will be sent again.
+    /// It will be sent again, unless it would come too late then.
     Queued,
     /// Its buffer is given up.
     Abandoned,
     /// Its buffer is complete or given up already.
     Irrelevant,
+}
+
+/// Buffers given up because they are late.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Late {
+    /// Never sent.
+    pub(super) expired: u64,
+    /// Sent, and lost in part.
+    pub(super) abandoned: u64,
 }
 
 /// What the peer allows to be begun.
@@ -68,7 +83,7 @@ pub(super) struct Chosen {
     pub(super) again: bool,
 }
 
-/// The buffers on their way. Queues come in pairs: control, then all else.
+/// The buffers on their way.
 #[derive(Debug)]
 pub(super) struct Outbound {
     ring: Box<[OutBuffer]>,
@@ -76,18 +91,17 @@ pub(super) struct Outbound {
     floor: u64,
     next: u64,
     /// Not yet sent whole.
-    fresh: [VecDeque<u64>; 2],
+    fresh: Queues<u64>,
     /// To be sent again.
-    lost: [VecDeque<Range>; 2],
-    lost_max: usize,
+    lost: Queues<Range>,
+    turns: Turns,
     /// Given up, and not yet known to be known to the peer.
     abandoned: VecDeque<u64>,
-    queued_bytes: usize,
+    /// Buffers that have a deadline.
+    timed: usize,
+    /// By lane, bytes not yet sent the first time.
+    queued_bytes: [usize; LANES],
     begun_bytes: u64,
-}
-
-fn lane(kind: BufferKind) -> usize {
-    usize::from(kind != BufferKind::Control)
 }
 
 impl Outbound {
@@ -97,11 +111,12 @@ impl Outbound {
             ring: (0..buffers.next_power_of_two()).map(|_| OutBuffer::default()).collect(),
             floor: 0,
             next: 0,
-            fresh: [VecDeque::with_capacity(buffers), VecDeque::with_capacity(buffers)],
-            lost: [VecDeque::with_capacity(lost_max), VecDeque::with_capacity(lost_max)],
-            lost_max,
+            fresh: Queues::new(buffers.next_power_of_two()),
+            lost: Queues::new(lost_max),
+            turns: Turns::default(),
             abandoned: VecDeque::with_capacity(ABANDONED_MAX),
-            queued_bytes: 0,
+            timed: 0,
+            queued_bytes: [0; LANES],
             begun_bytes: 0,
         }
     }
@@ -116,10 +131,12 @@ impl Outbound {
             }
         }
         (self.floor, self.next) = (0, 0);
-        self.fresh.iter_mut().for_each(VecDeque::clear);
-        self.lost.iter_mut().for_each(VecDeque::clear);
+        self.fresh.clear();
+        self.lost.clear();
+        self.turns = Turns::default();
         self.abandoned.clear();
-        self.queued_bytes = 0;
+        self.timed = 0;
+        self.queued_bytes = [0; LANES];
         self.begun_bytes = 0;
         discarded
     }
@@ -164,20 +181,34 @@ impl Outbound {
     }
 
     /// Numbers a buffer and queues it; the caller has checked [`Outbound::has_slot`].
-    pub(super) fn push(&mut self, kind: BufferKind, bytes: BufferSlice) -> u64 {
+    pub(super) fn push(
+        &mut self,
+        kind: BufferKind,
+        lane: Lane,
+        deadline: Option<Time>,
+        bytes: BufferSlice,
+    ) -> u64 {
         let number = self.next;
         self.next += 1;
-        self.queued_bytes += bytes.len();
+        let lane = lane_of(kind, lane);
+        self.queued_bytes[lane] += bytes.len();
+        self.timed += usize::from(deadline.is_some());
         if let Some(buffer) = self.get_mut(number) {
-            *buffer = OutBuffer { bytes, kind: Some(kind), sent: 0, acked: 0 };
+            *buffer = OutBuffer { bytes, kind: Some(kind), lane, deadline, sent: 0, acked: 0 };
         }
-        self.fresh[lane(kind)].push_back(number);
+        // There is a place for each slot.
+        self.fresh.push_back(lane, number);
         number
     }
 
-    /// Bytes not yet sent the first time.
+    /// Bytes not yet sent the first time, control included.
     pub(super) fn queued_bytes(&self) -> usize {
-        self.queued_bytes
+        self.queued_bytes.iter().sum()
+    }
+
+    /// Bytes of data of a lane not yet sent the first time.
+    pub(super) fn queued_bytes_of(&self, lane: Lane) -> usize {
+        self.queued_bytes[lane_of(BufferKind::Stream, lane)]
     }
 
     /// The number of the next buffer.
@@ -213,22 +244,35 @@ impl Outbound {
 
     /// Whether [`Outbound::choose`] would give a piece to an empty datagram.
     pub(super) fn has_work(&mut self, gate: &Gate) -> bool {
-        (0..2).any(|lane| self.front_lost(lane).is_some() || self.front_fresh(lane, gate).is_some())
+        (0..LANES).any(|lane| self.waits(lane, gate))
+    }
+
+    fn waits(&mut self, lane: usize, gate: &Gate) -> bool {
+        self.front_lost(lane).is_some() || self.front_fresh(lane, gate).is_some()
     }
 
     /// The next piece for a datagram with `room` bytes left, description included; `first` when it
-    /// has no pieces yet. Control first, then what was lost, then what is new.
+    /// has no pieces yet. Control first, then the class whose turn it is; of each, what was lost
+    /// before what is new.
     pub(super) fn choose(&mut self, room: usize, first: bool, gate: &Gate) -> Option<Chosen> {
         let room = room.checked_sub(PIECE_LEN).filter(|room| *room > 0)?;
-        for lane in 0..2 {
-            if let Some(range) = self.front_lost(lane) {
-                return self.choose_lost(lane, range, room, first);
+        let lane = if self.waits(CONTROL_LANE, gate) {
+            CONTROL_LANE
+        } else {
+            let mut turns = std::mem::take(&mut self.turns);
+            let lane = turns.choose(|lane| self.waits(lane, gate));
+            self.turns = turns;
+            lane?
+        };
+        let chosen = match self.front_lost(lane) {
+            Some(range) => self.choose_lost(lane, range, room, first)?,
+            None => {
+                let number = self.front_fresh(lane, gate)?;
+                self.choose_fresh(lane, number, room, first)?
             }
-            if let Some(number) = self.front_fresh(lane, gate) {
-                return self.choose_fresh(lane, number, room, first);
-            }
-        }
-        None
+        };
+        self.turns.charge(lane, PIECE_LEN + usize::from(chosen.piece.len));
+        Some(chosen)
     }
 
     fn cut(len: u32, room: usize, first: bool) -> Option<u16> {
@@ -241,11 +285,11 @@ impl Outbound {
     }
 
     fn front_lost(&mut self, lane: usize) -> Option<Range> {
-        while let Some(range) = self.lost[lane].front().copied() {
+        while let Some(range) = self.lost.front(lane) {
             if !self.is_done(range.logical) {
                 return Some(range);
             }
-            self.lost[lane].pop_front();
+            self.lost.pop_front(lane);
         }
         None
     }
@@ -268,8 +312,8 @@ impl Outbound {
         };
         let taken = u32::from(len);
         if taken == range.len {
-            self.lost[lane].pop_front();
-        } else if let Some(front) = self.lost[lane].front_mut() {
+            self.lost.pop_front(lane);
+        } else if let Some(front) = self.lost.front_mut(lane) {
             front.offset += taken;
             front.len -= taken;
         }
@@ -278,9 +322,9 @@ impl Outbound {
 
     fn front_fresh(&mut self, lane: usize, gate: &Gate) -> Option<u64> {
         loop {
-            let number = *self.fresh[lane].front()?;
+            let number = self.fresh.front(lane)?;
             if self.is_done(number) {
-                self.fresh[lane].pop_front();
+                self.fresh.pop_front(lane);
                 continue;
             }
             let begun_bytes = self.begun_bytes;
@@ -288,7 +332,7 @@ impl Outbound {
             let len = u64::from(buffer.len());
             let open = buffer.sent > 0
                 || (number < gate.logical_end
-                    && (lane == 0
+                    && (lane == CONTROL_LANE
                         || (len <= gate.room_bytes && begun_bytes + len <= gate.begun_bytes_max)));
             return open.then_some(number);
         }
@@ -309,9 +353,9 @@ impl Outbound {
         if offset == 0 {
             self.begun_bytes += u64::from(buffer_len);
         }
-        self.queued_bytes -= usize::from(len);
+        self.queued_bytes[lane] -= usize::from(len);
         if whole {
-            self.fresh[lane].pop_front();
+            self.fresh.pop_front(lane);
         }
         Some(Chosen {
             piece: Piece { logical: number, kind, buffer_len, offset, len },
@@ -362,33 +406,71 @@ impl Outbound {
 
     /// Whether the losses of one more datagram can be noted.
     pub(super) fn can_note_losses(&self) -> bool {
-        self.lost.iter().all(|queue| queue.len() + PIECES_MAX <= self.lost_max)
+        self.lost.free_count() >= PIECES_MAX
     }
 
     /// A transmission of this range is taken for lost; the caller has made sure of
     /// [`Outbound::can_note_losses`].
     pub(super) fn lost(&mut self, range: Range) -> Lost {
-        let Some(kind) = self.get(range.logical).and_then(|buffer| buffer.kind) else {
-            return Lost::Irrelevant;
-        };
-        if kind == BufferKind::Datagram {
-            if self.abandoned.len() == ABANDONED_MAX {
-                self.abandoned.pop_front();
-            }
-            self.abandoned.push_back(range.logical);
-            self.finish(range.logical);
+        let Some(buffer) = self.get(range.logical) else { return Lost::Irrelevant };
+        let Some(kind) = buffer.kind else { return Lost::Irrelevant };
+        let lane = buffer.lane;
+        if kind == BufferKind::Datagram && buffer.deadline.is_none() {
+            self.abandon(range.logical);
             return Lost::Abandoned;
         }
-        let queue = &mut self.lost[lane(kind)];
-        if let Some(last) = queue.back_mut()
+        if let Some(last) = self.lost.back_mut(lane)
             && last.logical == range.logical
             && last.offset + last.len == range.offset
         {
             last.len += range.len;
             return Lost::Queued;
         }
-        queue.push_back(range);
+        self.lost.push_back(lane, range);
         Lost::Queued
+    }
+
+    /// Gives up datagrams that are late: those whose deadline came before they were sent, and those
+    /// lost whose deadline comes before they could be there (`arrives_at`) if they were sent again.
+    pub(super) fn give_up_late(&mut self, now: Time, arrives_at: Time) -> Late {
+        let mut late = Late::default();
+        if self.timed == 0 {
+            return late;
+        }
+        for lane in 0..LANES {
+            while let Some(Range { logical, .. }) = self.front_lost(lane)
+                && self.is_late(logical, arrives_at)
+            {
+                self.abandon(logical);
+                late.abandoned += 1;
+            }
+            while let Some(number) = self.fresh.front(lane) {
+                if !self.is_done(number) {
+                    let unsent = self.get(number).is_some_and(|buffer| buffer.sent == 0);
+                    if !unsent || !self.is_late(number, now) {
+                        break;
+                    }
+                    self.abandon(number);
+                    late.expired += 1;
+                }
+                self.fresh.pop_front(lane);
+            }
+        }
+        late
+    }
+
+    fn is_late(&self, number: u64, at: Time) -> bool {
+        let deadline = self.get(number).and_then(|buffer| buffer.deadline);
+        deadline.is_some_and(|deadline| deadline <= at)
+    }
+
+    /// Gives up a buffer, and notes that the peer is to be told.
+    fn abandon(&mut self, number: u64) {
+        if self.abandoned.len() == ABANDONED_MAX {
+            self.abandoned.pop_front();
+        }
+        self.abandoned.push_back(number);
+        self.finish(number);
     }
 
     /// Gives up the memory of a buffer; whether it was live.
@@ -397,12 +479,14 @@ impl Outbound {
         if buffer.kind.is_none() {
             return false;
         }
-        let (len, sent) = (buffer.len(), buffer.sent);
+        let (len, sent, lane) = (buffer.len(), buffer.sent, buffer.lane);
+        let timed = usize::from(buffer.deadline.is_some());
         *buffer = OutBuffer::default();
         if sent > 0 {
             self.begun_bytes -= u64::from(len);
         }
-        self.queued_bytes -= usize::try_from(len - sent).unwrap_or(0);
+        self.timed -= timed;
+        self.queued_bytes[lane] -= usize::try_from(len - sent).unwrap_or(0);
         while self.floor < self.next {
             let slot = self.slot(self.floor);
             if self.ring.get(slot).is_some_and(|buffer| buffer.kind.is_some()) {
@@ -417,7 +501,7 @@ impl Outbound {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet_driver::{BufferPool, PoolClass};
+    use crate::packet_driver::{BufferPool, Class, PoolClass};
 
     const OPEN: Gate =
         Gate { logical_end: u64::MAX, begun_bytes_max: u64::MAX, room_bytes: u64::MAX };
@@ -436,9 +520,9 @@ mod tests {
     #[test]
     fn control_goes_first_and_lost_goes_before_new() {
         let mut out = Outbound::new(64, 64);
-        out.push(BufferKind::Stream, buffer(3_000));
+        out.push(BufferKind::Stream, Lane::BULK, None, buffer(3_000));
         let first = out.choose(1_417, true, &OPEN).unwrap().piece;
-        out.push(BufferKind::Control, buffer(50));
+        out.push(BufferKind::Control, Lane::BULK, None, buffer(50));
         assert_eq!(out.lost(range(&first)), Lost::Queued);
         let order: Vec<_> = std::iter::from_fn(|| out.choose(1_417, true, &OPEN))
             .map(|chosen| {
@@ -456,9 +540,30 @@ mod tests {
     }
 
     #[test]
+    fn a_class_before_goes_before_what_was_lost_of_one_behind() {
+        let mut out = Outbound::new(64, 64);
+        out.push(BufferKind::Stream, Lane::new(Class(1), false), None, buffer(3_000));
+        let first = out.choose(1_417, true, &OPEN).unwrap().piece;
+        assert_eq!(out.lost(range(&first)), Lost::Queued);
+        out.push(BufferKind::Stream, Lane::BULK, None, buffer(200));
+        out.push(BufferKind::Datagram, Lane::BULK, None, buffer(100));
+        let (bulk, first) =
+            (out.queued_bytes_of(Lane::new(Class(1), false)), out.queued_bytes_of(Lane::BULK));
+        assert_eq!((bulk, first, out.queued_bytes()), (1_600, 300, 1_900));
+        let order: Vec<_> = std::iter::from_fn(|| out.choose(1_417, true, &OPEN))
+            .map(|chosen| (chosen.piece.logical, chosen.piece.offset, chosen.again))
+            .collect();
+        assert_eq!(
+            order,
+            [(1, 0, false), (2, 0, false), (0, 0, true), (0, 1_400, false), (0, 2_800, false)]
+        );
+        assert_eq!(out.queued_bytes(), 0);
+    }
+
+    #[test]
     fn neighbouring_losses_are_cut_anew() {
         let mut out = Outbound::new(64, 64);
-        out.push(BufferKind::Stream, buffer(2_000));
+        out.push(BufferKind::Stream, Lane::BULK, None, buffer(2_000));
         let pieces: Vec<_> = std::iter::from_fn(|| out.choose(517, true, &OPEN))
             .map(|chosen| chosen.piece)
             .collect();
@@ -472,7 +577,7 @@ mod tests {
     #[test]
     fn a_buffer_is_complete_when_each_byte_was_acknowledged_once() {
         let mut out = Outbound::new(64, 64);
-        out.push(BufferKind::Stream, buffer(2_000));
+        out.push(BufferKind::Stream, Lane::BULK, None, buffer(2_000));
         let a = out.choose(1_417, true, &OPEN).unwrap().piece;
         let b = out.choose(1_417, true, &OPEN).unwrap().piece;
         out.lost(range(&a));
@@ -487,8 +592,8 @@ mod tests {
     #[test]
     fn a_lost_datagram_is_given_up_and_told() {
         let mut out = Outbound::new(64, 64);
-        out.push(BufferKind::Stream, buffer(100));
-        out.push(BufferKind::Datagram, buffer(3_000));
+        out.push(BufferKind::Stream, Lane::BULK, None, buffer(100));
+        out.push(BufferKind::Datagram, Lane::BULK, None, buffer(3_000));
         out.choose(4_000, true, &OPEN).unwrap();
         let piece = out.choose(1_417, true, &OPEN).unwrap().piece;
         assert_eq!(out.lost(range(&piece)), Lost::Abandoned);
@@ -503,10 +608,49 @@ mod tests {
     }
 
     #[test]
+    fn a_lost_datagram_is_sent_again_only_while_it_comes_in_time() {
+        let at = Time::from_ms;
+        for (arrives_at, again) in [(at(99), true), (at(100), false)] {
+            let mut out = Outbound::new(64, 64);
+            out.push(BufferKind::Datagram, Lane::BULK, Some(at(100)), buffer(2_000));
+            let piece = out.choose(1_417, true, &OPEN).unwrap().piece;
+            out.choose(1_417, true, &OPEN).unwrap();
+            assert_eq!(out.lost(range(&piece)), Lost::Queued);
+            let late = out.give_up_late(at(50), arrives_at);
+            assert_eq!(late, Late { expired: 0, abandoned: u64::from(!again) });
+            let chosen = out.choose(1_417, true, &OPEN);
+            assert_eq!(
+                chosen.map(|chosen| (chosen.piece.len, chosen.again)),
+                again.then_some((1_400, true))
+            );
+            assert_eq!(out.abandoned().count(), usize::from(!again));
+            assert_eq!(out.is_empty(), !again);
+        }
+    }
+
+    #[test]
+    fn a_datagram_that_waited_beyond_its_deadline_is_not_sent() {
+        let mut out = Outbound::new(64, 64);
+        let first = Lane::new(Class(1), false);
+        out.push(BufferKind::Datagram, first, Some(Time::from_ms(10)), buffer(2_000));
+        out.push(BufferKind::Datagram, first, Some(Time::from_ms(10)), buffer(300));
+        out.push(BufferKind::Datagram, first, None, buffer(100));
+        out.choose(1_417, true, &OPEN).unwrap();
+        let late =
+            |out: &mut Outbound, ms| out.give_up_late(Time::from_ms(ms), Time::from_ms(ms + 5));
+        // What was begun is sent whole: it will hardly come later than its first part.
+        assert_eq!(late(&mut out, 20), Late::default());
+        assert_eq!(out.choose(617, true, &OPEN).unwrap().piece.logical, 0);
+        assert_eq!(late(&mut out, 20), Late { expired: 1, abandoned: 0 });
+        assert_eq!(out.choose(1_417, true, &OPEN).unwrap().piece.logical, 2);
+        assert_eq!((out.abandoned().collect::<Vec<_>>(), out.queued_bytes()), (vec![1], 0));
+    }
+
+    #[test]
     fn the_peers_limits_hold_back_what_is_new_only() {
         let mut out = Outbound::new(64, 64);
-        out.push(BufferKind::Stream, buffer(2_000));
-        out.push(BufferKind::Stream, buffer(2_000));
+        out.push(BufferKind::Stream, Lane::BULK, None, buffer(2_000));
+        out.push(BufferKind::Stream, Lane::BULK, None, buffer(2_000));
         let gate = Gate { logical_end: 2, begun_bytes_max: 3_000, room_bytes: 2_000 };
         assert_eq!(out.choose(1_417, true, &gate).unwrap().piece.logical, 0);
         assert_eq!(
@@ -522,7 +666,7 @@ mod tests {
     fn the_last_numbers_are_for_control() {
         let mut out = Outbound::new(64, 64);
         while out.has_slot(BufferKind::Stream) {
-            out.push(BufferKind::Stream, buffer(1));
+            out.push(BufferKind::Stream, Lane::BULK, None, buffer(1));
         }
         assert_eq!(out.next, 56);
         assert!(out.has_slot(BufferKind::Control));

@@ -233,9 +233,10 @@ impl Sender {
     }
 
     /// Chooses pieces for a datagram with `room` bytes for them and their descriptions.
-    pub(super) fn choose(&mut self, mut room: usize, pieces: &mut Pieces) {
+    pub(super) fn choose(&mut self, now: Time, mut room: usize, pieces: &mut Pieces) {
         let gate = self.gate();
         while pieces.len < PIECES_MAX {
+            self.give_up_late(now);
             let Some(chosen) = self.outbound.choose(room, pieces.len == 0, &gate) else { break };
             let len = usize::from(chosen.piece.len);
             room = room.saturating_sub(PIECE_LEN + len);
@@ -245,6 +246,13 @@ impl Sender {
                 self.counters.add(MoverCounter::BytesRetransmitted, len as u64);
             }
         }
+    }
+
+    /// Gives up datagrams that nobody has a use for any more.
+    pub(super) fn give_up_late(&mut self, now: Time) {
+        let late = self.outbound.give_up_late(now, now + self.rtt.smoothed_ns() / 2);
+        self.counters.add(MoverCounter::BuffersExpired, late.expired);
+        self.counters.add(MoverCounter::BuffersAbandoned, late.abandoned);
     }
 
     /// Makes sure that a transmission can be remembered, by forgetting the oldest if need be.

@@ -120,6 +120,7 @@ impl Session {
 
     fn due(&mut self, now: Time, established: &Established) -> Option<Due> {
         let probe = self.sender.probe_wanted();
+        self.sender.give_up_late(now);
         let waiting = self.sender.has_data();
         let data = waiting && (probe || self.sender.pacer.ready(now));
         match (waiting, data) {
@@ -148,7 +149,7 @@ impl Session {
         let mut pieces = Pieces::new();
         if due.data {
             let taken = HEADER_LEN + DATA_BASE_LEN + self.scratch.len + self.config.tag_len();
-            self.sender.choose(out.len().checked_sub(taken)?, &mut pieces);
+            self.sender.choose(now, out.len().checked_sub(taken)?, &mut pieces);
         }
         let len = self.write(now, out, established.peer.session, &pieces)?;
         let ip_bytes = self.count_out(now, len);

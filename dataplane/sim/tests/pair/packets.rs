@@ -6,6 +6,7 @@ use dataplane::frame::heap::HeapSource;
 use dataplane::frame::ip::{ethertype, protocol};
 use dataplane::frame::{Frame, IpHeader, LinkHeader, MacAddr, VlanList};
 use dataplane::interceptor::RuleAction;
+use dataplane::packet_driver::CLASS_COUNT;
 use dataplane::time::{MILLISECOND_NS, SECOND_NS};
 use dataplane_sim::check::ProbeReport;
 use dataplane_sim::host::{Application, HostConfig, Probe};
@@ -66,9 +67,11 @@ fn every_packet_comes_back_once_and_unchanged() {
 
 #[test]
 fn a_lost_packet_is_lost_alone() {
-    let mut run = Run::new(
-        PairConfig::default().with_wan(|wan| wan.loss = Loss::Independent { probability: 0.05 }),
-    );
+    // Packets of which none is sent again.
+    let mut config =
+        PairConfig::default().with_wan(|wan| wan.loss = Loss::Independent { probability: 0.05 });
+    config.limits.packet_deadlines_ns = [0; CLASS_COUNT];
+    let mut run = Run::new(config);
     let reports = probes(&mut run, 400, false);
     for report in &reports {
         assert_eq!((report.sent, report.wrong), (400, 0));
@@ -76,6 +79,23 @@ fn a_lost_packet_is_lost_alone() {
         assert!((300..400).contains(&report.returned), "{report:?}");
         let slow = report.round_trips_ns.iter().filter(|ns| **ns > ROUND_TRIP_NS * 3 / 2);
         assert!(slow.count() < 20, "{report:?}");
+    }
+    run.settle();
+}
+
+#[test]
+fn a_lost_packet_is_sent_again_while_it_is_of_use() {
+    let lossy =
+        || PairConfig::default().with_wan(|wan| wan.loss = Loss::Independent { probability: 0.05 });
+    let mut run = Run::new(lossy());
+    for report in &probes(&mut run, 400, false) {
+        assert_eq!((report.sent, report.wrong), (400, 0));
+        // What is lost twice on its way, or noticed late, would come too late.
+        assert!((380..=400).contains(&report.returned), "{report:?}");
+        let slow = report.round_trips_ns.iter().filter(|ns| **ns > ROUND_TRIP_NS * 3 / 2);
+        assert!((10..80).contains(&slow.count()), "{report:?}");
+        let latest_ns = report.round_trips_ns.iter().max().unwrap();
+        assert!(*latest_ns < 400 * MILLISECOND_NS, "each way within its deadline: {latest_ns}");
     }
     run.settle();
 }
