@@ -158,3 +158,37 @@ fn a_loss_of_bulk_delays_no_small_request() {
         assert!(last_ns.iter().all(|ns| *ns <= repaired_ns), "{link:?}: {last_ns:?}");
     }
 }
+
+/// Bulk of a class that goes first leaves the others their share, and has the rest of theirs.
+#[test]
+fn bulk_of_all_classes_shares_by_weight() {
+    let rate_bps = 20 * MBIT;
+    let base = config(Link { rate_bps, loss: 0.0 });
+    let classes = (0..4).map(|class| (PORT + u16::from(class), Class(class))).collect();
+    let mut run = Run::new(PairConfig { classes, ..base });
+    let silent = StreamScript { close: Close::Never, ..reader() };
+    let endless = StreamScript { close: Close::Never, ..StreamScript::sender(ENDLESS) };
+    for class in 0..4 {
+        run.serve(Site::B, PORT + class, silent);
+        run.connect(Site::A, PORT + class, 1, false, endless);
+    }
+    let received = |run: &Run| {
+        let servers = run.reports().1;
+        [0, 1, 2, 3].map(|class| -> u64 {
+            let of_class = servers.iter().filter(|server| server.local.port() == PORT + class);
+            of_class.map(|server| server.received_bytes).sum()
+        })
+    };
+    run.pair.run_for(2 * SECOND_NS);
+    let before = received(&run);
+    run.pair.run_for(6 * SECOND_NS);
+    let after = received(&run);
+    let shares: Vec<u64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
+    let sum: u64 = shares.iter().sum();
+    assert!(sum * 8 > 6 * rate_bps / 100 * 90, "the link is full: {shares:?}");
+    for (share, weight) in shares.iter().zip([8, 4, 2, 1]) {
+        let due = sum * weight / 15;
+        assert!((due * 8 / 10..due * 12 / 10).contains(share), "{shares:?}");
+    }
+    run.check_safety();
+}
