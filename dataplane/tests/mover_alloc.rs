@@ -5,7 +5,7 @@ use std::alloc::System;
 
 use dataplane::data_mover::{Down, Incarnation, MoverCounter, PeerConfig, Session, Sink, Up};
 use dataplane::packet_driver::{
-    BufferKind, BufferPool, BufferSlice, Class, OutboundBuffer, PeerIndex, PoolClass, SessionNumber,
+    BufferKind, BufferPool, BufferSlice, Lane, OutboundBuffer, PeerIndex, PoolClass, SessionNumber,
 };
 use dataplane::time::{MILLISECOND_NS, Time};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -82,7 +82,7 @@ impl Wire {
 }
 
 fn feed(session: &mut Session, pool: &BufferPool, kind: BufferKind, len: usize) {
-    if !session.can_take(kind) {
+    if !session.can_take(kind, Lane::BULK) {
         return;
     }
     let Some(mut buffer) = pool.alloc(len) else { return };
@@ -91,8 +91,9 @@ fn feed(session: &mut Session, pool: &BufferPool, kind: BufferKind, len: usize) 
     let buffer = OutboundBuffer {
         peer: PeerIndex(0),
         session: SessionNumber(1),
-        class: Class(0),
+        lane: Lane::BULK,
         kind,
+        deadline: None,
         compress: false,
         bytes,
     };

@@ -39,10 +39,10 @@ def connects(lab: Lab, count: int) -> list[float]:
         return _run(lab, "connect", address, PORT, count)
 
 
-def exchanges(lab: Lab, connections: int, count: int) -> list[float]:
+def exchanges(lab: Lab, connections: int, count: int, *, port: int = PORT) -> list[float]:
     """Requests and responses of 200 bytes, `count` of them one by one on each connection."""
-    with _answering(lab) as address:
-        return _run(lab, "exchange", address, PORT, connections, count)
+    with _answering(lab, port) as address:
+        return _run(lab, "exchange", address, port, connections, count)
 
 
 def pings(lab: Lab, count: int) -> list[float]:
@@ -53,9 +53,9 @@ def pings(lab: Lab, count: int) -> list[float]:
 
 
 @contextlib.contextmanager
-def _answering(lab: Lab) -> Iterator[str]:
+def _answering(lab: Lab, port: int = PORT) -> Iterator[str]:
     address = lab.site("b").address_ipv4
-    server = lab.popen("hostb", sys.executable, str(PROGRAM), "answer", address, str(PORT),
+    server = lab.popen("hostb", sys.executable, str(PROGRAM), "answer", address, str(port),
                        stdout=subprocess.PIPE, text=True)
     try:
         if not server.stdout.readline():

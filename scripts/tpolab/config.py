@@ -48,12 +48,13 @@ def default_rules(site: Site, far: Site) -> list[dict[str, Any]]:
 
 def appliance(site: Site, far: Site, *, driver: str, control_socket: str, mtu: int,
               rate: str, key_file: str, public_key: str, rules: list[dict[str, Any]] | None = None,
-              peer: dict[str, Any] | None = None,
+              first_rules: list[dict[str, Any]] | None = None, peer: dict[str, Any] | None = None,
               extra: dict[str, Any] | None = None) -> dict[str, Any]:
     """The configuration of one appliance as a tree.
 
-    `key_file` is its own key, `public_key` that of the other. `rules` replace the default ones, `peer` is laid over the peer's keys, and `extra` over the
-    whole tree, table by table (`{"limits": {"flows": 64}}`).
+    `key_file` is its own key, `public_key` that of the other. `rules` replace the default ones,
+    `first_rules` go before either, `peer` is laid over the peer's keys, and `extra` over the whole
+    tree, table by table (`{"limits": {"flows": 64}}`).
     """
     tree: dict[str, Any] = {
         "name": f"site-{site.side}",
@@ -81,7 +82,7 @@ def appliance(site: Site, far: Site, *, driver: str, control_socket: str, mtu: i
             "public_key": public_key,
             **(peer or {}),
         }],
-        "rule": default_rules(site, far) if rules is None else rules,
+        "rule": [*(first_rules or []), *(default_rules(site, far) if rules is None else rules)],
         # Each appliance has a core of its own, as far as there are cores.
         "cores": {"port": core(site.number - 1)},
     }

@@ -63,6 +63,8 @@ class LabOptions:
     """What each appliance may send to the other."""
     rules: list[dict[str, Any]] | None = None
     """Rules of both appliances in place of the default ones."""
+    first_rules: list[dict[str, Any]] = field(default_factory=list)
+    """Rules of both appliances before those."""
     peer: dict[str, Any] = field(default_factory=dict)
     """Laid over the peer's part of both appliances' configuration."""
     extra: dict[str, Any] = field(default_factory=dict)
@@ -198,8 +200,9 @@ class Lab:
         return config.appliance(
             self.site(side), far, driver=self.options.driver, mtu=self.options.mtu,
             control_socket=str(self.socket_path(self.site(side).appliance)),
-            rate=self.options.rate, rules=self.options.rules, peer=self.options.peer,
-            extra=self.options.extra, key_file=str(self.key_path(side)),
+            rate=self.options.rate, rules=self.options.rules,
+            first_rules=self.options.first_rules, peer=self.options.peer, extra=self.options.extra,
+            key_file=str(self.key_path(side)),
             public_key=keys.public_key(self._private_key(far.side)))
 
     def key_path(self, side: str) -> Path:

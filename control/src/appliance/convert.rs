@@ -190,6 +190,7 @@ pub fn limits(limits: &config::Limits, burst: usize) -> Limits {
         flush_deadline_ns: nanoseconds(limits.flush_deadline),
         segment_size_max: limits.segment_size_max,
         backlog_ns: nanoseconds(limits.backlog),
+        packet_deadlines_ns: limits.packet_deadlines.map(nanoseconds),
         fin_timeout_ns: nanoseconds(limits.fin_timeout),
         burst,
     }

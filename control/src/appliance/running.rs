@@ -159,7 +159,11 @@ impl Running {
                     edge.reconfigure(Arc::clone(&rules), fallbacks, limits.fin_timeout_ns);
                 }
                 if let Some(aggregate) = &mut worker.aggregate {
-                    aggregate.reconfigure(limits.backlog_ns, limits.flush_deadline_ns);
+                    aggregate.reconfigure(
+                        limits.backlog_ns,
+                        limits.flush_deadline_ns,
+                        limits.packet_deadlines_ns,
+                    );
                 }
                 if let Some(transmit) = &mut worker.transmit {
                     transmit.reconfigure(&peers);

@@ -28,6 +28,7 @@ pub use network::{InterfaceAddress, Prefix, check_host};
 pub use units::{Rate, Size, format_duration, parse_duration};
 
 use dataplane::data_mover::security::PublicKey;
+use dataplane::packet_driver::CLASS_COUNT;
 
 use crate::machine::Machine;
 
@@ -353,6 +354,9 @@ pub struct Limits {
     pub segment_size_max: u16,
     /// Accepted and not yet sent, in time at the peer's rate.
     pub backlog: Duration,
+    /// For how long packets are of use in packet mode, by class; 0: they are sent once, whenever
+    /// that is.
+    pub packet_deadlines: [Duration; CLASS_COUNT],
     /// How long a host's FIN waits for the far host's acknowledgement.
     pub fin_timeout: Duration,
     /// How long an ordered stop drains.
@@ -372,6 +376,7 @@ impl Default for Limits {
             flush_deadline: Duration::from_micros(500),
             segment_size_max: 1_420,
             backlog: Duration::from_millis(5),
+            packet_deadlines: [Duration::from_millis(200); CLASS_COUNT],
             fin_timeout: Duration::from_secs(30),
             stop_timeout: Duration::from_secs(5),
         }

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use dataplane::data_mover::SEGMENT_SIZE_LIMIT;
 use dataplane::data_mover::security::PublicKey;
+use dataplane::packet_driver::CLASS_COUNT;
 use toml::de::{DeTable, DeValue};
 
 use super::error::Report;
 use super::reader::{Section, Value};
 use super::{
     Action, Compression, Config, Cores, Encryption, Fallback, Fec, Lan, Limits, Mode, PEERS_MAX,
-    Peer, PeerRate, Port, PortRange, Protocol, RULES_MAX, Rate, Rule, Size, Wan,
+    Peer, PeerRate, Port, PortRange, Protocol, RULES_MAX, Rate, Rule, Size, Wan, format_duration,
 };
 use crate::machine::Machine;
 
@@ -34,13 +35,15 @@ const RATE_MAX: Rate = Rate(400_000_000_000);
 const RATE_MAX_DEFAULT: Rate = Rate(10_000_000_000);
 const CLASS_DEFAULT: u8 = 1;
 const CLASS_MAX: u8 = 3;
+/// Longest time for which packets may be of use.
+const PACKET_DEADLINE_MAX: Duration = Duration::from_secs(10);
 const NAME_LENGTH_MAX: usize = 32;
 const KEY_EXAMPLE: &str = "9zDW2SYZ9IuFfGXSG3GZC8lpNEpSXpdIN1tZ2nFLVGk=";
 /// Highest ids a packet can carry.
 const DSCP_MAX: u8 = 63;
 const VLAN_MAX: u16 = 4094;
 
-const _: () = assert!(CLASS_MAX as usize + 1 == dataplane::packet_driver::CLASS_COUNT);
+const _: () = assert!(CLASS_MAX as usize + 1 == CLASS_COUNT);
 
 /// Reads the whole file. `None` only if it is not TOML.
 pub(crate) fn read(text: &str, machine: &Machine, report: &mut Report<'_>) -> Option<Config> {
@@ -229,6 +232,29 @@ fn limits_for(wan_mtu: u16, overhead: u16) -> Limits {
     Limits { segment_size_max: fits, ..Limits::default() }
 }
 
+/// A time for each class.
+fn packet_deadlines(
+    section: &mut Section<'_, '_, '_>,
+    default: [Duration; CLASS_COUNT],
+) -> [Duration; CLASS_COUNT] {
+    const KEY: &str = "packet_deadlines";
+    let list = section.list::<Duration>(KEY);
+    if !section.has(KEY) {
+        return default;
+    }
+    let longest = list.iter().max().copied().unwrap_or_default();
+    match list.try_into() {
+        Ok(deadlines) if longest <= PACKET_DEADLINE_MAX => deadlines,
+        _ => {
+            let path = section.path(KEY);
+            let most = format_duration(PACKET_DEADLINE_MAX);
+            let message = format!("write {CLASS_COUNT} times up to {most}, one for each class");
+            section.report.error_at(&path, message);
+            default
+        }
+    }
+}
+
 fn limits(section: &mut Section<'_, '_, '_>, wan_mtu: u16, overhead: u16) -> Limits {
     let default = limits_for(wan_mtu, overhead);
     let (micros, millis, seconds) =
@@ -260,6 +286,7 @@ fn limits(section: &mut Section<'_, '_, '_>, wan_mtu: u16, overhead: u16) -> Lim
             256..=SEGMENT_SIZE_LIMIT,
         ),
         backlog: section.within("backlog", default.backlog, millis(1)..=seconds(1)),
+        packet_deadlines: packet_deadlines(section, default.packet_deadlines),
         fin_timeout: section.within("fin_timeout", default.fin_timeout, seconds(1)..=seconds(600)),
         stop_timeout: section.within(
             "stop_timeout",

@@ -152,6 +152,7 @@ fn limits(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {
     pair(f, "flush_deadline", quoted(format_duration(limits.flush_deadline)))?;
     pair(f, "segment_size_max", limits.segment_size_max)?;
     pair(f, "backlog", quoted(format_duration(limits.backlog)))?;
+    list(f, "packet_deadlines", &limits.packet_deadlines.map(format_duration))?;
     pair(f, "fin_timeout", quoted(format_duration(limits.fin_timeout)))?;
     pair(f, "stop_timeout", quoted(format_duration(limits.stop_timeout)))
 }

@@ -74,6 +74,7 @@ fn every_value_of_a_complete_file_arrives() {
     assert_eq!(limits.segment_size_max, 1300);
     assert_eq!(limits.flush_deadline, Duration::from_micros(400));
     assert_eq!(limits.backlog, Duration::from_millis(6));
+    assert_eq!(limits.packet_deadlines, [50, 200, 1000, 0].map(Duration::from_millis));
     assert_eq!(limits.fin_timeout, Duration::from_secs(20));
     assert_eq!(limits.stop_timeout, Duration::from_secs(4));
     assert_eq!(config.cores, Cores { compress: 2, transmit: 3, ..Cores::all_on(1) });
@@ -335,6 +336,14 @@ fn limits_that_do_not_fit_each_other_or_the_machine() {
         "buffer_size_max = \"1MiB\"",
         "1MiB is out of range; write 4KiB to 64KiB",
     );
+    let deadlines = "packet_deadlines = [\"50ms\", \"200ms\", \"1s\", \"0ms\"]";
+    for wrong in ["\"50ms\"", "\"1ms\", \"1ms\", \"1ms\", \"11s\"", ""] {
+        assert_error(
+            deadlines,
+            &format!("packet_deadlines = [{wrong}]"),
+            "limits.packet_deadlines: write 4 times up to 10s, one for each class",
+        );
+    }
     assert_error(
         "flush_deadline = \"400us\"",
         "flush_deadline = \"1s\"",

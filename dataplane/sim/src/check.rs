@@ -54,6 +54,9 @@ pub struct StreamReport {
     pub end: End,
     /// When it ended.
     pub ended_at: Option<Time>,
+    /// Of an end that begins and takes turns: from the first byte of each own turn to the last of
+    /// the peer's, in nanoseconds.
+    pub exchanges_ns: Vec<u64>,
 }
 
 impl StreamReport {
@@ -73,6 +76,7 @@ impl StreamReport {
             end_of_stream_at: None,
             end: End::Open,
             ended_at: None,
+            exchanges_ns: Vec::new(),
         }
     }
 }

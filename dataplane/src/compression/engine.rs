@@ -111,7 +111,7 @@ impl Compressor {
         let bypass = self
             .bypass
             .get_mut(usize::from(buffer.peer.0))
-            .and_then(|classes| classes.get_mut(usize::from(buffer.class.0)))
+            .and_then(|classes| classes.get_mut(usize::from(buffer.lane.class().0)))
             .ok_or(CompressionCounter::BuffersOff)?;
         if bypass.skip > 0 {
             bypass.skip -= 1;
@@ -241,7 +241,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::packet_driver::{BufferKind, Class, PeerIndex, PoolClass, SessionNumber};
+    use crate::packet_driver::{BufferKind, Class, Lane, PeerIndex, PoolClass, SessionNumber};
 
     const SIZE: usize = 8192;
 
@@ -267,8 +267,9 @@ mod tests {
         OutboundBuffer {
             peer: PeerIndex(0),
             session: SessionNumber(1),
-            class: Class(class),
+            lane: Lane::new(Class(class), false),
             kind: BufferKind::Stream,
+            deadline: None,
             compress: true,
             bytes: buffer.freeze(),
         }

@@ -46,7 +46,7 @@ pub struct PeerConfig {
     /// Transmissions whose fate is not known yet, at most; more than the rate needs are not made
     /// room for.
     pub transmissions_max: u32,
-    /// Bytes accepted and not yet sent, beyond which only control is accepted.
+    /// Bytes of a lane accepted and not yet sent, beyond which none more of it are.
     pub queued_bytes_max: usize,
     /// Digest of what both ends must agree on.
     pub digest: u64,

@@ -27,7 +27,8 @@ crate::counters! {
         BuffersOut: Info, "buffers_out", "buffers", "Buffers accepted for the peer.";
         BuffersOutBytes: Info, "buffers_out_bytes", "bytes", "Bytes of buffers accepted for the peer.";
         BuffersCompleted: Info, "buffers_completed", "buffers", "Buffers that the peer has completely.";
-        BuffersAbandoned: Info, "buffers_abandoned", "buffers", "Buffers of datagrams lost on the way, not sent again.";
+        BuffersAbandoned: Info, "buffers_abandoned", "buffers", "Buffers of packets lost on the way, and given up because they would come too late.";
+        BuffersExpired: Info, "buffers_expired", "buffers", "Buffers of packets not sent, because they had waited beyond their deadline.";
         BuffersDiscarded: Info, "buffers_discarded", "buffers", "Buffers discarded because their session ended.";
         BuffersDelivered: Info, "buffers_delivered", "buffers", "Buffers delivered from the peer.";
         BuffersDeliveredBytes: Info, "buffers_delivered_bytes", "bytes", "Bytes of buffers delivered from the peer.";

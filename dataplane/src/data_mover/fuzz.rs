@@ -14,7 +14,7 @@ use super::session::{Down, Incarnation, Session, Sink, State, Up};
 use super::wire::{DatagramHeader, DatagramKind, HEADER_LEN, Piece, TAG_LEN, emit_data};
 use crate::frame::MacAddr;
 use crate::packet_driver::{
-    BufferKind, BufferPool, BufferSlice, Class, OutboundBuffer, PeerIndex, PoolClass, SessionNumber,
+    BufferKind, BufferPool, BufferSlice, Lane, OutboundBuffer, PeerIndex, PoolClass, SessionNumber,
 };
 use crate::time::{MILLISECOND_NS, Time};
 
@@ -151,16 +151,20 @@ impl End {
 
     fn feed(&mut self, kind: BufferKind, len: usize) {
         let pool = self.pool.clone();
-        let Some(session) = self.session().filter(|session| session.can_take(kind)) else { return };
+        let Some(session) = self.session().filter(|session| session.can_take(kind, Lane::BULK))
+        else {
+            return;
+        };
         let Some(mut buffer) = pool.alloc(len) else { return };
         buffer.set_len(len);
         let bytes = buffer.freeze();
-        let (peer, class) = (PEER, Class(0));
+        let peer = PEER;
         let _ = session.send(OutboundBuffer {
             peer,
             session: SessionNumber(1),
-            class,
+            lane: Lane::BULK,
             kind,
+            deadline: None,
             compress: false,
             bytes,
         });

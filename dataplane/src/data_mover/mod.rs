@@ -17,6 +17,7 @@ mod fec;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod handshake;
+mod lanes;
 mod one_way;
 mod outbound;
 mod pacing;

@@ -5,10 +5,14 @@
 //! transmission, waiting to be sent again, or acknowledged. So the acknowledged bytes can be
 //! counted, and are all of the buffer exactly when the peer has it.
 
+mod deadlines;
+
 use std::collections::VecDeque;
 
+use super::lanes::{CONTROL_LANE, LANES, Queues, Turns, lane_of};
 use super::wire::{ABANDONED_MAX, PIECE_LEN, PIECES_MAX, Piece};
-use crate::packet_driver::{BufferKind, BufferSlice};
+use crate::packet_driver::{BufferKind, BufferSlice, Lane};
+use crate::time::Time;
 
 /// A piece is not cut to less than this to fill a datagram that has other pieces already.
 const CUT_MIN: usize = 256;
@@ -19,6 +23,10 @@ const CONTROL_SHARE: u64 = 8;
 struct OutBuffer {
     bytes: BufferSlice,
     kind: Option<BufferKind>,
+    /// Where it waits, of [`LANES`].
+    lane: usize,
+    /// Of datagrams: see [`OutboundBuffer::deadline`](crate::packet_driver::OutboundBuffer).
+    deadline: Option<Time>,
     /// Bytes below this offset were sent at least once.
     sent: u32,
     /// Bytes acknowledged, each counted once.
@@ -32,7 +40,7 @@ impl OutBuffer {
 }
 
 /// A byte range of a buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Range {
     pub(super) logical: u64,
     pub(super) offset: u32,
@@ -42,7 +50,7 @@ pub(super) struct Range {
 /// What became of a range that was taken for lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lost {
-    /// It will be sent again.
+    /// It will be sent again, unless it would come too late then.
     Queued,
     /// Its buffer is given up.
     Abandoned,
@@ -68,7 +76,7 @@ pub(super) struct Chosen {
     pub(super) again: bool,
 }
 
-/// The buffers on their way. Queues come in pairs: control, then all else.
+/// The buffers on their way.
 #[derive(Debug)]
 pub(super) struct Outbound {
     ring: Box<[OutBuffer]>,
@@ -76,18 +84,17 @@ pub(super) struct Outbound {
     floor: u64,
     next: u64,
     /// Not yet sent whole.
-    fresh: [VecDeque<u64>; 2],
+    fresh: Queues<u64>,
     /// To be sent again.
-    lost: [VecDeque<Range>; 2],
-    lost_max: usize,
+    lost: Queues<Range>,
+    turns: Turns,
     /// Given up, and not yet known to be known to the peer.
     abandoned: VecDeque<u64>,
-    queued_bytes: usize,
+    /// Buffers that have a deadline.
+    timed: usize,
+    /// By lane, bytes not yet sent the first time.
+    queued_bytes: [usize; LANES],
     begun_bytes: u64,
-}
-
-fn lane(kind: BufferKind) -> usize {
-    usize::from(kind != BufferKind::Control)
 }
 
 impl Outbound {
@@ -97,11 +104,12 @@ impl Outbound {
             ring: (0..buffers.next_power_of_two()).map(|_| OutBuffer::default()).collect(),
             floor: 0,
             next: 0,
-            fresh: [VecDeque::with_capacity(buffers), VecDeque::with_capacity(buffers)],
-            lost: [VecDeque::with_capacity(lost_max), VecDeque::with_capacity(lost_max)],
-            lost_max,
+            fresh: Queues::new(buffers.next_power_of_two()),
+            lost: Queues::new(lost_max),
+            turns: Turns::default(),
             abandoned: VecDeque::with_capacity(ABANDONED_MAX),
-            queued_bytes: 0,
+            timed: 0,
+            queued_bytes: [0; LANES],
             begun_bytes: 0,
         }
     }
@@ -116,10 +124,12 @@ impl Outbound {
             }
         }
         (self.floor, self.next) = (0, 0);
-        self.fresh.iter_mut().for_each(VecDeque::clear);
-        self.lost.iter_mut().for_each(VecDeque::clear);
+        self.fresh.clear();
+        self.lost.clear();
+        self.turns = Turns::default();
         self.abandoned.clear();
-        self.queued_bytes = 0;
+        self.timed = 0;
+        self.queued_bytes = [0; LANES];
         self.begun_bytes = 0;
         discarded
     }
@@ -164,20 +174,34 @@ impl Outbound {
     }
 
     /// Numbers a buffer and queues it; the caller has checked [`Outbound::has_slot`].
-    pub(super) fn push(&mut self, kind: BufferKind, bytes: BufferSlice) -> u64 {
+    pub(super) fn push(
+        &mut self,
+        kind: BufferKind,
+        lane: Lane,
+        deadline: Option<Time>,
+        bytes: BufferSlice,
+    ) -> u64 {
         let number = self.next;
         self.next += 1;
-        self.queued_bytes += bytes.len();
+        let lane = lane_of(kind, lane);
+        self.queued_bytes[lane] += bytes.len();
+        self.timed += usize::from(deadline.is_some());
         if let Some(buffer) = self.get_mut(number) {
-            *buffer = OutBuffer { bytes, kind: Some(kind), sent: 0, acked: 0 };
+            *buffer = OutBuffer { bytes, kind: Some(kind), lane, deadline, sent: 0, acked: 0 };
         }
-        self.fresh[lane(kind)].push_back(number);
+        // There is a place for each slot.
+        self.fresh.push_back(lane, number);
         number
     }
 
-    /// Bytes not yet sent the first time.
+    /// Bytes not yet sent the first time, control included.
     pub(super) fn queued_bytes(&self) -> usize {
-        self.queued_bytes
+        self.queued_bytes.iter().sum()
+    }
+
+    /// Bytes of data of a lane not yet sent the first time.
+    pub(super) fn queued_bytes_of(&self, lane: Lane) -> usize {
+        self.queued_bytes[lane_of(BufferKind::Stream, lane)]
     }
 
     /// The number of the next buffer.
@@ -218,22 +242,35 @@ impl Outbound {
 
     /// Whether [`Outbound::choose`] would give a piece to an empty datagram.
     pub(super) fn has_work(&mut self, gate: &Gate) -> bool {
-        (0..2).any(|lane| self.front_lost(lane).is_some() || self.front_fresh(lane, gate).is_some())
+        (0..LANES).any(|lane| self.waits(lane, gate))
+    }
+
+    fn waits(&mut self, lane: usize, gate: &Gate) -> bool {
+        self.front_lost(lane).is_some() || self.front_fresh(lane, gate).is_some()
     }
 
     /// The next piece for a datagram with `room` bytes left, description included; `first` when it
-    /// has no pieces yet. Control first, then what was lost, then what is new.
+    /// has no pieces yet. Control first, then the class whose turn it is; of each, what was lost
+    /// before what is new.
     pub(super) fn choose(&mut self, room: usize, first: bool, gate: &Gate) -> Option<Chosen> {
         let room = room.checked_sub(PIECE_LEN).filter(|room| *room > 0)?;
-        for lane in 0..2 {
-            if let Some(range) = self.front_lost(lane) {
-                return self.choose_lost(lane, range, room, first);
+        let lane = if self.waits(CONTROL_LANE, gate) {
+            CONTROL_LANE
+        } else {
+            let mut turns = std::mem::take(&mut self.turns);
+            let lane = turns.choose(|lane| self.waits(lane, gate));
+            self.turns = turns;
+            lane?
+        };
+        let chosen = match self.front_lost(lane) {
+            Some(range) => self.choose_lost(lane, range, room, first)?,
+            None => {
+                let number = self.front_fresh(lane, gate)?;
+                self.choose_fresh(lane, number, room, first)?
             }
-            if let Some(number) = self.front_fresh(lane, gate) {
-                return self.choose_fresh(lane, number, room, first);
-            }
-        }
-        None
+        };
+        self.turns.charge(lane, PIECE_LEN + usize::from(chosen.piece.len));
+        Some(chosen)
     }
 
     fn cut(len: u32, room: usize, first: bool) -> Option<u16> {
@@ -246,11 +283,11 @@ impl Outbound {
     }
 
     fn front_lost(&mut self, lane: usize) -> Option<Range> {
-        while let Some(range) = self.lost[lane].front().copied() {
+        while let Some(range) = self.lost.front(lane) {
             if !self.is_done(range.logical) {
                 return Some(range);
             }
-            self.lost[lane].pop_front();
+            self.lost.pop_front(lane);
         }
         None
     }
@@ -273,8 +310,8 @@ impl Outbound {
         };
         let taken = u32::from(len);
         if taken == range.len {
-            self.lost[lane].pop_front();
-        } else if let Some(front) = self.lost[lane].front_mut() {
+            self.lost.pop_front(lane);
+        } else if let Some(front) = self.lost.front_mut(lane) {
             front.offset += taken;
             front.len -= taken;
         }
@@ -283,9 +320,9 @@ impl Outbound {
 
     fn front_fresh(&mut self, lane: usize, gate: &Gate) -> Option<u64> {
         loop {
-            let number = *self.fresh[lane].front()?;
+            let number = self.fresh.front(lane)?;
             if self.is_done(number) {
-                self.fresh[lane].pop_front();
+                self.fresh.pop_front(lane);
                 continue;
             }
             let begun_bytes = self.begun_bytes;
@@ -293,7 +330,7 @@ impl Outbound {
             let len = u64::from(buffer.len());
             let open = buffer.sent > 0
                 || (number < gate.logical_end
-                    && (lane == 0
+                    && (lane == CONTROL_LANE
                         || (len <= gate.room_bytes && begun_bytes + len <= gate.begun_bytes_max)));
             return open.then_some(number);
         }
@@ -314,9 +351,9 @@ impl Outbound {
         if offset == 0 {
             self.begun_bytes += u64::from(buffer_len);
         }
-        self.queued_bytes -= usize::from(len);
+        self.queued_bytes[lane] -= usize::from(len);
         if whole {
-            self.fresh[lane].pop_front();
+            self.fresh.pop_front(lane);
         }
         Some(Chosen {
             piece: Piece { logical: number, kind, buffer_len, offset, len },
@@ -367,32 +404,27 @@ impl Outbound {
 
     /// Whether the losses of one more datagram can be noted.
     pub(super) fn can_note_losses(&self) -> bool {
-        self.lost.iter().all(|queue| queue.len() + PIECES_MAX <= self.lost_max)
+        self.lost.free_count() >= PIECES_MAX
     }
 
     /// A transmission of this range is taken for lost; the caller has made sure of
     /// [`Outbound::can_note_losses`].
     pub(super) fn lost(&mut self, range: Range) -> Lost {
-        let Some(kind) = self.get(range.logical).and_then(|buffer| buffer.kind) else {
-            return Lost::Irrelevant;
-        };
-        if kind == BufferKind::Datagram {
-            if self.abandoned.len() == ABANDONED_MAX {
-                self.abandoned.pop_front();
-            }
-            self.abandoned.push_back(range.logical);
-            self.finish(range.logical);
+        let Some(buffer) = self.get(range.logical) else { return Lost::Irrelevant };
+        let Some(kind) = buffer.kind else { return Lost::Irrelevant };
+        let lane = buffer.lane;
+        if kind == BufferKind::Datagram && buffer.deadline.is_none() {
+            self.abandon(range.logical);
             return Lost::Abandoned;
         }
-        let queue = &mut self.lost[lane(kind)];
-        if let Some(last) = queue.back_mut()
+        if let Some(last) = self.lost.back_mut(lane)
             && last.logical == range.logical
             && last.offset + last.len == range.offset
         {
             last.len += range.len;
             return Lost::Queued;
         }
-        queue.push_back(range);
+        self.lost.push_back(lane, range);
         Lost::Queued
     }
 
@@ -402,12 +434,14 @@ impl Outbound {
         if buffer.kind.is_none() {
             return false;
         }
-        let (len, sent) = (buffer.len(), buffer.sent);
+        let (len, sent, lane) = (buffer.len(), buffer.sent, buffer.lane);
+        let timed = usize::from(buffer.deadline.is_some());
         *buffer = OutBuffer::default();
         if sent > 0 {
             self.begun_bytes -= u64::from(len);
         }
-        self.queued_bytes -= usize::try_from(len - sent).unwrap_or(0);
+        self.timed -= timed;
+        self.queued_bytes[lane] -= usize::try_from(len - sent).unwrap_or(0);
         while self.floor < self.next {
             let slot = self.slot(self.floor);
             if self.ring.get(slot).is_some_and(|buffer| buffer.kind.is_some()) {
@@ -422,28 +456,28 @@ impl Outbound {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet_driver::{BufferPool, PoolClass};
+    use crate::packet_driver::{BufferPool, Class, PoolClass};
 
-    const OPEN: Gate =
+    pub(super) const OPEN: Gate =
         Gate { logical_end: u64::MAX, begun_bytes_max: u64::MAX, room_bytes: u64::MAX };
 
-    fn buffer(len: usize) -> BufferSlice {
+    pub(super) fn buffer(len: usize) -> BufferSlice {
         let pool = BufferPool::new(&[PoolClass { size: 8_192, count: 1, reserve: 0 }]);
         let mut buffer = pool.alloc(len).unwrap();
         buffer.set_len(len);
         buffer.freeze()
     }
 
-    fn range(piece: &Piece) -> Range {
+    pub(super) fn range(piece: &Piece) -> Range {
         Range { logical: piece.logical, offset: piece.offset, len: u32::from(piece.len) }
     }
 
     #[test]
     fn control_goes_first_and_lost_goes_before_new() {
         let mut out = Outbound::new(64, 64);
-        out.push(BufferKind::Stream, buffer(3_000));
+        out.push(BufferKind::Stream, Lane::BULK, None, buffer(3_000));
         let first = out.choose(1_417, true, &OPEN).unwrap().piece;
-        out.push(BufferKind::Control, buffer(50));
+        out.push(BufferKind::Control, Lane::BULK, None, buffer(50));
         assert_eq!(out.lost(range(&first)), Lost::Queued);
         let order: Vec<_> = std::iter::from_fn(|| out.choose(1_417, true, &OPEN))
             .map(|chosen| {
@@ -461,9 +495,30 @@ mod tests {
     }
 
     #[test]
+    fn a_class_before_goes_before_what_was_lost_of_one_behind() {
+        let mut out = Outbound::new(64, 64);
+        out.push(BufferKind::Stream, Lane::new(Class(1), false), None, buffer(3_000));
+        let first = out.choose(1_417, true, &OPEN).unwrap().piece;
+        assert_eq!(out.lost(range(&first)), Lost::Queued);
+        out.push(BufferKind::Stream, Lane::BULK, None, buffer(200));
+        out.push(BufferKind::Datagram, Lane::BULK, None, buffer(100));
+        let (bulk, first) =
+            (out.queued_bytes_of(Lane::new(Class(1), false)), out.queued_bytes_of(Lane::BULK));
+        assert_eq!((bulk, first, out.queued_bytes()), (1_600, 300, 1_900));
+        let order: Vec<_> = std::iter::from_fn(|| out.choose(1_417, true, &OPEN))
+            .map(|chosen| (chosen.piece.logical, chosen.piece.offset, chosen.again))
+            .collect();
+        assert_eq!(
+            order,
+            [(1, 0, false), (2, 0, false), (0, 0, true), (0, 1_400, false), (0, 2_800, false)]
+        );
+        assert_eq!(out.queued_bytes(), 0);
+    }
+
+    #[test]
     fn neighbouring_losses_are_cut_anew() {
         let mut out = Outbound::new(64, 64);
-        out.push(BufferKind::Stream, buffer(2_000));
+        out.push(BufferKind::Stream, Lane::BULK, None, buffer(2_000));
         let pieces: Vec<_> = std::iter::from_fn(|| out.choose(517, true, &OPEN))
             .map(|chosen| chosen.piece)
             .collect();
@@ -477,7 +532,7 @@ mod tests {
     #[test]
     fn a_buffer_is_complete_when_each_byte_was_acknowledged_once() {
         let mut out = Outbound::new(64, 64);
-        out.push(BufferKind::Stream, buffer(2_000));
+        out.push(BufferKind::Stream, Lane::BULK, None, buffer(2_000));
         let a = out.choose(1_417, true, &OPEN).unwrap().piece;
         let b = out.choose(1_417, true, &OPEN).unwrap().piece;
         out.lost(range(&a));
@@ -492,8 +547,8 @@ mod tests {
     #[test]
     fn a_lost_datagram_is_given_up_and_told() {
         let mut out = Outbound::new(64, 64);
-        out.push(BufferKind::Stream, buffer(100));
-        out.push(BufferKind::Datagram, buffer(3_000));
+        out.push(BufferKind::Stream, Lane::BULK, None, buffer(100));
+        out.push(BufferKind::Datagram, Lane::BULK, None, buffer(3_000));
         out.choose(4_000, true, &OPEN).unwrap();
         let piece = out.choose(1_417, true, &OPEN).unwrap().piece;
         assert_eq!(out.lost(range(&piece)), Lost::Abandoned);
@@ -510,8 +565,8 @@ mod tests {
     #[test]
     fn the_peers_limits_hold_back_what_is_new_only() {
         let mut out = Outbound::new(64, 64);
-        out.push(BufferKind::Stream, buffer(2_000));
-        out.push(BufferKind::Stream, buffer(2_000));
+        out.push(BufferKind::Stream, Lane::BULK, None, buffer(2_000));
+        out.push(BufferKind::Stream, Lane::BULK, None, buffer(2_000));
         let gate = Gate { logical_end: 2, begun_bytes_max: 3_000, room_bytes: 2_000 };
         assert_eq!(out.choose(1_417, true, &gate).unwrap().piece.logical, 0);
         assert_eq!(
@@ -527,7 +582,7 @@ mod tests {
     fn the_last_numbers_are_for_control() {
         let mut out = Outbound::new(64, 64);
         while out.has_slot(BufferKind::Stream) {
-            out.push(BufferKind::Stream, buffer(1));
+            out.push(BufferKind::Stream, Lane::BULK, None, buffer(1));
         }
         assert_eq!(out.next, 56);
         assert!(out.has_slot(BufferKind::Control));

@@ -267,6 +267,7 @@ impl Sender {
     pub(super) fn choose(&mut self, now: Time, mut room: usize, pieces: &mut Pieces) {
         let gate = self.gate();
         while pieces.len < PIECES_MAX {
+            self.give_up_late(now);
             let Some(chosen) = self.outbound.choose(room, pieces.len == 0, &gate) else { break };
             let len = usize::from(chosen.piece.len);
             room = room.saturating_sub(PIECE_LEN + len);
@@ -297,6 +298,13 @@ impl Sender {
         let (idle, rate_bps) = (self.outbound.queued_bytes() == 0, self.rate_bps());
         self.fec.plan(now, idle, self.rtt.smoothed_ns(), rate_bps, &self.outbound);
         self.fec.next(room, &self.outbound)
+    }
+
+    /// Gives up datagrams that nobody has a use for any more.
+    pub(super) fn give_up_late(&mut self, now: Time) {
+        let late = self.outbound.give_up_late(now, now + self.rtt.smoothed_ns() / 2);
+        self.counters.add(MoverCounter::BuffersExpired, late.expired);
+        self.counters.add(MoverCounter::BuffersAbandoned, late.abandoned);
     }
 
     /// Makes sure that a transmission can be remembered, by forgetting the oldest if need be.

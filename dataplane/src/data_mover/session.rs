@@ -17,7 +17,7 @@ use super::transmit::Scratch;
 use super::twin::Twin;
 use super::wire::{CloseReason, SessionId};
 use crate::counters::Counters;
-use crate::packet_driver::{BufferKind, BufferPool, BufferSlice, OutboundBuffer, PeerIndex};
+use crate::packet_driver::{BufferKind, BufferPool, BufferSlice, Lane, OutboundBuffer, PeerIndex};
 use crate::time::{MILLISECOND_NS, Time};
 
 /// Times that the end of a session is told.
@@ -247,11 +247,11 @@ impl Session {
         }
     }
 
-    /// Whether [`Session::send`] takes a buffer of this kind now.
+    /// Whether [`Session::send`] takes a buffer of this kind and lane now.
     #[must_use]
-    pub fn can_take(&self, kind: BufferKind) -> bool {
+    pub fn can_take(&self, kind: BufferKind, lane: Lane) -> bool {
         let queue_open = kind == BufferKind::Control
-            || self.sender.outbound.queued_bytes() < self.config.queued_bytes_max;
+            || self.sender.outbound.queued_bytes_of(lane) < self.config.queued_bytes_max;
         self.closing.is_none()
             && self.established.is_some()
             && queue_open
@@ -270,18 +270,31 @@ impl Session {
         self.sender.outbound.queued_bytes()
     }
 
+    /// The same by lane, control buffers left out.
+    #[must_use]
+    pub fn queued_bytes_by_lane(&self) -> [u64; Lane::COUNT] {
+        let mut bytes = [0; Lane::COUNT];
+        for (bytes, lane) in bytes.iter_mut().zip(Lane::all()) {
+            *bytes = self.sender.outbound.queued_bytes_of(lane) as u64;
+        }
+        bytes
+    }
+
     /// Takes a buffer to the peer; its logical sequence number.
     ///
     /// # Errors
     /// The buffer, when [`Session::can_take`] says no, or it is empty or longer than the peer takes.
     pub fn send(&mut self, buffer: OutboundBuffer) -> Result<u64, OutboundBuffer> {
         let len = buffer.bytes.len();
-        if len == 0 || len > self.sender.buffer_len_max() || !self.can_take(buffer.kind) {
+        if len == 0
+            || len > self.sender.buffer_len_max()
+            || !self.can_take(buffer.kind, buffer.lane)
+        {
             return Err(buffer);
         }
         self.counters.increment(MoverCounter::BuffersOut);
         self.counters.add(MoverCounter::BuffersOutBytes, len as u64);
-        Ok(self.sender.outbound.push(buffer.kind, buffer.bytes))
+        Ok(self.sender.outbound.push(buffer.kind, buffer.lane, buffer.deadline, buffer.bytes))
     }
 
     /// Whether the peer has this buffer of the present session, or it was given up.

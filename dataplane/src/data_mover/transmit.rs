@@ -154,6 +154,7 @@ impl Session {
 
     fn due(&mut self, now: Time, established: &Established) -> Option<Due> {
         let probe = self.sender.probe_wanted();
+        self.sender.give_up_late(now);
         let waiting = self.sender.has_data();
         let data = waiting && (probe || self.sender.pacer.ready(now));
         match (waiting, data) {

@@ -44,6 +44,7 @@ crate::counters! {
         PacketsSplitFlow: Drop, "packets_split_flow", "packets", "Packets of peers with the 5-tuple of a split connection, which they would corrupt.";
         PacketsNoFrame: Drop, "packets_no_frame", "packets", "Packets of peers for which the pool had no frame.";
         PacketsUnresolved: Drop, "packets_unresolved", "packets", "Packets of peers to hosts that nobody answers for.";
+        PacketsMarked: Info, "packets_marked", "packets", "Packets of hosts marked as having met congestion (ECN-CE), because many wait.";
         FramesExhausted: Info, "frames_exhausted", "frames", "Frames to hosts that were not made because the pool was empty.";
         OutputFull: Drop, "output_full", "frames", "Frames dropped because the port does not keep up.";
         RestartResets: Info, "restart_resets", "flows", "Connections of before our restart that were reset at their host.";

@@ -11,7 +11,9 @@ use super::{EdgeCounter, LanCounter};
 use crate::copy::{self, Copied};
 use crate::frame::build::prepend_link;
 use crate::frame::ip::ethertype;
-use crate::frame::{ETHERNET_LEN, FlowKey, Frame, FrameSource, LinkHeader, Parsed, Side, parse};
+use crate::frame::{
+    ETHERNET_LEN, FlowKey, Frame, FrameSource, LinkHeader, Parsed, Side, ecn, parse,
+};
 use crate::interceptor::{Decision, Route, RuleId, Verdict};
 use crate::packet_driver::header::MESSAGE_DATA_MAX;
 use crate::packet_driver::{
@@ -108,7 +110,7 @@ impl<F: Frame> EdgeStage<F> {
 
     fn send_packet(
         &mut self,
-        frame: F,
+        mut frame: F,
         parsed: &Parsed,
         decision: &Decision,
     ) -> Result<(), EdgeCounter> {
@@ -126,8 +128,13 @@ impl<F: Frame> EdgeStage<F> {
             return Err(EdgeCounter::PacketsPeerBehind);
         };
         let waiting = pushed.saturating_sub(self.backlog.drained_bytes(slot));
-        if waiting > self.backlog.flow_share_bytes(peer).max(BURST_BYTES) {
+        let waiting_max = self.backlog.flow_share_bytes(peer).max(BURST_BYTES);
+        if waiting > waiting_max {
             return Err(EdgeCounter::PacketsBacklog);
+        }
+        // Hosts that can be told slow down before packets have to be dropped.
+        if waiting > waiting_max / 2 && ecn::mark(&mut frame, parsed) {
+            self.counters.increment(EdgeCounter::PacketsMarked);
         }
         *pushed += u64::from(len);
         self.places.push(peer, 1);

@@ -11,6 +11,7 @@ pub mod build;
 mod build_tests;
 #[expect(clippy::disallowed_methods, reason = "writes headers, never payload")]
 pub mod checksum;
+pub mod ecn;
 mod flow_key;
 pub mod heap;
 #[expect(clippy::disallowed_methods, reason = "writes headers, never payload")]

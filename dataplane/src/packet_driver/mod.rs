@@ -9,6 +9,7 @@ pub mod buffer;
 pub mod datagram;
 pub mod disaggregate;
 pub mod header;
+pub mod lane;
 pub mod message;
 pub mod open;
 pub mod peer_security;
@@ -23,11 +24,14 @@ pub use aggregate::{AggregateConfig, AggregateCounter, Aggregator, Backlog, Down
 pub use buffer::{BufferMut, BufferPool, BufferSlice, PoolClass};
 pub use datagram::DatagramStatus;
 pub use disaggregate::{DisaggregateCounter, Disaggregator, Messages};
+pub use lane::Lane;
 pub use message::{FlowId, Message, MessageHeader, MessageKind, Outbound, OutboundBody};
 pub use peer_security::{LastEnd, PeerSecurity, Shield};
 pub use peer_status::{PeerAnswer, PeerStatus};
 pub use receive_memory::ReceiveMemory;
 pub use traffic::{Arrived, Inbound, SessionChange, Upstream};
+
+use crate::time::Time;
 
 /// Which peer (far TPO), an index into the configuration's list of peers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,6 +54,9 @@ pub struct Class(pub u8);
 /// Number of traffic classes.
 pub const CLASS_COUNT: usize = 4;
 
+/// Share of each class while others wait; the one with the smaller number has its share first.
+pub const CLASS_WEIGHTS: [u32; CLASS_COUNT] = [8, 4, 2, 1];
+
 /// What a buffer holds, and so what becomes of it when it is lost. The kinds never share a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BufferKind {
@@ -57,7 +64,7 @@ pub enum BufferKind {
     Control,
     /// Stream data: recovered.
     Stream,
-    /// Whole IP packets: sent once, counted when lost.
+    /// Whole IP packets: recovered while they are of use, then given up and counted.
     Datagram,
 }
 
@@ -68,12 +75,15 @@ pub struct OutboundBuffer {
     pub peer: PeerIndex,
     /// The session that its messages are of.
     pub session: SessionNumber,
-    /// Class of all its messages.
-    pub class: Class,
+    /// Its place among buffers with data, by the class of all its messages.
+    pub lane: Lane,
     /// Kind of all its messages.
     pub kind: BufferKind,
     /// Whether the rule of its messages allows compression.
     pub compress: bool,
+    /// Of datagrams: until when the peer has a use for them. `None`: they are sent once, whenever
+    /// that is.
+    pub deadline: Option<Time>,
     /// Routing header and messages.
     pub bytes: BufferSlice,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use super::SessionNumber;
+use super::{Lane, SessionNumber};
 
 use super::peer_security::PeerSecurity;
 
@@ -20,7 +20,7 @@ pub struct PeerStatus {
     random_loss_ppm: AtomicU64,
     path_mtu: AtomicU64,
     path_mtu_state: AtomicU8,
-    queued_bytes: AtomicU64,
+    queued_bytes: [AtomicU64; Lane::COUNT],
     buffers_taken: AtomicU64,
     next_hop: AtomicU64,
     /// How the session is protected, and where the peer is.
@@ -141,9 +141,10 @@ impl PeerStatus {
         self.path_mtu_state.store(state, Ordering::Relaxed);
     }
 
-    /// Bytes of buffers that the data mover has taken and not yet sent a first time.
-    pub fn queued_bytes(&self) -> u64 {
-        self.queued_bytes.load(Ordering::Relaxed)
+    /// Bytes of buffers with data that the data mover has taken and not yet sent a first time, by
+    /// lane.
+    pub fn queued_bytes(&self) -> [u64; Lane::COUNT] {
+        self.queued_bytes.each_ref().map(|bytes| bytes.load(Ordering::Relaxed))
     }
 
     /// Buffers that the data mover has taken so far.
@@ -152,8 +153,10 @@ impl PeerStatus {
     }
 
     /// Publishes the data mover's queue.
-    pub fn set_queue(&self, queued_bytes: u64, buffers_taken: u64) {
-        self.queued_bytes.store(queued_bytes, Ordering::Relaxed);
+    pub fn set_queue(&self, queued_bytes: [u64; Lane::COUNT], buffers_taken: u64) {
+        for (gauge, bytes) in self.queued_bytes.iter().zip(queued_bytes) {
+            gauge.store(bytes, Ordering::Relaxed);
+        }
         self.buffers_taken.store(buffers_taken, Ordering::Release);
     }
 

@@ -11,7 +11,8 @@ use crate::frame::Frame;
 use crate::link::Link;
 use crate::packet_driver::aggregate::{Aggregator, Downstream};
 use crate::packet_driver::{
-    MessageKind, Outbound, OutboundBuffer, PeerIndex, PeerStatus, SessionNumber, Upstream,
+    CLASS_COUNT, Lane, MessageKind, Outbound, OutboundBuffer, PeerIndex, PeerStatus, SessionNumber,
+    Upstream,
 };
 use crate::time::{MILLISECOND_NS, Time};
 
@@ -70,11 +71,18 @@ impl<F: Frame> AggregateStage<F> {
         }
     }
 
-    /// The time that data may wait, in all and in a buffer that is not full, configured anew.
-    pub fn reconfigure(&mut self, backlog_ns: u64, flush_deadline_ns: u64) {
+    /// The time that data may wait, in all and in a buffer that is not full, and for how long packets
+    /// of each class are of use, configured anew.
+    pub fn reconfigure(
+        &mut self,
+        backlog_ns: u64,
+        flush_deadline_ns: u64,
+        deadlines_ns: [u64; CLASS_COUNT],
+    ) {
         self.backlog_ns = backlog_ns;
         self.rates_bps.fill(0);
         self.aggregator.set_flush_deadline(flush_deadline_ns);
+        self.aggregator.set_deadlines(deadlines_ns);
     }
 
     /// Whether no message waits here.
@@ -97,7 +105,8 @@ impl<F: Frame> AggregateStage<F> {
         }
         let pulled = {
             let Self { aggregator, peers, handed_on, buffer_limits, .. } = self;
-            aggregator.pull(now, |peer| downstream(peers, handed_on, buffer_limits, peer))
+            aggregator
+                .pull(now, |peer, lane| downstream(peers, handed_on, buffer_limits, peer, lane))
         };
         if let Some(buffer) = pulled {
             if let Some(count) = self.handed_on.get_mut(usize::from(buffer.peer.0)) {
@@ -143,7 +152,7 @@ impl<F: Frame> AggregateStage<F> {
     #[must_use]
     pub fn next_timeout(&self) -> Time {
         let (peers, handed_on, limits) = (&self.peers, &self.handed_on, &self.buffer_limits);
-        self.aggregator.next_timeout(|peer| downstream(peers, handed_on, limits, peer))
+        self.aggregator.next_timeout(|peer, lane| downstream(peers, handed_on, limits, peer, lane))
     }
 
     /// Whether the messages that come for a peer now are of the session that there is: the edge
@@ -185,6 +194,7 @@ fn downstream(
     handed_on: &[u64],
     buffer_limits: &[u64],
     peer: PeerIndex,
+    lane: Lane,
 ) -> Downstream {
     let index = usize::from(peer.0);
     let (Some(status), Some(handed_on), Some(buffer_limit)) =
@@ -196,11 +206,17 @@ fn downstream(
         return Downstream::Closed;
     }
     let ahead = handed_on.saturating_sub(status.buffers_taken());
-    let queued_bytes = status.queued_bytes().saturating_add(ahead * buffer_limit);
-    if queued_bytes == 0 {
+    let queued_bytes = status.queued_bytes();
+    let before = queued_bytes
+        .iter()
+        .take(lane.index() + 1)
+        .fold(0_u64, |sum, bytes| sum.saturating_add(*bytes));
+    // Each lane has a queue of its own there, lest one that goes first waits for those behind it.
+    let own = queued_bytes.get(lane.index()).copied().unwrap_or(u64::MAX);
+    let own = own.saturating_add(ahead * buffer_limit);
+    if before == 0 && ahead == 0 {
         Downstream::Idle
-    } else if ahead >= BUFFERS_AHEAD || queued_bytes > bdp_bytes(status.rate_bps(), MOVER_QUEUE_NS)
-    {
+    } else if ahead >= BUFFERS_AHEAD || own > bdp_bytes(status.rate_bps(), MOVER_QUEUE_NS) {
         Downstream::Full
     } else {
         Downstream::Busy
@@ -280,8 +296,8 @@ mod tests {
         let mut taken: Vec<_> = std::iter::from_fn(|| pool.alloc(4096)).collect();
         let (mut received, mut packets) = ([0; 2], 0);
         for turn in 0..1000 {
-            peers[0].set_queue(if turn < 300 { 1 << 30 } else { 0 }, u64::MAX);
-            peers[1].set_queue(0, u64::MAX);
+            peers[0].set_queue([if turn < 300 { 1 << 30 } else { 0 }; Lane::COUNT], u64::MAX);
+            peers[1].set_queue([0; Lane::COUNT], u64::MAX);
             if turn == 100 {
                 taken.clear();
             }
@@ -299,8 +315,11 @@ mod tests {
             }
         }
         assert_eq!(received, [EACH * u64::from(LEN); 2]);
-        let dropped = counters.get(AggregateCounter::DatagramsFull);
-        assert!(dropped > 0);
+        let full = counters.get(AggregateCounter::DatagramsFull);
+        // Those of the peer that stood still waited for longer than they are of use.
+        let expired = counters.get(AggregateCounter::DatagramsExpired);
+        assert!(full > 0 && expired > 0, "{full} {expired}");
+        let dropped = full + expired;
         assert_eq!(packets + dropped, 2 * EACH);
         assert_eq!(counters.get(AggregateCounter::MessagesIn), 4 * EACH);
         assert_eq!(backlog.drained_messages_of_all(), 4 * EACH);
@@ -340,7 +359,8 @@ mod tests {
         assert_eq!(backlog.drained_messages_of_all(), 2);
     }
 
-    /// A large buffer of packets is half a second of a slow link, for all that comes behind it.
+    /// A large buffer of packets is half a second of a slow link, for all that comes behind it; and
+    /// packets that share no datagram share no loss.
     #[test]
     fn packets_fill_no_more_than_a_slow_link_takes_at_a_time() {
         let (mut stage, peers) = small_stage(1_000_000);
@@ -357,12 +377,12 @@ mod tests {
             let mut buffers = Link::direct(4);
             stage.turn(Time::from_ms(turn), &mut messages, &mut buffers);
             while let Some(buffer) = buffers.pop() {
-                assert!(buffer.bytes.len() as u64 <= BUFFER_BYTES_MIN);
+                assert!(buffer.bytes.len() <= 1_400);
                 packets += Disaggregator::default().messages(peer, buffer.bytes).count();
                 taken += 1;
             }
-            peers[0].set_queue(0, taken);
+            peers[0].set_queue([0; Lane::COUNT], taken);
         }
-        assert_eq!((packets, taken, source.in_use()), (12, 4, 0));
+        assert_eq!((packets, taken, source.in_use()), (12, 12, 0));
     }
 }

@@ -29,8 +29,9 @@ use crate::interceptor::{
     PeerStatus as Admission, ReassemblyCounter, RuleTable, Timeouts,
 };
 use crate::packet_driver::{
-    AggregateConfig, AggregateCounter, Aggregator, BufferPool, DisaggregateCounter, Disaggregator,
-    PeerIndex, PeerStatus, ReceiveMemory, receive_memory::pool_of,
+    AggregateConfig, AggregateCounter, Aggregator, BufferPool, CLASS_COUNT, DisaggregateCounter,
+    Disaggregator, PeerIndex, PeerStatus, ReceiveMemory, aggregate::DEADLINE_NS,
+    receive_memory::pool_of,
 };
 
 /// Queues that packet mode is spread over, per peer, class and compression.
@@ -93,6 +94,9 @@ pub struct Limits {
     pub segment_size_max: u16,
     /// Accepted and not yet sent, in time at the peer's rate.
     pub backlog_ns: u64,
+    /// For how long packets of each class are of use in packet mode, in nanoseconds; 0: they are
+    /// sent once, whenever that is.
+    pub packet_deadlines_ns: [u64; CLASS_COUNT],
     /// How long a host's FIN waits for the far host's acknowledgement, in nanoseconds.
     pub fin_timeout_ns: u64,
     /// Frames per burst.
@@ -113,6 +117,7 @@ impl Default for Limits {
             flush_deadline_ns: 500 * MICROSECOND_NS,
             segment_size_max: 1_400,
             backlog_ns: 5 * MILLISECOND_NS,
+            packet_deadlines_ns: [DEADLINE_NS; CLASS_COUNT],
             fin_timeout_ns: 30 * SECOND_NS,
             burst: 32,
         }
@@ -272,6 +277,8 @@ impl<F: Frame> Appliance<F> {
                 messages_max: frames.messages,
                 control_reserve: frames.control_reserve,
                 buffer_size_max: limits.buffer_size_max,
+                packet_buffer_size_max: usize::from(limits.segment_size_max),
+                deadlines_ns: limits.packet_deadlines_ns,
                 flush_deadline_ns: limits.flush_deadline_ns,
                 peers: config.peers.iter().map(|peer| Some(peer.endpoint.ip())).collect(),
                 ..AggregateConfig::default()

@@ -21,8 +21,8 @@ use crate::frame::{
 };
 use crate::link::Link;
 use crate::packet_driver::{
-    Arrived, BufferKind, BufferSlice, LastEnd, OutboundBuffer, PeerAnswer, PeerIndex, PeerStatus,
-    SessionChange, SessionNumber, Shield,
+    Arrived, BufferKind, BufferSlice, Lane, LastEnd, OutboundBuffer, PeerAnswer, PeerIndex,
+    PeerStatus, SessionChange, SessionNumber, Shield,
 };
 use crate::time::Time;
 
@@ -321,7 +321,8 @@ impl<F: Frame> TransmitStage<F> {
             let now = self.peers.get(index).map_or(SessionNumber::NONE, PeerStatus::session);
             let is_current = buffer.session == now && now != SessionNumber::NONE;
             let session = self.sessions.get_mut(peer);
-            if is_current && session.as_ref().is_some_and(|s| !s.can_take(buffer.kind)) {
+            if is_current && session.as_ref().is_some_and(|s| !s.can_take(buffer.kind, buffer.lane))
+            {
                 self.held = Some(buffer);
                 break;
             }
@@ -430,7 +431,8 @@ impl<F: Frame> TransmitStage<F> {
             status.set_path_mtu(report.path_mtu.0, report.path_mtu.1 as u8);
             // A buffer that finds no slot would wait at the head of the link, before all peers'.
             let has_slots = session.free_slots() >= SLOTS_AHEAD;
-            let queued_bytes = if has_slots { report.queued_bytes as u64 } else { u64::MAX };
+            let queued_bytes =
+                if has_slots { session.queued_bytes_by_lane() } else { [u64::MAX; Lane::COUNT] };
             status.set_queue(queued_bytes, *taken);
             status.security.set(shield(report.protection), last_end(report.ended));
             status.security.set_twin(report.twin);

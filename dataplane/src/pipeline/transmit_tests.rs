@@ -9,7 +9,7 @@ use crate::frame::heap::{HeapFrame, HeapSource};
 use crate::frame::{Frame, MacAddr};
 use crate::link::Link;
 use crate::packet_driver::{
-    Arrived, BufferKind, BufferPool, Class, OutboundBuffer, PeerIndex, PeerStatus, PoolClass,
+    Arrived, BufferKind, BufferPool, Lane, OutboundBuffer, PeerIndex, PeerStatus, PoolClass,
     SessionChange, SessionNumber,
 };
 use crate::time::{MILLISECOND_NS, Time};
@@ -73,8 +73,9 @@ impl End {
         let buffer = OutboundBuffer {
             peer: PeerIndex(0),
             session,
-            class: Class(0),
+            lane: Lane::BULK,
             kind: BufferKind::Stream,
+            deadline: None,
             compress: false,
             bytes: bytes.freeze(),
         };
@@ -160,7 +161,7 @@ fn a_session_without_slots_says_so_before_a_buffer_has_to_wait() {
     let mut source = HeapSource::new(1024);
     let end = &mut ends[0];
     let mut accepted = 0;
-    while end.status[0].queued_bytes() != u64::MAX {
+    while end.status[0].queued_bytes()[0] != u64::MAX {
         assert!(accepted < 64, "never full");
         end.push(end.session(), 1);
         accepted += 1;

@@ -6,7 +6,7 @@ use dataplane::data_mover::{
     Congestion, Down, Incarnation, MoverCounter, PeerConfig, Session, Sink, State, Up,
 };
 use dataplane::packet_driver::{
-    BufferKind, BufferPool, BufferSlice, Class, OutboundBuffer, PeerIndex, PoolClass, SessionNumber,
+    BufferKind, BufferPool, BufferSlice, Lane, OutboundBuffer, PeerIndex, PoolClass, SessionNumber,
 };
 use dataplane::time::{MICROSECOND_NS, MILLISECOND_NS, SECOND_NS, Time};
 use dataplane_sim::link::{Link, LinkCounter};
@@ -182,12 +182,13 @@ impl World {
     /// Gives side 0 what it takes.
     fn feed(&mut self) {
         let session = &mut self.sides[0].session;
-        while session.can_take(BufferKind::Stream) {
+        while session.can_take(BufferKind::Stream, Lane::BULK) {
             let buffer = OutboundBuffer {
                 peer: PeerIndex(0),
                 session: SessionNumber(1),
-                class: Class(0),
+                lane: Lane::BULK,
                 kind: BufferKind::Stream,
+                deadline: None,
                 compress: false,
                 bytes: self.payload.clone(),
             };

@@ -7,7 +7,7 @@ use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::{RecvError, Socket, State};
 
 use super::NEVER_SENT;
-use super::script::{Close, Read, StreamScript};
+use super::script::{Close, Pace, Read, StreamScript};
 use crate::check::{End, StreamReport};
 use crate::content::Content;
 
@@ -23,6 +23,8 @@ pub(super) struct Stream {
     sends: Content,
     receives: Content,
     read_at: Time,
+    /// When the latest own turn began.
+    turn_at: Time,
 }
 
 /// An acknowledgement number that came, perhaps repeatedly.
@@ -54,6 +56,7 @@ impl Stream {
             sends,
             receives,
             read_at: Time::ZERO,
+            turn_at: Time::ZERO,
         }
     }
 
@@ -71,6 +74,7 @@ impl Stream {
         }
         if self.report.connected_at.is_some() {
             self.read(now, socket);
+            self.note_exchange(now);
             self.send(socket);
             self.close(socket);
         }
@@ -181,6 +185,20 @@ impl Stream {
                     return;
                 }
             }
+        }
+    }
+
+    /// Notes that the peer's turn is over; the next own one begins at once.
+    fn note_exchange(&mut self, now: Time) {
+        let Pace::Turns { peer_bytes, first: true, .. } = self.script.pace else { return };
+        let report = &mut self.report;
+        if report.sent_bytes == 0 {
+            self.turn_at = now;
+        }
+        let over = report.received_bytes / peer_bytes.max(1);
+        if over > report.exchanges_ns.len() as u64 {
+            report.exchanges_ns.push(now.since_ns(self.turn_at));
+            self.turn_at = now;
         }
     }
 

@@ -7,8 +7,9 @@ use dataplane::data_mover::Congestion;
 use dataplane::data_mover::security::{PeerKeys, PresharedKey, PrivateKey};
 use dataplane::frame::MacAddr;
 use dataplane::interceptor::{
-    Fallback, Networks, Own, Prefix, Rule, RuleAction, RuleTable, SideConfig,
+    Fallback, Networks, Own, PortRange, Prefix, Rule, RuleAction, RuleTable, SideConfig,
 };
+use dataplane::packet_driver::Class;
 use dataplane::pipeline::appliance::{ApplianceConfig, Identity, Limits, PeerSettings};
 use dataplane::pipeline::placement::Placement;
 use dataplane::time::{MILLISECOND_NS, SECOND_NS};
@@ -153,6 +154,8 @@ pub struct PairConfig {
     pub compress: bool,
     /// What the rule does, between the networks of the two sites.
     pub action: RuleAction,
+    /// Class of flows to servers on these ports; all others are in the default class.
+    pub classes: Vec<(u16, Class)>,
     /// What both must agree on, as each has it: no session comes up when they differ.
     pub digests: [u64; 2],
     /// Whether each encrypts; no session comes up when they differ.
@@ -183,6 +186,7 @@ impl Default for PairConfig {
             wan_v6: false,
             compress: true,
             action: RuleAction::Optimize,
+            classes: Vec::new(),
             digests: [0, 0],
             encrypted: [true, true],
             limits: Limits {
@@ -238,6 +242,14 @@ impl PairConfig {
             compress: self.compress,
             ..Rule::default()
         };
+        let of_class = |(port, class): &(u16, Class)| Rule {
+            name: format!("class-{}", class.0),
+            destination_ports: vec![PortRange { first: *port, last: *port }],
+            class: *class,
+            ..to_peer.clone()
+        };
+        let mut rules: Vec<Rule> = self.classes.iter().map(of_class).collect();
+        rules.push(to_peer);
         let networks = Networks {
             local: site.networks().into_iter().collect(),
             peers: vec![peer.networks().into_iter().collect()],
@@ -248,7 +260,7 @@ impl PairConfig {
         ApplianceConfig {
             placement: self.placement.clone(),
             own: Own { lan: site.side(1), wan: site.side(2), port: PORT },
-            rules: Arc::new(RuleTable::new(vec![to_peer], networks)),
+            rules: Arc::new(RuleTable::new(rules, networks)),
             peers: vec![PeerSettings {
                 digest: self.digests[site.index()],
                 keys: encrypted.then(|| PeerKeys {

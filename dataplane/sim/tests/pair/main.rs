@@ -4,6 +4,7 @@
 mod counted;
 mod ends;
 mod faults;
+mod latency;
 mod memory;
 mod messages;
 mod outages;

@@ -6,6 +6,7 @@ use dataplane::frame::heap::HeapSource;
 use dataplane::frame::ip::{ethertype, protocol};
 use dataplane::frame::{Frame, IpHeader, LinkHeader, MacAddr, VlanList};
 use dataplane::interceptor::RuleAction;
+use dataplane::packet_driver::CLASS_COUNT;
 use dataplane::time::{MILLISECOND_NS, SECOND_NS};
 use dataplane_sim::check::ProbeReport;
 use dataplane_sim::host::{Application, HostConfig, Probe};
@@ -66,9 +67,11 @@ fn every_packet_comes_back_once_and_unchanged() {
 
 #[test]
 fn a_lost_packet_is_lost_alone() {
-    let mut run = Run::new(
-        PairConfig::default().with_wan(|wan| wan.loss = Loss::Independent { probability: 0.05 }),
-    );
+    // Packets of which none is sent again.
+    let mut config =
+        PairConfig::default().with_wan(|wan| wan.loss = Loss::Independent { probability: 0.05 });
+    config.limits.packet_deadlines_ns = [0; CLASS_COUNT];
+    let mut run = Run::new(config);
     let reports = probes(&mut run, 400, false);
     for report in &reports {
         assert_eq!((report.sent, report.wrong), (400, 0));
@@ -76,6 +79,23 @@ fn a_lost_packet_is_lost_alone() {
         assert!((300..400).contains(&report.returned), "{report:?}");
         let slow = report.round_trips_ns.iter().filter(|ns| **ns > ROUND_TRIP_NS * 3 / 2);
         assert!(slow.count() < 20, "{report:?}");
+    }
+    run.settle();
+}
+
+#[test]
+fn a_lost_packet_is_sent_again_while_it_is_of_use() {
+    let lossy =
+        || PairConfig::default().with_wan(|wan| wan.loss = Loss::Independent { probability: 0.05 });
+    let mut run = Run::new(lossy());
+    for report in &probes(&mut run, 400, false) {
+        assert_eq!((report.sent, report.wrong), (400, 0));
+        // What is lost twice on its way, or noticed late, would come too late.
+        assert!((380..=400).contains(&report.returned), "{report:?}");
+        let slow = report.round_trips_ns.iter().filter(|ns| **ns > ROUND_TRIP_NS * 3 / 2);
+        assert!((10..80).contains(&slow.count()), "{report:?}");
+        let latest_ns = report.round_trips_ns.iter().max().unwrap();
+        assert!(*latest_ns < 400 * MILLISECOND_NS, "each way within its deadline: {latest_ns}");
     }
     run.settle();
 }
@@ -131,13 +151,18 @@ fn packets_keep_their_vlan() {
 
 /// A UDP packet over IPv4 from the scripted host of one site to that of the other.
 fn udp_between(from: Site, vlan: u16, number: u8) -> Vec<u8> {
+    udp_with(from, vlan, 0, &[number; 32])
+}
+
+/// The same with this traffic class and payload.
+fn udp_with(from: Site, vlan: u16, traffic_class: u8, payload: &[u8]) -> Vec<u8> {
     let (to, mut source) = (from.other(), HeapSource::new(1));
-    let mut frame = source.frame_of(&[number; 32]).unwrap();
+    let mut frame = source.frame_of(payload).unwrap();
     let header = IpHeader {
         source: from.address(50, false),
         destination: to.address(50, false),
         protocol: protocol::UDP,
-        traffic_class: 0,
+        traffic_class,
         ttl: 64,
     };
     prepend_udp(&mut frame, &header, (9, 9), UdpChecksum::Computed).unwrap();
@@ -169,12 +194,59 @@ fn a_host_is_sent_packets_as_it_sends_its_own() {
     run.settle();
 }
 
+/// Of a burst, packets of hosts that know of it are marked from half of what may wait on; those of
+/// others arrive as they were sent.
+#[test]
+fn congestion_is_shown_to_packets_that_can_tell_of_it() {
+    const COUNT: u8 = 60;
+    const PAYLOAD: usize = 1_000;
+    // Expedited forwarding, and each of the four code points.
+    for ecn in 0..4 {
+        let config = PairConfig { rate_bps: 10_000_000, ..PairConfig::default() };
+        let mut run = Run::new(config);
+        let frame = |n| udp_with(Site::A, 0, 46 << 2 | ecn, &[n; PAYLOAD]);
+        let mut script = vec![Action::Wait { ns: SECOND_NS }];
+        script.extend((0..COUNT).map(|n| Action::Frame(frame(n))));
+        scripted(&mut run.pair, Site::A, script);
+        let b = raw(&mut run.pair, Site::B, vec![udp_between(Site::B, 0, 1)]);
+        run.pair.run_for(5 * SECOND_NS);
+        let marked = |n| udp_with(Site::A, 0, 46 << 2 | 3, &[n; PAYLOAD]);
+        let came = run.pair.scripted(b).others();
+        let came: Vec<&Vec<u8>> =
+            came.iter().map(|(_, frame)| frame).filter(|frame| frame.len() > PAYLOAD).collect();
+        assert_eq!(came.len(), usize::from(COUNT));
+        let (mut as_sent, mut changed) = (0, 0);
+        for (n, came) in (0..).zip(came) {
+            if *came == frame(n) {
+                as_sent += 1;
+            } else {
+                assert_eq!(*came, marked(n), "of {ecn}");
+                changed += 1;
+            }
+        }
+        let counted = run.pair.tpo(Site::A).handles.edge.get(EdgeCounter::PacketsMarked);
+        match ecn {
+            0 => assert_eq!((as_sent, counted), (u64::from(COUNT), 0)),
+            3 => assert_eq!(as_sent, u64::from(COUNT)),
+            _ => {
+                assert_eq!(changed, counted);
+                assert!(changed > 10 && as_sent > 20, "{changed} {as_sent}");
+            }
+        }
+        run.settle();
+    }
+}
+
 /// A host that only sends these frames and notes what comes.
 fn raw(pair: &mut Pair, site: Site, frames: Vec<Vec<u8>>) -> HostId {
     let mut script = vec![Action::Wait { ns: SECOND_NS }];
     for frame in frames {
         script.extend([Action::Frame(frame), Action::Wait { ns: MILLISECOND_NS }]);
     }
+    scripted(pair, site, script)
+}
+
+fn scripted(pair: &mut Pair, site: Site, script: Vec<Action>) -> HostId {
     let config = ScriptedConfig {
         mac: site.mac(0, 50),
         peer_mac: site.other().mac(0, 50),

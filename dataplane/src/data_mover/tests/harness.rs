@@ -11,7 +11,7 @@ use super::super::{
     DemuxCounter, Down, Incarnation, MoverCounter, PeerConfig, Session, Sink, State, Up,
 };
 use crate::packet_driver::{
-    BufferKind, BufferPool, BufferSlice, Class, OutboundBuffer, PeerIndex, PoolClass, SessionNumber,
+    BufferKind, BufferPool, BufferSlice, Lane, OutboundBuffer, PeerIndex, PoolClass, SessionNumber,
 };
 use crate::time::{MICROSECOND_NS, MILLISECOND_NS, SECOND_NS, Time};
 
@@ -121,6 +121,8 @@ pub(super) struct Source {
     pub(super) len_max: usize,
     pub(super) left: u64,
     pub(super) every_ns: u64,
+    /// Until when they are of use, from when they are given.
+    pub(super) deadline_ns: Option<u64>,
     next: Time,
 }
 
@@ -309,7 +311,8 @@ impl World {
         left: u64,
         every_ns: u64,
     ) {
-        let source = Source { kind, len_min, len_max, left, every_ns, next: Time::ZERO };
+        let (deadline_ns, next) = (None, Time::ZERO);
+        let source = Source { kind, len_min, len_max, left, every_ns, deadline_ns, next };
         self.sides[side].sources.push(source);
     }
 
@@ -345,7 +348,10 @@ impl World {
     pub(super) fn feed(&mut self, index: usize) {
         let side = &mut self.sides[index];
         for source in &mut side.sources {
-            while source.left > 0 && source.next <= self.now && side.session.can_take(source.kind) {
+            while source.left > 0
+                && source.next <= self.now
+                && side.session.can_take(source.kind, Lane::BULK)
+            {
                 let span = (source.len_max - source.len_min + 1) as u64;
                 let len = source.len_min + usize::try_from(self.rng.next_u64() % span).unwrap();
                 let Some(mut buffer) = side.pool.alloc(len) else { break };
@@ -357,8 +363,9 @@ impl World {
                 let buffer = OutboundBuffer {
                     peer: PeerIndex(0),
                     session: SessionNumber(1),
-                    class: Class(0),
+                    lane: Lane::BULK,
                     kind: source.kind,
+                    deadline: source.deadline_ns.map(|ns| self.now + ns),
                     compress: false,
                     bytes: buffer.freeze(),
                 };
@@ -494,6 +501,7 @@ impl World {
                     && side.get(MoverCounter::BuffersOut)
                         == side.get(MoverCounter::BuffersCompleted)
                             + side.get(MoverCounter::BuffersAbandoned)
+                            + side.get(MoverCounter::BuffersExpired)
                             + side.get(MoverCounter::BuffersDiscarded)
             }) {
                 return true;

@@ -4,7 +4,7 @@ use super::super::MoverCounter as C;
 use super::super::wire::{HEADER_LEN, SUBFIELD_LEN, WIRE_VERSION};
 use super::super::{CloseReason, Down, Incarnation, Mismatch, PeerConfig, Session, State};
 use super::harness::{Link, MBIT, World, config, pool};
-use crate::packet_driver::BufferKind;
+use crate::packet_driver::{BufferKind, Lane};
 use crate::time::{MILLISECOND_NS, SECOND_NS};
 
 #[test]
@@ -199,7 +199,7 @@ fn a_close_is_told_and_leaves_nothing() {
     assert_eq!(world.sides[1].heard.downs, [Down::Closed(CloseReason::Stopping)]);
     assert_eq!(world.sides[0].session.state(), State::Closed);
     assert_eq!(world.sides[1].session.state(), State::Connecting);
-    assert!(!world.sides[0].session.can_take(BufferKind::Control));
+    assert!(!world.sides[0].session.can_take(BufferKind::Control, Lane::BULK));
     world.assert_clean();
 }
 

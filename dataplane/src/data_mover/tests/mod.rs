@@ -1,6 +1,7 @@
 //! Two sessions over a bad link in virtual time.
 
 mod auto;
+mod deadlines;
 mod fec;
 mod fixed;
 mod harness;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use super::super::{Congestion, Incarnation, MoverCounter, PeerConfig, Session};
 use super::harness::{Heard, MBIT, config, pool};
 use crate::packet_driver::{
-    BufferKind, BufferPool, BufferSlice, Class, OutboundBuffer, PeerIndex, SessionNumber,
+    BufferKind, BufferPool, BufferSlice, Lane, OutboundBuffer, PeerIndex, SessionNumber,
 };
 use crate::time::{MILLISECOND_NS, SECOND_NS, Time};
 
@@ -316,14 +316,15 @@ impl World {
                 if mover.sessions[end].next_timeout() <= now {
                     mover.sessions[end].on_timeout(now, &mut mover.heard[end]);
                 }
-                while end == 0 && mover.sessions[0].can_take(BufferKind::Stream) {
-                    let (peer, class) = (PeerIndex(0), Class(0));
+                while end == 0 && mover.sessions[0].can_take(BufferKind::Stream, Lane::BULK) {
+                    let peer = PeerIndex(0);
                     let (kind, bytes) = (BufferKind::Stream, mover.payload.clone());
                     let buffer = OutboundBuffer {
                         peer,
                         session: SessionNumber(1),
-                        class,
+                        lane: Lane::BULK,
                         kind,
+                        deadline: None,
                         compress: false,
                         bytes,
                     };

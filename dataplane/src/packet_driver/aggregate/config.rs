@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::super::CLASS_COUNT;
+use super::super::{CLASS_COUNT, CLASS_WEIGHTS};
 use crate::counters;
-use crate::time::MICROSECOND_NS;
+use crate::time::{MICROSECOND_NS, MILLISECOND_NS};
 
 /// Limits and settings of an aggregator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,12 +17,19 @@ pub struct AggregateConfig {
     pub control_reserve: usize,
     /// Bytes of one buffer, routing header included.
     pub buffer_size_max: usize,
+    /// Bytes of one buffer of packets, unless one packet is longer: packets share a buffer, and so
+    /// the fate of its datagrams, only as long as it fits into one.
+    pub packet_buffer_size_max: usize,
     /// Bytes of one buffer of control messages.
     pub control_size_max: usize,
     /// How long a buffer that is not full may wait for more, in nanoseconds.
     pub flush_deadline_ns: u64,
     /// What a flow may send before the next one's turn, in bytes.
     pub quantum_bytes: u32,
+    /// For how long packets of each class are of use to their hosts, in nanoseconds: those that
+    /// wait longer are dropped, and what is lost is sent again only while it is in time. 0: they are
+    /// sent once, whenever that is.
+    pub deadlines_ns: [u64; CLASS_COUNT],
     /// Share of each class while a class before it has data, in buffers.
     pub class_weights: [u32; CLASS_COUNT],
     /// Address of each peer, written to headers in full form; `None` when not known.
@@ -36,15 +43,29 @@ impl Default for AggregateConfig {
             messages_max: 8192,
             control_reserve: 1024,
             buffer_size_max: 64 * 1024,
+            packet_buffer_size_max: 1_400,
             control_size_max: 2048,
             flush_deadline_ns: 500 * MICROSECOND_NS,
             quantum_bytes: 16 * 1024,
-            class_weights: [8, 4, 2, 1],
+            deadlines_ns: [DEADLINE_NS; CLASS_COUNT],
+            class_weights: CLASS_WEIGHTS,
             peers: vec![None],
         }
     }
 }
 
+/// For how long packets are of use, unless configured otherwise, in nanoseconds: a voice that is
+/// later is not understood, and a host asks again.
+pub const DEADLINE_NS: u64 = 200 * MILLISECOND_NS;
+/// A flow that begins anew with so little, in bytes, goes before the bulk of its class.
+pub(super) const SPARSE_BYTES_MAX: usize = 1_024;
+/// What such a flow may send before it is one of many, in bytes.
+pub(super) const SPARSE_QUANTUM_BYTES: i64 = 2_048;
+/// How long such a flow had nothing to send before, in nanoseconds.
+pub(super) const SPARSE_AFTER_NS: u64 = 5 * MILLISECOND_NS;
+/// By how much such flows may get ahead of the bulk of their class, in bytes: beyond that, each has
+/// half.
+pub(super) const SPARSE_AHEAD_BYTES: u64 = 8 * 1024;
 /// Smallest quantum in bytes: with less, one frame of a LAN would take several turns.
 pub(super) const QUANTUM_BYTES_MIN: u32 = 1500;
 /// Smallest buffer in bytes: a frame of a LAN and both headers fit.
@@ -63,6 +84,8 @@ counters! {
             "Messages discarded because their peer was lost.";
         DatagramsFull: Drop, "datagrams_full", "messages",
             "Packets of packet mode dropped because all places are taken.";
+        DatagramsExpired: Drop, "datagrams_expired", "messages",
+            "Packets of packet mode that waited beyond the deadline of their class.";
         MessagesRefused: Drop, "messages_refused", "messages",
             "Messages that no buffer can carry, such as packets longer than a buffer.";
         MessagesWaited: Info, "messages_waited", "messages",

@@ -1,11 +1,13 @@
 //! How messages leave the queues: into a buffer, or discarded.
 
-use super::super::{BufferKind, Class, FlowId, MessageKind, Outbound, OutboundBuffer, PeerIndex};
+use super::super::{BufferKind, FlowId, Lane, MessageKind, Outbound, OutboundBuffer, PeerIndex};
 use super::config::AggregateCounter;
-use super::schedule::{GROUP_COUNT, GroupIndex, Readiness};
+use super::schedule::{GROUP_COUNT, GroupIndex};
 use super::slab::Queue;
 use super::writer::{Writer, Written};
-use super::{Aggregator, Downstream, Peer, ROUTING_HEADER_LEN, group_of, peer_index, wire_len};
+use super::{
+    Aggregator, Downstream, Peer, ROUTING_HEADER_LEN, group_of, is_closed, peer_index, wire_len,
+};
 use crate::frame::Frame;
 use crate::time::Time;
 
@@ -55,17 +57,19 @@ impl<F: Frame> Aggregator<F> {
     ) {
         let Some(flow) = self.flows.get_mut(slot) else { return };
         let Some(front) = self.slab.front(&flow.queue) else { return };
-        let (peer, group) = (usize::from(front.peer.0), group_of(front));
+        let (peer, group) = (usize::from(front.peer.0), group_of(front, flow.sparse));
         let (mut wire_bytes, mut data_bytes, mut messages) = (0, 0, 0);
         let mut kept = Queue::default();
-        while let Some(message) = self.slab.pop_front(&mut flow.queue) {
+        while let Some(at) = self.slab.front_at(&flow.queue)
+            && let Some(message) = self.slab.pop_front(&mut flow.queue)
+        {
             if unwanted(message.header.flow) {
                 wire_bytes += wire_len(&message);
                 data_bytes += message.body.len() as u64;
                 messages += 1;
             } else {
                 // The place it came from is free.
-                let _ = self.slab.push_back(&mut kept, message);
+                let _ = self.slab.push_back(&mut kept, message, at);
             }
         }
         flow.queue = kept;
@@ -82,27 +86,19 @@ impl<F: Frame> Aggregator<F> {
         &mut self,
         now: Time,
         peer_index: usize,
-        downstream: Downstream,
+        downstream: [Downstream; Lane::COUNT],
     ) -> Option<OutboundBuffer> {
-        if downstream == Downstream::Closed {
+        if is_closed(&downstream) {
             return None;
         }
-        let peer = self.peers.get_mut(peer_index)?;
+        let peer = self.peers.get(peer_index)?;
         if !peer.control.is_empty() {
             return self.fill_control(now, peer_index);
         }
-        if downstream == Downstream::Full {
-            return None;
-        }
-        let full_bytes = peer.full_bytes();
-        let readiness = Readiness {
-            now,
-            at_once: downstream == Downstream::Idle,
-            full_bytes,
-            flush_deadline_ns: self.config.flush_deadline_ns,
-        };
+        let readiness = self.readiness(peer, downstream);
+        let peer = self.peers.get_mut(peer_index)?;
         let (weights, quantum) = (&self.config.class_weights, peer.quantum_bytes(&self.config));
-        let group = peer.schedule.choose(&readiness, weights, quantum)?;
+        let group = peer.schedule.choose(now, &readiness, weights, quantum)?;
         self.fill_group(now, peer_index, group)
     }
 
@@ -128,9 +124,10 @@ impl<F: Frame> Aggregator<F> {
         Some(OutboundBuffer {
             peer: peer_index(index),
             session: self.session(peer_index(index)),
-            class: Class(0),
+            lane: Lane::BULK,
             kind: BufferKind::Control,
             compress: false,
+            deadline: None,
             bytes: writer.finish(BufferKind::Control),
         })
     }
@@ -146,6 +143,7 @@ impl<F: Frame> Aggregator<F> {
         let len_max = match group.kind() {
             // A packet is not cut: its buffer is as large as it has to be.
             BufferKind::Datagram => limit
+                .min(self.config.packet_buffer_size_max)
                 .max(ROUTING_HEADER_LEN + usize::try_from(wire_len(first)).unwrap_or(limit))
                 .min(self.config.buffer_size_max),
             BufferKind::Stream | BufferKind::Control => limit,
@@ -155,11 +153,22 @@ impl<F: Frame> Aggregator<F> {
             return self.no_buffer(now);
         };
         let mut writer = Writer::new(buffer, len_max);
+        let mut deadline = None;
         while let Some(slot) = self.first_flow(index, group) {
             if self.rest(index, group, slot) {
                 continue;
             }
-            if !self.write_one(&mut writer, index, group, slot) {
+            let until = self.until(group, slot);
+            if until.is_some_and(|until| until <= now) {
+                self.expire_one(index, group, slot);
+                continue;
+            }
+            let written = writer.messages();
+            let goes_on = self.write_one(now, &mut writer, index, group, slot);
+            if writer.messages() > written {
+                deadline = deadline.min(until).or(until);
+            }
+            if !goes_on {
                 break;
             }
         }
@@ -174,9 +183,10 @@ impl<F: Frame> Aggregator<F> {
         Some(OutboundBuffer {
             peer: peer_index(index),
             session: self.session(peer_index(index)),
-            class: group.class(),
+            lane: group.lane(),
             kind: group.kind(),
             compress: group.compress(),
+            deadline,
             bytes,
         })
     }
@@ -191,6 +201,29 @@ impl<F: Frame> Aggregator<F> {
         self.peers.get(peer)?.schedule.groups.get(group.0)?.flows.front()
     }
 
+    /// Until when the first message of a flow is of use.
+    fn until(&self, group: GroupIndex, slot: u32) -> Option<Time> {
+        if group.kind() != BufferKind::Datagram {
+            return None;
+        }
+        let deadline_ns = *self.config.deadlines_ns.get(usize::from(group.class().0))?;
+        let at = self.slab.front_at(&self.flows.get(slot)?.queue)?;
+        (deadline_ns > 0).then_some(at + deadline_ns)
+    }
+
+    /// Drops the first message of a flow, which nobody has a use for any more.
+    fn expire_one(&mut self, peer: usize, group: GroupIndex, slot: u32) {
+        let Some(flow) = self.flows.get_mut(slot) else { return };
+        let Some(message) = self.slab.pop_front(&mut flow.queue) else { return };
+        let data_len = message.body.len() as u64;
+        self.counters.increment(AggregateCounter::DatagramsExpired);
+        self.counters.add(AggregateCounter::DataBytesDiscarded, data_len);
+        self.backlog.left(peer, 1);
+        self.drained(peer, group, slot, wire_len(&message), data_len);
+        self.settle(peer, group, slot);
+        self.publish(peer);
+    }
+
     // A flow that has had its share goes to the end of the line, with its share of the next round.
     fn rest(&mut self, peer: usize, group: GroupIndex, slot: u32) -> bool {
         let Some(flow) = self.flows.get_mut(slot).filter(|flow| flow.deficit <= 0) else {
@@ -201,9 +234,22 @@ impl<F: Frame> Aggregator<F> {
             .as_ref()
             .map_or(self.config.quantum_bytes, |peer| peer.quantum_bytes(&self.config));
         flow.deficit += i64::from(quantum);
-        if let Some(group) = peer.and_then(|peer| peer.schedule.groups.get_mut(group.0)) {
-            self.flows.unlink(&mut group.flows, slot);
-            self.flows.link(&mut group.flows, slot);
+        flow.sparse = false;
+        let wire_bytes = flow.wire_bytes;
+        let Some(peer) = peer else { return true };
+        let to = group.ordinary();
+        let Some(from) = peer.schedule.groups.get_mut(group.0) else { return true };
+        self.flows.unlink(&mut from.flows, slot);
+        let since = from.since;
+        if to != group {
+            from.wire_bytes = from.wire_bytes.saturating_sub(wire_bytes);
+        }
+        if let Some(ordinary) = peer.schedule.groups.get_mut(to.0) {
+            if to != group {
+                ordinary.since = ordinary.since.min(since);
+                ordinary.wire_bytes += wire_bytes;
+            }
+            self.flows.link(&mut ordinary.flows, slot);
         }
         true
     }
@@ -211,6 +257,7 @@ impl<F: Frame> Aggregator<F> {
     // Writes the first message of a flow; whether the buffer can take more.
     fn write_one(
         &mut self,
+        now: Time,
         writer: &mut Writer,
         peer: usize,
         group: GroupIndex,
@@ -224,6 +271,7 @@ impl<F: Frame> Aggregator<F> {
         let written = writer.write(front, destination);
         let data_len = data_before.saturating_sub(front.body.len() as u64);
         flow.deficit -= i64::try_from(data_len).unwrap_or(i64::MAX);
+        flow.served_at = now;
         let wire_len = if written == Written::Whole {
             self.slab.pop_front(&mut flow.queue);
             self.counters.increment(AggregateCounter::MessagesOut);
@@ -271,7 +319,7 @@ impl<F: Frame> Aggregator<F> {
         let Some(peer) = self.peers.get_mut(peer) else { return };
         let Some(flow) = self.flows.get(slot) else { return };
         let wire_bytes = flow.wire_bytes;
-        let next = self.slab.front(&flow.queue).map(group_of);
+        let next = self.slab.front(&flow.queue).map(|next| group_of(next, flow.sparse));
         if next == Some(group) {
             return;
         }

@@ -2,6 +2,7 @@
 //! in the order of the round robin.
 
 use super::slab::{NIL, Queue};
+use crate::time::Time;
 
 /// One flow, by its slot.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +15,10 @@ pub(super) struct Flow {
     pub(super) wire_bytes: u64,
     /// What it may still send in this round; below 0 when it sent more, to be made up for.
     pub(super) deficit: i64,
+    /// Whether what it has queued is little, and goes before the bulk of its class.
+    pub(super) sparse: bool,
+    /// When something of it was last put into a buffer.
+    pub(super) served_at: Time,
     previous: u32,
     next: u32,
 }
@@ -25,6 +30,8 @@ impl Default for Flow {
             data_bytes: 0,
             wire_bytes: 0,
             deficit: 0,
+            sparse: false,
+            served_at: Time::ZERO,
             previous: NIL,
             next: NIL,
         }

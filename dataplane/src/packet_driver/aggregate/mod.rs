@@ -21,21 +21,22 @@ mod writer;
 use std::sync::atomic::Ordering;
 
 pub use backlog::{Backlog, FLOW_SHARE_BYTES_MIN};
-pub use config::{AggregateConfig, AggregateCounter};
+pub use config::{AggregateConfig, AggregateCounter, DEADLINE_NS};
 
 use super::header::{MESSAGE_DATA_MAX, header_len};
 use super::routing::ROUTING_HEADER_LEN;
 use super::{
-    BufferKind, BufferPool, MessageKind, Outbound, OutboundBuffer, PeerIndex, SessionNumber,
+    BufferKind, BufferPool, CLASS_COUNT, Lane, MessageKind, Outbound, OutboundBuffer, PeerIndex,
+    SessionNumber,
 };
 use crate::counters::Counters;
 use crate::frame::Frame;
 use crate::time::Time;
 use flows::Flows;
-use schedule::{GroupIndex, Schedule};
+use schedule::{GroupIndex, Readiness, Schedule};
 use slab::{Queue, Slab};
 
-/// What the next stage can take for a peer.
+/// What the next stage can take of a lane for a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Downstream {
     /// Nothing: there is no session, or no place at all.
@@ -44,7 +45,7 @@ pub enum Downstream {
     Full,
     /// Buffers; it has work, so one that is not full had better wait for more.
     Busy,
-    /// Buffers; it has nothing to do, so waiting gains nothing.
+    /// Buffers; it has nothing to do before, so waiting gains nothing.
     Idle,
 }
 
@@ -158,6 +159,11 @@ impl<F: Frame> Aggregator<F> {
         self.config.flush_deadline_ns = flush_deadline_ns;
     }
 
+    /// For how long packets of each class are of use, in nanoseconds.
+    pub fn set_deadlines(&mut self, deadlines_ns: [u64; CLASS_COUNT]) {
+        self.config.deadlines_ns = deadlines_ns;
+    }
+
     /// Messages that wait.
     #[must_use]
     pub fn queued_messages(&self) -> usize {
@@ -206,7 +212,7 @@ impl<F: Frame> Aggregator<F> {
         let data_len = message.body.len() as u64;
         let kind = message.header.kind.buffer_kind();
         let pushed = match kind {
-            BufferKind::Control => self.push_control(message),
+            BufferKind::Control => self.push_control(now, message),
             BufferKind::Stream | BufferKind::Datagram => self.push_data(now, message),
         };
         match (pushed, kind) {
@@ -255,13 +261,13 @@ impl<F: Frame> Aggregator<F> {
     }
 
     #[expect(clippy::result_large_err, reason = "the error is the message itself, moved back")]
-    fn push_control(&mut self, message: Outbound<F>) -> Result<(), Outbound<F>> {
+    fn push_control(&mut self, now: Time, message: Outbound<F>) -> Result<(), Outbound<F>> {
         let wire_len = wire_len(&message);
         let Some(peer) = self.peers.get_mut(usize::from(message.peer.0)) else {
             return Err(message);
         };
         let (kind, slot, flow) = (message.header.kind, message.slot, message.header.flow);
-        self.slab.push_back(&mut peer.control, message)?;
+        self.slab.push_back(&mut peer.control, message, now)?;
         peer.control_bytes += wire_len;
         if kind == MessageKind::Reset {
             self.discard_flow(slot, flow);
@@ -284,9 +290,18 @@ impl<F: Frame> Aggregator<F> {
             return Err(message);
         }
         let starts = front.is_none();
-        let quantum = peer.quantum_bytes(&self.config);
-        let GroupIndex(index) = group_of(front.unwrap_or(&message));
-        self.slab.push_back(&mut flow.queue, message)?;
+        if starts {
+            // Not one that a crowd keeps waiting for its turn: it had nothing to send.
+            flow.sparse = message.body.len() <= config::SPARSE_BYTES_MAX
+                && now >= flow.served_at + config::SPARSE_AFTER_NS;
+            flow.deficit = if flow.sparse {
+                config::SPARSE_QUANTUM_BYTES
+            } else {
+                i64::from(peer.quantum_bytes(&self.config))
+            };
+        }
+        let GroupIndex(index) = group_of(front.unwrap_or(&message), flow.sparse);
+        self.slab.push_back(&mut flow.queue, message, now)?;
         flow.data_bytes += data_len;
         flow.wire_bytes += wire_len;
         peer.data_bytes += data_len;
@@ -296,7 +311,6 @@ impl<F: Frame> Aggregator<F> {
             }
             group.wire_bytes += wire_len;
             if starts {
-                flow.deficit = i64::from(quantum);
                 peer.flows += 1;
                 self.flows.link(&mut group.flows, slot);
             }
@@ -306,11 +320,11 @@ impl<F: Frame> Aggregator<F> {
     }
 
     /// The next buffer, if there is one to be filled: control first, then by class. `downstream`
-    /// says what the next stage can take for a peer, as of now.
+    /// says what the next stage can take of a lane for a peer, as of now.
     pub fn pull(
         &mut self,
         now: Time,
-        mut downstream: impl FnMut(PeerIndex) -> Downstream,
+        mut downstream: impl FnMut(PeerIndex, Lane) -> Downstream,
     ) -> Option<OutboundBuffer> {
         let count = self.peers.len();
         for step in 0..count {
@@ -318,8 +332,8 @@ impl<F: Frame> Aggregator<F> {
             if self.peers.get(index).is_none_or(Peer::is_empty) {
                 continue;
             }
-            let state = downstream(peer_index(index));
-            if let Some(buffer) = self.fill_for(now, index, state) {
+            let states = states(|lane| downstream(peer_index(index), lane));
+            if let Some(buffer) = self.fill_for(now, index, states) {
                 self.turn = (index + 1) % count;
                 self.counters.increment(AggregateCounter::BuffersOut);
                 self.counters.add(AggregateCounter::BytesOut, buffer.bytes.len() as u64);
@@ -330,23 +344,29 @@ impl<F: Frame> Aggregator<F> {
     }
 
     /// When [`Aggregator::pull`] may next have a buffer, if nothing is pushed until then.
-    pub fn next_timeout(&self, mut downstream: impl FnMut(PeerIndex) -> Downstream) -> Time {
+    pub fn next_timeout(&self, mut downstream: impl FnMut(PeerIndex, Lane) -> Downstream) -> Time {
         let waiting = self.peers.iter().enumerate().filter(|(_, peer)| !peer.is_empty());
         let earliest = waiting.map(|(index, peer)| {
-            let state = downstream(peer_index(index));
-            if state == Downstream::Closed {
+            let downstream = states(|lane| downstream(peer_index(index), lane));
+            if is_closed(&downstream) {
                 Time::NEVER
             } else if !peer.control.is_empty() {
                 Time::ZERO
-            } else if state == Downstream::Full {
-                Time::NEVER
-            } else if state == Downstream::Idle || peer.schedule.has_full(peer.full_bytes()) {
-                Time::ZERO
             } else {
-                peer.schedule.oldest() + self.config.flush_deadline_ns
+                peer.schedule.next_timeout(&self.readiness(peer, downstream))
             }
         });
         earliest.min().unwrap_or(Time::NEVER).max(self.retry_at)
+    }
+
+    fn readiness(&self, peer: &Peer, downstream: [Downstream; Lane::COUNT]) -> Readiness {
+        let packets_bytes = self.config.packet_buffer_size_max.saturating_sub(ROUTING_HEADER_LEN);
+        Readiness {
+            downstream,
+            full_bytes: peer.full_bytes(),
+            packets_full_bytes: packets_bytes as u64,
+            flush_deadline_ns: self.config.flush_deadline_ns,
+        }
     }
 
     // Tells the readers of the gauges how much a peer has queued.
@@ -362,8 +382,22 @@ fn peer_index(index: usize) -> PeerIndex {
     PeerIndex(u16::try_from(index).unwrap_or(u16::MAX))
 }
 
-fn group_of<F>(message: &Outbound<F>) -> GroupIndex {
-    GroupIndex::new(message.class, message.header.kind.buffer_kind(), message.compress)
+fn states(downstream: impl FnMut(Lane) -> Downstream) -> [Downstream; Lane::COUNT] {
+    let mut states = [Downstream::Closed; Lane::COUNT];
+    for (state, each) in states.iter_mut().zip(Lane::all().map(downstream)) {
+        *state = each;
+    }
+    states
+}
+
+/// Whether there is nobody to take anything.
+fn is_closed(states: &[Downstream; Lane::COUNT]) -> bool {
+    states.iter().all(|state| *state == Downstream::Closed)
+}
+
+fn group_of<F>(message: &Outbound<F>, sparse: bool) -> GroupIndex {
+    let lane = Lane::new(message.class, sparse);
+    GroupIndex::new(lane, message.header.kind.buffer_kind(), message.compress)
 }
 
 // Bytes of header and data; merging may save some of them.

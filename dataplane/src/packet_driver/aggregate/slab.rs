@@ -2,11 +2,14 @@
 //! threaded through it.
 
 use super::super::Outbound;
+use crate::time::Time;
 
 pub(super) const NIL: u32 = u32::MAX;
 
 struct Node<F> {
     message: Option<Outbound<F>>,
+    /// When it came.
+    at: Time,
     /// The next node of the same queue, or of the free list.
     next: u32,
 }
@@ -41,7 +44,11 @@ impl<F> Slab<F> {
     pub(super) fn new(count: usize) -> Self {
         let count = u32::try_from(count).unwrap_or(NIL).min(NIL - 1);
         let nodes = (0..count)
-            .map(|n| Node { message: None, next: if n + 1 < count { n + 1 } else { NIL } })
+            .map(|n| Node {
+                message: None,
+                at: Time::ZERO,
+                next: if n + 1 < count { n + 1 } else { NIL },
+            })
             .collect();
         Slab { nodes, free: if count > 0 { 0 } else { NIL }, free_count: count as usize }
     }
@@ -54,18 +61,19 @@ impl<F> Slab<F> {
         self.nodes.len() - self.free_count
     }
 
-    /// Appends to `queue`; the message comes back when no place is free.
+    /// Appends to `queue` what came at `at`; the message comes back when no place is free.
     #[expect(clippy::result_large_err, reason = "the error is the message itself, moved back")]
     pub(super) fn push_back(
         &mut self,
         queue: &mut Queue,
         message: Outbound<F>,
+        at: Time,
     ) -> Result<(), Outbound<F>> {
         let index = self.free;
         let Some(node) = self.nodes.get_mut(index as usize) else { return Err(message) };
         self.free = node.next;
         self.free_count -= 1;
-        *node = Node { message: Some(message), next: NIL };
+        *node = Node { message: Some(message), at, next: NIL };
         if queue.is_empty() {
             queue.head = index;
         } else if let Some(tail) = self.nodes.get_mut(queue.tail as usize) {
@@ -77,6 +85,11 @@ impl<F> Slab<F> {
 
     pub(super) fn front(&self, queue: &Queue) -> Option<&Outbound<F>> {
         self.nodes.get(queue.head as usize)?.message.as_ref()
+    }
+
+    /// When the first of a queue came.
+    pub(super) fn front_at(&self, queue: &Queue) -> Option<Time> {
+        self.nodes.get(queue.head as usize).map(|node| node.at)
     }
 
     pub(super) fn front_mut(&mut self, queue: &Queue) -> Option<&mut Outbound<F>> {
@@ -134,7 +147,7 @@ mod tests {
                 let n = n as u64;
                 if push {
                     let room = oracle.iter().map(VecDeque::len).sum::<usize>() < 8;
-                    prop_assert_eq!(slab.push_back(&mut queues[which], message(n)).is_ok(), room);
+                    prop_assert_eq!(slab.push_back(&mut queues[which], message(n), Time::ZERO).is_ok(), room);
                     if room {
                         oracle[which].push_back(n);
                     }

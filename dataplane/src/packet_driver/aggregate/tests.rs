@@ -24,6 +24,7 @@ fn config() -> AggregateConfig {
         messages_max: 256,
         control_reserve: 8,
         buffer_size_max: SIZE,
+        packet_buffer_size_max: SIZE,
         control_size_max: 1024,
         quantum_bytes: 4096,
         peers: vec![None, None],
@@ -89,7 +90,7 @@ impl Bench {
     }
 
     fn pull(&mut self, now: Time, downstream: Downstream) -> Option<OutboundBuffer> {
-        self.aggregator.pull(now, |_| downstream)
+        self.aggregator.pull(now, |_, _| downstream)
     }
 
     fn count(&self, counter: AggregateCounter) -> u64 {
@@ -102,7 +103,8 @@ impl Bench {
         assert_eq!(self.frames.in_use(), 0);
         assert_eq!(self.pool.in_use_bytes(), 0);
         assert_eq!(self.aggregator.backlog().queued_bytes(PeerIndex(0)), 0);
-        let dropped = [MessagesReset, MessagesPeerLost, DatagramsFull, MessagesRefused];
+        let dropped =
+            [MessagesReset, MessagesPeerLost, DatagramsFull, DatagramsExpired, MessagesRefused];
         let dropped: u64 = dropped.into_iter().map(|reason| self.count(reason)).sum();
         assert_eq!(self.count(MessagesIn), self.count(MessagesOut) + dropped);
         assert_eq!(
@@ -190,9 +192,9 @@ fn when_a_buffer_goes_depends_on_the_next_stage() {
     ] {
         let mut bench = Bench::new(config());
         bench.push(1, 100);
-        assert_eq!(bench.aggregator.next_timeout(|_| state), next, "{state:?}");
+        assert_eq!(bench.aggregator.next_timeout(|_, _| state), next, "{state:?}");
         assert_eq!(bench.pull(now, state).is_some(), goes, "{now:?} {state:?}");
-        let left = bench.aggregator.next_timeout(|_| Downstream::Busy);
+        let left = bench.aggregator.next_timeout(|_, _| Downstream::Busy);
         assert_eq!(left, if goes { Time::NEVER } else { deadline });
     }
 }
@@ -205,7 +207,7 @@ fn control_goes_first_also_when_the_next_stage_is_full() {
     }
     assert!(bench.control(1, MessageKind::Fin));
     assert!(bench.control(2, MessageKind::Credit));
-    assert_eq!(bench.aggregator.next_timeout(|_| Downstream::Full), Time::ZERO);
+    assert_eq!(bench.aggregator.next_timeout(|_, _| Downstream::Full), Time::ZERO);
     assert!(bench.pull(Time::ZERO, Downstream::Closed).is_none());
     let control = bench.pull(Time::ZERO, Downstream::Full).unwrap();
     assert_eq!(control.kind, BufferKind::Control);
@@ -274,7 +276,7 @@ fn a_class_served_first_leaves_the_others_their_share() {
         }
     }
     let classes: Vec<_> =
-        (0..9).map(|_| bench.pull(Time::ZERO, Downstream::Busy).unwrap().class.0).collect();
+        (0..9).map(|_| bench.pull(Time::ZERO, Downstream::Busy).unwrap().lane.class().0).collect();
     assert_eq!(classes, [0, 0, 2, 0, 0, 2, 0, 0, 2]);
 }
 
@@ -293,7 +295,7 @@ fn peers_take_turns() {
         peers.push(bench.pull(Time::ZERO, Downstream::Busy).unwrap().peer.0);
     }
     assert_eq!(peers, [0, 1, 0, 1]);
-    let only = |peer| if peer == PeerIndex(1) { Downstream::Busy } else { Downstream::Full };
+    let only = |peer, _| if peer == PeerIndex(1) { Downstream::Busy } else { Downstream::Full };
     assert_eq!(bench.aggregator.pull(Time::ZERO, only).unwrap().peer.0, 1);
 }
 
@@ -329,7 +331,7 @@ fn a_reset_of_the_former_flow_of_a_slot_spares_the_present_one() {
     assert_eq!(bench.aggregator.queued_bytes(1), 300);
     drop(bench.pull(Time::ZERO, Downstream::Idle));
     let buffer = bench.pull(Time::ZERO, Downstream::Idle).unwrap();
-    assert_eq!(buffer.class, Class(3));
+    assert_eq!(buffer.lane.class(), Class(3));
     let data = messages(buffer);
     assert_eq!((data.len(), data[0].header.flow, data[0].data.len()), (1, FlowId(999), 300));
     drop(data);
@@ -417,7 +419,7 @@ fn peers_take_turns_and_one_that_takes_nothing_is_in_nobodys_way() {
             assert!(bench.aggregator.push(Time::ZERO, packet).is_ok());
         }
     }
-    let state = |peer| if peer == PeerIndex(1) { Downstream::Full } else { Downstream::Busy };
+    let state = |peer, _| if peer == PeerIndex(1) { Downstream::Full } else { Downstream::Busy };
     let order: Vec<u16> =
         (0..6).map(|_| bench.aggregator.pull(Time::ZERO, state).unwrap().peer.0).collect();
     assert_eq!(order, [0, 2, 0, 2, 0, 2]);
@@ -466,7 +468,7 @@ fn an_empty_pool_holds_data_back_but_not_control() {
     assert_eq!(control.map(|buffer| buffer.kind), Some(BufferKind::Control));
     assert!(bench.pull(Time::ZERO, Downstream::Idle).is_none());
     assert_eq!(bench.count(AggregateCounter::NoBuffer), 1);
-    let retry = bench.aggregator.next_timeout(|_| Downstream::Idle);
+    let retry = bench.aggregator.next_timeout(|_, _| Downstream::Idle);
     assert_eq!(retry, Time::ZERO + config().flush_deadline_ns);
     taken.clear();
     assert!(bench.pull(retry, Downstream::Idle).is_some());
@@ -587,4 +589,101 @@ proptest! {
         prop_assert_eq!(controls.0, controls.1);
         bench.assert_nothing_is_left();
     }
+}
+
+/// A flow that has sent nothing for a while and begins with little passes a crowd of bulk, also
+/// where the next stage takes no more of the bulk; bulk that begins anew does not.
+#[test]
+fn a_flow_that_sends_little_goes_before_the_bulk_of_its_class() {
+    let mut bench = Bench::new(config());
+    for slot in 0..8 {
+        for _ in 0..20 {
+            bench.push(slot, SEGMENT);
+        }
+    }
+    let later = Time::from_ms(100);
+    let message = bench.message(9, MessageKind::Data, 200);
+    bench.aggregator.push(later, message).unwrap();
+    let message = bench.message(10, MessageKind::Data, SEGMENT);
+    bench.aggregator.push(later, message).unwrap();
+    let sparse_only = |_, lane: Lane| {
+        if lane.is_sparse() { Downstream::Idle } else { Downstream::Full }
+    };
+    assert_eq!(bench.aggregator.next_timeout(sparse_only), Time::ZERO);
+    let buffer = bench.aggregator.pull(later, sparse_only).unwrap();
+    assert_eq!(buffer.lane, Lane::new(Class(1), true));
+    let first = messages(buffer);
+    assert_eq!((first.len(), first[0].header.flow), (1, FlowId(109)));
+    drop(first);
+    assert_eq!(bench.aggregator.next_timeout(sparse_only), Time::NEVER);
+    // It has just been served: now it is one of many.
+    let message = bench.message(9, MessageKind::Data, 200);
+    bench.aggregator.push(later, message).unwrap();
+    assert!(bench.aggregator.pull(later, sparse_only).is_none());
+    while let Some(buffer) = bench.pull(later, Downstream::Idle) {
+        assert_eq!(buffer.lane, Lane::new(Class(1), false));
+    }
+    bench.assert_nothing_is_left();
+}
+
+#[test]
+fn flows_that_send_little_leave_half_to_the_bulk_of_their_class() {
+    let mut bench = Bench::new(AggregateConfig { buffer_size_max: 4096, ..config() });
+    for _ in 0..100 {
+        bench.push(0, SEGMENT);
+    }
+    let (mut little, mut bulk) = (0, 0);
+    for n in 1..=40 {
+        // Ten of them, each with 1,000 bytes every 10 ms: a buffer of 4 KiB takes three.
+        let now = Time::from_ms(n * 10);
+        for slot in 1..11 {
+            let message = bench.message(slot, MessageKind::Data, 1_000);
+            bench.aggregator.push(now, message).unwrap();
+        }
+        for _ in 0..4 {
+            let buffer = bench.pull(now, Downstream::Idle).unwrap();
+            let len = buffer.bytes.len();
+            *(if buffer.lane.is_sparse() { &mut little } else { &mut bulk }) += len;
+        }
+        if bench.aggregator.queued_bytes(0) == 0 {
+            break;
+        }
+    }
+    assert!(bulk * 10 > little * 8, "{bulk} {little}");
+}
+
+#[test]
+fn a_flow_that_sends_much_after_all_is_one_of_many() {
+    let mut bench = Bench::new(config());
+    let now = Time::from_ms(100);
+    for len in [200, SEGMENT, SEGMENT, SEGMENT, SEGMENT] {
+        let message = bench.message(3, MessageKind::Data, len);
+        bench.aggregator.push(now, message).unwrap();
+    }
+    let lens: Vec<_> = std::iter::from_fn(|| bench.pull(now, Downstream::Idle))
+        .map(|buffer| (buffer.lane.is_sparse(), buffer.bytes.len() / SEGMENT))
+        .collect();
+    assert_eq!(lens, [(true, 2), (false, 2)]);
+    bench.assert_nothing_is_left();
+}
+
+#[test]
+fn packets_that_waited_beyond_the_deadline_of_their_class_are_dropped() {
+    let mut deadlines_ns = [0; CLASS_COUNT];
+    deadlines_ns[1] = 100 * crate::time::MILLISECOND_NS;
+    let mut bench = Bench::new(AggregateConfig { deadlines_ns, ..config() });
+    for (class, ms) in [(0, 0), (1, 0), (1, 60), (1, 70)] {
+        let mut packet = bench.message(u32::from(class) + 1, MessageKind::Datagram, 300);
+        packet.class = Class(class);
+        bench.aggregator.push(Time::from_ms(ms), packet).unwrap();
+    }
+    let now = Time::from_ms(130);
+    let buffers: Vec<_> = std::iter::from_fn(|| bench.pull(now, Downstream::Idle)).collect();
+    let seen: Vec<_> =
+        buffers.iter().map(|buffer| (buffer.lane.class().0, buffer.deadline)).collect();
+    // With a deadline of 0 a packet is sent whenever it may be; of two packets, the earlier counts.
+    assert_eq!(seen, [(0, None), (1, Some(Time::from_ms(160)))]);
+    assert_eq!(bench.count(AggregateCounter::DatagramsExpired), 1);
+    drop(buffers);
+    bench.assert_nothing_is_left();
 }
