@@ -188,9 +188,19 @@ fn packets_are_lost_less_often() {
     assert!(with * 2 <= without && overhead <= 0.005, "{with} and {without}, {overhead}");
 }
 
+/// One flow in ten meets a burst, and the four slowest of 400 are a matter of which datagrams it
+/// takes: so several runs are looked at together.
 #[test]
 fn short_flows_at_one_percent_in_bursts() {
-    let with = flows(world(10_000, 8, true));
-    let without = flows(world(10_000, 8, false));
-    assert!(with.p50 <= 1.2 && with.p99 <= 3.5, "{with:?} {without:?}");
+    let p99_sum = |fec: bool| -> f64 {
+        let one = |seed: u64| {
+            let World { config, sides, .. } = world(10_000, 8, fec);
+            let flows = flows(World::new(config, sides[0].link, seed));
+            assert!(flows.p50 <= 1.2, "{flows:?}");
+            flows.p99
+        };
+        (77..80).map(one).sum()
+    };
+    let (with, without) = (p99_sum(true), p99_sum(false));
+    assert!(with < 0.9 * without, "{with} and {without}");
 }

@@ -148,7 +148,7 @@ mod tests {
             let seen: Vec<(u8, Vec<u8>)> = Subfields::new(&field)
                 .map(|subfield| subfield.map(|s| (s.kind as u8, s.body.to_vec())).unwrap())
                 .collect();
-            let known: Vec<_> = list.into_iter().filter(|(code, _)| matches!(code, 1..=6 | 8 | 16..=18)).collect();
+            let known: Vec<_> = list.into_iter().filter(|(code, _)| matches!(code, 1..=6 | 8 | 9 | 16..=18)).collect();
             prop_assert_eq!(seen, known);
         }
     }
