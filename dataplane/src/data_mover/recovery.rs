@@ -131,7 +131,11 @@ impl Recovery {
         let rtt_ns = rtt.latest_ns().max(rtt.smoothed_ns());
         // Had it come late, that would be acknowledged as soon as acknowledgements follow each
         // other: the one that covered it with a zero was not the last.
-        let ack_ns = (rtt.smoothed_ns() / 16 + MILLISECOND_NS).min(ACK_DELAY_NS_MAX);
+        // Where some overtake others, the window may still be too short.
+        let ack_ns = match self.overtaken_ns {
+            0 => (rtt.smoothed_ns() / 16 + MILLISECOND_NS).min(ACK_DELAY_NS_MAX),
+            _ => ACK_DELAY_NS_MAX,
+        };
         sent_at + rtt_ns + self.reordering_ns(rtt) + ack_ns
     }
 

@@ -37,7 +37,7 @@ const SHARED_PROBE_PPM: u64 = 250_000;
 const PROBE_PPM_MAX: u64 = 250_000;
 /// The queue that is aimed at: this part of the round trip, or so many hundredths of a datagram
 /// if these take no longer than this.
-const TARGET_PART: u64 = 20;
+const TARGET_PART: u64 = 25;
 const TARGET_DATAGRAM_PERCENT: u64 = 75;
 const TARGET_DATAGRAMS_NS_MAX: u64 = 3 * MILLISECOND_NS;
 /// No longer than this part of the round trip, or this.
