@@ -260,7 +260,7 @@ def _lab(plan: Plan, appliances: str, progress: Progress) -> Iterator[Lab]:
     progress.begin("two sites and a WAN" + (", a tpo at each site" if appliances == "tpo" else ""),
                    LAB_SECONDS)
     lab = Lab(LabOptions(appliances=appliances, driver=plan.driver, programs=plan.programs,
-                         wan_arguments=plan.link.wanem_arguments, rate=plan.link.rate))
+                         wan_arguments=plan.link.wanem_arguments, rate="auto"))
     try:
         with lab:
             for side in SIDES:

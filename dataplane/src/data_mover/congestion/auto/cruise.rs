@@ -31,6 +31,8 @@ const GROWTH_PPM_MAX: u64 = 8 * PERCENT;
 /// The same after so many rounds: the path carries far more than it did.
 const LONG_QUIET_ROUNDS: u32 = 20;
 const LONG_GROWTH_PPM: u64 = 25 * PERCENT;
+/// The capacity over what was sent in the round that is known of, in millionths, at most.
+const BLIND_PPM: u64 = 160 * PERCENT;
 /// Rounds without a queue before the capacity grows, and until it grows twice as fast.
 const QUIET_ROUNDS: u32 = 4;
 const DOUBLING_ROUNDS: u32 = 3;
@@ -102,7 +104,11 @@ impl Cruise {
             self.quiet = if queue_ns <= 3 * target_ns / 4 { self.quiet + 1 } else { 0 };
             let missing_ppm = scaled(target_ns - queue_ns, WHOLE, target_ns);
             let growth_ppm = scaled(missing_ppm, CREEP_PPM, WHOLE).max(self.growth_ppm());
-            model.set_capacity(scaled(model.capacity_bps(), WHOLE + growth_ppm, WHOLE));
+            let capacity_bps = model.capacity_bps();
+            // That something passes is known only of what was sent, two rounds ago.
+            let known_bps = scaled(round.sent_bps, BLIND_PPM, WHOLE).max(capacity_bps);
+            let grown_bps = scaled(capacity_bps, WHOLE + growth_ppm, WHOLE);
+            model.set_capacity(grown_bps.min(known_bps));
         }
         None
     }
