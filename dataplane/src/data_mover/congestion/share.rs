@@ -120,18 +120,13 @@ impl RandomLoss {
     /// The share that is lost.
     pub(super) fn ppm(&self) -> u64 {
         let all_ppm = self.all.ppm();
-        if !self.is_seen_low() {
+        if self.low.seen_bytes < LOW_BYTES_MIN {
             return all_ppm.min(RANDOM_LOSS_PPM_MAX);
         }
         let low_ppm = self.low.ppm();
         let low_datagrams = self.low.seen_bytes / DATAGRAM_BYTES;
         let margin_ppm = self.deviations_ppm(low_ppm, low_datagrams) + LOW_MARGIN_PPM;
         all_ppm.min(low_ppm + margin_ppm).min(RANDOM_LOSS_PPM_MAX)
-    }
-
-    /// Whether it was seen while less was sent than the capacity.
-    pub(super) fn is_seen_low(&self) -> bool {
-        self.low.seen_bytes >= LOW_BYTES_MIN
     }
 
     /// Losses that come together, on average, as far as rounds can tell.

@@ -22,7 +22,7 @@ const CAPACITY_PPM: u64 = 40_000;
 /// Least rate over the capacity, in millionths.
 const GAIN_PPM_MIN: u64 = 750_000;
 /// What has passed while there was a queue counts by this part.
-const PASSED_PART: u64 = 4;
+const PASSED_PART: u64 = 3;
 /// Growth while the queue is shorter than is aimed at, in millionths: at most, of a round.
 const CREEP_PPM: u64 = PERCENT / 4;
 /// Growth while there is no queue, in millionths: of the first such round, and at most.
@@ -40,7 +40,7 @@ const DOUBLING_ROUNDS: u32 = 3;
 const BLOCKED_PPM: u64 = 40_000;
 
 /// By how much the capacity is less, at least, when a queue too short to be seen overflows.
-const OVERFLOW_PPM_MIN: u64 = 3 * PERCENT;
+const OVERFLOW_PPM_MIN: u64 = PERCENT;
 
 /// State of cruising.
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,7 +93,7 @@ impl Cruise {
             let less_ppm = excess_ppm.clamp(OVERFLOW_PPM_MIN, WHOLE / 2);
             model.set_capacity(scaled(model.capacity_bps(), WHOLE - less_ppm, WHOLE));
             self.quiet = 0;
-            return Some(Phase::ProbeDown(ProbeDown::default()));
+            return (!model.is_loss_fresh()).then(|| Phase::ProbeDown(ProbeDown::default()));
         }
         let (queue_ns, target_ns) = (model.queue_ns(), model.target_ns());
         if queue_ns > target_ns {
@@ -106,7 +106,8 @@ impl Cruise {
             let growth_ppm = scaled(missing_ppm, CREEP_PPM, WHOLE).max(self.growth_ppm());
             let capacity_bps = model.capacity_bps();
             // That something passes is known only of what was sent, two rounds ago.
-            let known_bps = scaled(round.sent_bps, BLIND_PPM, WHOLE).max(capacity_bps);
+            let passed_bps = round.sent_bps.min(model.loss.sent_for(round.delivered_bps));
+            let known_bps = scaled(passed_bps, BLIND_PPM, WHOLE).max(capacity_bps);
             let grown_bps = scaled(capacity_bps, WHOLE + growth_ppm, WHOLE);
             model.set_capacity(grown_bps.min(known_bps));
         }
@@ -129,7 +130,7 @@ fn follow(round: &RoundSample, model: &mut Model, grown: bool) {
     let (queue_ns, target_ns) = (model.queue_ns(), model.target_ns());
     let capacity_bps = model.capacity_bps();
     let blocked = round.passed_bps < scaled(round.sent_bps, WHOLE - BLOCKED_PPM, WHOLE);
-    if blocked && (grown || queue_ns > 3 * target_ns) {
+    if grown || (blocked && queue_ns > 3 * target_ns) {
         model.set_capacity(capacity_bps.min(round.passed_bps.max(capacity_bps / 4)));
         return;
     }

@@ -21,7 +21,6 @@ impl Drain {
         let empty_ns = model.base_ns() + model.target_ns();
         let drained = sample.outstanding_bytes <= model.path_bytes()
             || sample.rtt_ns.is_some_and(|rtt_ns| rtt_ns <= empty_ns);
-        let drained = drained && model.is_loss_certain();
         drained.then(|| Phase::ProbeRtt(ProbeRtt::soon(model)))
     }
 

@@ -107,11 +107,15 @@ impl Controller for Auto {
     }
 
     fn rate_bps(&self) -> u64 {
-        let basis_bps = match &self.phase {
-            Phase::Startup(startup) => startup.basis_bps(),
-            _ => self.model.capacity_bps(),
+        let gain_ppm = self.gain_ppm();
+        let rate_bps = match &self.phase {
+            Phase::Startup(startup) => scaled(startup.basis_bps(), gain_ppm, WHOLE),
+            // What is learned at a low rate must not be of a queue that is full all the same.
+            Phase::ProbeDown(_) => self.model.low_bps(gain_ppm),
+            Phase::ProbeRtt(_) if gain_ppm < WHOLE => self.model.low_bps(gain_ppm),
+            _ => scaled(self.model.capacity_bps(), gain_ppm, WHOLE),
         };
-        self.model.limited_bps(scaled(basis_bps, self.gain_ppm(), WHOLE))
+        self.model.limited_bps(rate_bps)
     }
 
     fn capacity_bps(&self) -> u64 {

@@ -15,6 +15,8 @@ const EXCESS_PPM: u64 = 10_000;
 /// Datagrams lost beyond random loss, over some rounds, that say that a queue too short to be seen
 /// is full, at least.
 const OVERFLOW_DATAGRAMS: u64 = 8;
+/// Rounds for which losses seen at a low rate tell what is random.
+const FRESH_ROUNDS: u32 = 64;
 /// Rounds of the same rate after which a shorter round trip is believed.
 const STEADY_ROUNDS: u32 = 2;
 /// Rounds after a change of the rate until losses of the time before are settled.
@@ -86,6 +88,10 @@ pub(super) struct Model {
     queued_rounds: u32,
     /// Whether it stayed when we sent little.
     shared: bool,
+    /// What arrived in the latest round that was not sent at a low rate.
+    delivered_bps: u64,
+    /// Rounds since losses were last seen while less was sent than the capacity.
+    low_rounds: u32,
     /// What passed in the latest rounds.
     passed_bps: [u64; SHARED_MEMORY_ROUNDS],
     rounds: usize,
@@ -116,6 +122,8 @@ impl Model {
             before_ns: base_ns,
             queued_rounds: 0,
             shared: false,
+            delivered_bps: 0,
+            low_rounds: u32::MAX,
             passed_bps: [0; SHARED_MEMORY_ROUNDS],
             rounds: 0,
         }
@@ -282,6 +290,7 @@ impl Model {
     /// Learns from a round what does not depend on what we do.
     pub(super) fn on_round(&mut self, round: &RoundSample) {
         self.stale_rounds = self.stale_rounds.saturating_sub(1);
+        self.low_rounds = self.low_rounds.saturating_add(1);
         self.noise_ns = round.noise_ns;
         self.round_ns = (3 * self.round_ns + round.round_ns) / 4;
         self.learn_queue(round);
@@ -290,6 +299,9 @@ impl Model {
         }
         self.learn_share(round);
         if !round.silent && round.datagrams > 0 {
+            if matches!(round.mark, Mark::Startup | Mark::Cruise | Mark::ProbeUp) {
+                self.delivered_bps = round.delivered_bps;
+            }
             let arrived_bps = self.loss.sent_for(round.delivered_bps);
             let place = self.rounds % SHARED_MEMORY_ROUNDS;
             if let Some(place) = self.passed_bps.get_mut(place) {
@@ -341,6 +353,9 @@ impl Model {
         if calm && !settled.silent {
             let low = matches!(settled.mark, Mark::Drain | Mark::ProbeDown | Mark::ProbeRtt);
             self.loss.learn(settled, low);
+            if low {
+                self.low_rounds = 0;
+            }
         }
     }
 
@@ -364,9 +379,18 @@ impl Model {
         self.share_ppm = (3 * self.share_ppm + share_ppm) / 4;
     }
 
-    /// Whether there is hardly any loss, or it was seen while less was sent than the capacity.
-    pub(super) fn is_loss_certain(&self) -> bool {
-        self.loss.ppm() < WHOLE / 100 || self.loss.is_seen_low()
+    /// Whether losses were seen lately while less was sent than the capacity.
+    pub(super) fn is_loss_fresh(&self) -> bool {
+        self.low_rounds < FRESH_ROUNDS
+    }
+
+    /// A rate that the path carries, whatever the capacity is taken for: less than arrives now.
+    pub(super) fn low_bps(&self, gain_ppm: u64) -> u64 {
+        let arriving_bps = match self.delivered_bps {
+            0 => self.capacity_bps,
+            bps => bps.min(self.capacity_bps),
+        };
+        scaled(arriving_bps, gain_ppm, WHOLE)
     }
 
     /// Loss of a round beyond what random loss may do to it, in millionths.
