@@ -94,7 +94,7 @@ class Run:
     sent: Sent
     answers: Answers
     cable_lost: int
-    """Frames that never reached tpo B, because the machine was too busy to take them off the cable."""
+    """Frames that never reached tpo B: the machine was too busy to take them off the cable."""
     drops: dict[str, int]
     """What tpo B dropped meanwhile where strangers' datagrams end, by stage and reason."""
 

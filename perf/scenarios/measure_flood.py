@@ -112,10 +112,11 @@ class Target:
         pseudo = source + destination + struct.pack("!HH", socket.IPPROTO_UDP, length)
         summed = _checksum(pseudo + datagram) or 0xFFFF
         datagram = datagram[:6] + struct.pack("!H", summed) + datagram[8:]
-        header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + length, 1, 0x4000, 64, socket.IPPROTO_UDP, 0)
+        header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + length, 1, 0x4000, 64,
+                             socket.IPPROTO_UDP, 0)
         summed = _checksum(header + source + destination)
         header = header[:10] + struct.pack("!H", summed) + source + destination
-        return (self.station + STATION + struct.pack("!H", ETHERTYPE_IPV4) + header + datagram)
+        return self.station + STATION + struct.pack("!H", ETHERTYPE_IPV4) + header + datagram
 
 
 def _checksum(data: bytes) -> int:
