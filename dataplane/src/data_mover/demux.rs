@@ -31,7 +31,7 @@ crate::counters! {
         DropStranger: Drop, "drop_stranger", "datagrams", "From an address that is no peer's endpoint.";
         DropSession: Drop, "drop_session", "datagrams", "Of a session that is over, or never was.";
         DropForged: Drop, "drop_forged", "datagrams", "Handshakes and cookies not made for our public key.";
-        DropCookie: Drop, "drop_cookie", "datagrams", "Handshakes answered with a cookie, because there are many: a peer comes back with it.";
+        DropCookie: Drop, "drop_cookie", "datagrams", "Handshakes answered with a cookie (unless too many cookies wait), because there are many: a peer comes back with it.";
         DropLimited: Drop, "drop_limited", "datagrams", "Handshakes of a source that sends many of them.";
         DropBusy: Drop, "drop_busy", "datagrams", "Handshakes while the key exchange is behind.";
     }

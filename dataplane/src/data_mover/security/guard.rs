@@ -34,6 +34,8 @@ const SOURCES: usize = 1024;
 const PERIOD_NS: u64 = 60 * SECOND_NS;
 /// Datagrams that wait to be sent, at most.
 const OUTBOX: usize = 32;
+/// Of these, cookies: however many are asked for, there is room for our responses.
+const COOKIES: usize = 24;
 
 /// How often something may happen.
 #[derive(Clone, Copy, Debug)]
@@ -192,7 +194,7 @@ impl Guard {
 
     /// Sends a cookie to who knows our public key; it is no longer than what it answers.
     fn send_cookie(&mut self, now: Time, to: &Source, datagram: &[u8], exchange: &Exchange<'_>) {
-        if self.outbox.len() >= OUTBOX {
+        if self.outbox.len() >= COOKIES {
             return;
         }
         let Some([(_, first_mac), _]) = Exchange::macs(datagram) else { return };
@@ -266,6 +268,31 @@ fn parsed(datagram: &[u8], kind: SubfieldKind) -> Result<(Exchange<'_>, Message)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data_mover::wire::SessionId;
+    use crate::frame::MacAddr;
+
+    #[test]
+    fn however_many_cookies_are_asked_for_a_response_finds_room() {
+        let own = || PrivateKey::new([1; 32]);
+        let (mut guard, _exchange) = open(own(), Vec::new(), [1; 4], Box::new(|_| true));
+        let remote = SocketAddr::from(([10, 0, 0, 9], 4980));
+        let source = Source { remote, local: remote, station: MacAddr([2; 6]) };
+        let mut bytes = [0; Exchange::LEN_MAX];
+        let (kind, message) = (SubfieldKind::Initiation, [7; 170]);
+        let forged = Exchange { kind, epoch: 2, session: SessionId(1_024), message: &message };
+        let len = forged.emit(&mut bytes).unwrap();
+        ReceiverKeys::of(&own().public()).write(&mut bytes[..len], None).unwrap();
+        let outcomes = (0..200).map(|_| guard.initiation(Time::from_ms(1), &source, &bytes[..len]));
+        let asked = outcomes.filter(|outcome| *outcome == DemuxCounter::DropCookie).count();
+        assert_eq!(asked, 175);
+        let response = Outgoing::written(source, |out| {
+            out[..3].fill(0xee);
+            Some(3)
+        });
+        guard.post(response.unwrap());
+        let sent: Vec<_> = std::iter::from_fn(|| guard.outgoing()).collect();
+        assert_eq!(sent.last().unwrap().bytes(), [0xee; 3]);
+    }
 
     #[test]
     fn a_bucket_gives_its_burst_and_then_its_rate() {

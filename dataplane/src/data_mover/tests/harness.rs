@@ -104,6 +104,14 @@ fn fill(bytes: &mut [u8], number: u64) {
     bytes[..8].copy_from_slice(&number.to_le_bytes());
 }
 
+/// A buffer filled so, or none while the pool is empty.
+pub(super) fn filled(pool: &BufferPool, len: usize, number: u64) -> Option<BufferSlice> {
+    let mut buffer = pool.alloc(len)?;
+    buffer.set_len(len);
+    fill(buffer.bytes_mut(), number);
+    Some(buffer.freeze())
+}
+
 fn check(bytes: &[u8]) -> Option<u64> {
     let number = u64::from_le_bytes(*bytes.first_chunk()?);
     let mut rng = Rng::new(number ^ (bytes.len() as u64) << 40);
@@ -354,9 +362,7 @@ impl World {
             {
                 let span = (source.len_max - source.len_min + 1) as u64;
                 let len = source.len_min + usize::try_from(self.rng.next_u64() % span).unwrap();
-                let Some(mut buffer) = side.pool.alloc(len) else { break };
-                buffer.set_len(len);
-                fill(buffer.bytes_mut(), side.offered);
+                let Some(bytes) = filled(&side.pool, len, side.offered) else { break };
                 side.offered += 1;
                 source.left -= 1;
                 source.next = self.now + source.every_ns;
@@ -367,7 +373,7 @@ impl World {
                     kind: source.kind,
                     deadline: source.deadline_ns.map(|ns| self.now + ns),
                     compress: false,
-                    bytes: buffer.freeze(),
+                    bytes,
                 };
                 assert!(side.session.send(buffer).is_ok(), "seed {}", self.seed);
             }

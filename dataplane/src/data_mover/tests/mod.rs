@@ -8,6 +8,8 @@ mod harness;
 mod hostile;
 mod insider;
 mod lifecycle;
+mod neighbours;
+mod network;
 mod path_mtu;
 mod sealed;
 mod sharing;
