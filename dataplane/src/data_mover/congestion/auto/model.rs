@@ -15,6 +15,8 @@ const EXCESS_PPM: u64 = 10_000;
 /// Datagrams lost beyond random loss, over some rounds, that say that a queue too short to be seen
 /// is full, at least.
 const OVERFLOW_DATAGRAMS: u64 = 8;
+/// Times in a row that a long queue stays before it is taken for the path itself.
+const SHARED_DIPS: u32 = 6;
 /// Rounds for which losses seen at a low rate tell what is random.
 const FRESH_ROUNDS: u32 = 64;
 /// Rounds of the same rate after which a shorter round trip is believed.
@@ -23,8 +25,8 @@ const STEADY_ROUNDS: u32 = 2;
 const STALE_ROUNDS: u32 = 5;
 /// Rounds in a row with a queue far longer than ours, after which it is of others; and rounds of
 /// which the best then counts.
-const SHARED_ROUNDS: u32 = 8;
-const SHARED_ROUNDS_MAX: u32 = 2 * SHARED_ROUNDS;
+const SHARED_ROUNDS: u32 = 4;
+const SHARED_ROUNDS_MAX: u32 = 16 + SHARED_ROUNDS;
 const SHARED_MEMORY_ROUNDS: usize = 10;
 /// In flight at most, in per cent of the path: what leaves CUBIC, and takes from BBR, about three
 /// tenths of a path with a queue as long as itself.
@@ -40,7 +42,7 @@ const PROBE_PPM_MAX: u64 = 250_000;
 /// The queue that is aimed at: this part of the round trip, or so many hundredths of a datagram
 /// if these take no longer than this.
 const TARGET_PART: u64 = 25;
-const TARGET_DATAGRAM_PERCENT: u64 = 75;
+const TARGET_DATAGRAM_PERCENT: u64 = 40;
 const TARGET_DATAGRAMS_NS_MAX: u64 = 3 * MILLISECOND_NS;
 /// No longer than this part of the round trip, or this.
 const TARGET_PART_MIN: u64 = 6;
@@ -86,8 +88,9 @@ pub(super) struct Model {
     before_ns: u64,
     /// Rounds in a row with a long queue.
     queued_rounds: u32,
-    /// Whether it stayed when we sent little.
+    /// Whether it stayed when we sent little, and how often in a row.
     shared: bool,
+    shared_dips: u32,
     /// What arrived in the latest round that was not sent at a low rate.
     delivered_bps: u64,
     /// Rounds since losses were last seen while less was sent than the capacity.
@@ -122,6 +125,7 @@ impl Model {
             before_ns: base_ns,
             queued_rounds: 0,
             shared: false,
+            shared_dips: 0,
             delivered_bps: 0,
             low_rounds: u32::MAX,
             passed_bps: [0; SHARED_MEMORY_ROUNDS],
@@ -169,12 +173,14 @@ impl Model {
     /// of others.
     pub(super) fn seen_low(&mut self, round: &RoundSample) {
         self.shared = round.rtt_last_ns.saturating_sub(self.base_ns) > self.long_ns();
-        if !self.shared {
-            self.queued_rounds = 0;
+        if self.shared && self.shared_dips < SHARED_DIPS {
+            // Others keep their queue: the base stays what it was.
+            self.shared_dips += 1;
+            self.base_at = round.now;
+            return;
         }
-        if !self.shared || self.is_base_old(round.now) {
-            self.set_base(round.now, round.rtt_last_ns);
-        }
+        (self.queued_rounds, self.shared_dips, self.shared) = (0, 0, false);
+        self.set_base(round.now, round.rtt_last_ns);
     }
 
     /// A queue that is not ours, in nanoseconds.
