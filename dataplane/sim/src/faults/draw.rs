@@ -101,6 +101,7 @@ pub const WHAT: &[What] = &[
     ("a core for each stage", |draw| draw.config.placement == Placement::one_stage_per_core()),
     ("WAN over IPv6", |draw| draw.config.wan_v6),
     ("compression", |draw| draw.config.compress),
+    ("parity", |draw| draw.config.fec),
     ("connection reset by its host", |draw| {
         draw.clients.iter().any(|client| matches!(client.script.close, Close::Abort { .. }))
     }),
@@ -166,6 +167,7 @@ fn options(seed: u64, random: &mut Random) -> PairConfig {
         rate_bps: if auto { 4 * rate_bps } else { rate_bps },
         wan_v6: random.chance(0.3),
         compress: random.chance(0.5),
+        fec: !seed.is_multiple_of(4),
         dead_after_ns: 4 * SECOND_NS,
         limits: Limits {
             segment_size_max: 512 + u16::try_from(random.up_to(888)).unwrap_or(0),

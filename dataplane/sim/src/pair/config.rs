@@ -152,6 +152,8 @@ pub struct PairConfig {
     pub wan_v6: bool,
     /// Whether the rule lets data be compressed.
     pub compress: bool,
+    /// Whether parity is sent where a loss would cost a round trip.
+    pub fec: bool,
     /// What the rule does, between the networks of the two sites.
     pub action: RuleAction,
     /// Class of flows to servers on these ports; all others are in the default class.
@@ -185,6 +187,7 @@ impl Default for PairConfig {
             dead_after_ns: 10 * SECOND_NS,
             wan_v6: false,
             compress: true,
+            fec: true,
             action: RuleAction::Optimize,
             classes: Vec::new(),
             digests: [0, 0],
@@ -273,7 +276,7 @@ impl PairConfig {
                 fallback: self.fallback,
                 dead_after_ns: self.dead_after_ns,
                 keepalive_ns: SECOND_NS.min(self.dead_after_ns / 4),
-                fec: true,
+                fec: self.fec,
             }],
             // One of two pairs has AES instructions at both ends.
             identity: encrypted.then(|| Identity {
