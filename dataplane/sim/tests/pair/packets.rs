@@ -96,7 +96,8 @@ fn a_lost_packet_is_sent_again_while_it_is_of_use() {
         // What is lost twice on its way, or noticed late, would come too late.
         assert!((380..=400).contains(&report.returned), "{report:?}");
         let slow = report.round_trips_ns.iter().filter(|ns| **ns > ROUND_TRIP_NS * 3 / 2);
-        assert!((10..80).contains(&slow.count()), "{report:?}");
+        // The longest packets take two datagrams each way, so that one round trip in five has a loss.
+        assert!((10..110).contains(&slow.count()), "{report:?}");
         let latest_ns = report.round_trips_ns.iter().max().unwrap();
         assert!(*latest_ns < 400 * MILLISECOND_NS, "each way within its deadline: {latest_ns}");
     }
