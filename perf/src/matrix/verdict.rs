@@ -7,6 +7,8 @@ use super::run::Figures;
 const DATAGRAM_IP_BYTES: u64 = 1_464;
 /// Datagrams that kernel BBR sends in the first round trip.
 const BBR_INITIAL_DATAGRAMS: f64 = 10.0;
+/// Bytes of data for each acknowledgement: 152 with its headers, 1 for 128.
+const ACKNOWLEDGED_BYTES: u64 = 152 * 128;
 /// Acknowledgements may be so far apart, in milliseconds, when they have little to acknowledge.
 const ACKNOWLEDGEMENT_MS: f64 = 25.0;
 
@@ -107,14 +109,20 @@ pub fn judge(cell: &Cell, figures: &Figures, independent: Option<f64>) -> Verdic
     if missed.is_empty() {
         return Verdict::Ok;
     }
+    let reason = bound(cell, figures, &missed);
     let missed = missed.join("; ");
-    match bound(cell) {
+    match reason {
         Some(reason) => Verdict::Bounded { missed, reason },
         None => Verdict::Missed { missed },
     }
 }
 
-/// What bounds a cell, whoever sends.
-fn bound(_cell: &Cell) -> Option<&'static str> {
-    None
+/// What bounds a cell, whoever sends: a queue that is shorter than the time between two
+/// acknowledgements, of which no more come than a hundredth of the data's bytes pays for, cannot be
+/// held any more exactly than within that time.
+fn bound(cell: &Cell, figures: &Figures, missed: &[String]) -> Option<&'static str> {
+    let apart_ms = ACKNOWLEDGED_BYTES as f64 * 8.0 / cell.rate_bps() as f64 * 1e3;
+    let within = queue_ms_max(cell) < apart_ms && figures.queue_p95_ms <= apart_ms;
+    let only = missed.len() == 1 && figures.queue_p95_ms > queue_ms_max(cell);
+    (within && only).then_some("acknowledgements under 1 % of the data are further apart")
 }

@@ -129,6 +129,12 @@ impl RandomLoss {
         all_ppm.min(low_ppm + margin_ppm).min(RANDOM_LOSS_PPM_MAX)
     }
 
+    /// Whether far more is lost than is when less is sent than the capacity: by want of capacity, or
+    /// because the latter was seen for too short.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.all.ppm() > 2 * self.ppm()
+    }
+
     /// Losses that come together, on average, as far as rounds can tell.
     pub(super) fn burstiness(&self) -> u64 {
         self.burstiness / 1_000

@@ -387,7 +387,7 @@ impl Model {
 
     /// Whether losses were seen lately while less was sent than the capacity.
     pub(super) fn is_loss_fresh(&self) -> bool {
-        self.low_rounds < FRESH_ROUNDS
+        self.low_rounds < FRESH_ROUNDS && !self.loss.is_in_doubt()
     }
 
     /// A rate that the path carries, whatever the capacity is taken for: less than arrives now.
