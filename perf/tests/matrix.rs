@@ -40,6 +40,7 @@ fn bursts() {
 #[test]
 fn jitter() {
     check(cell(50, 10_000, Pattern::Jitter, 1_000, 100));
+    check(cell(100, 10_000, Pattern::Jitter, 1_000, 100));
     check(cell(10, 1_000, Pattern::Jitter, 4_000, 100));
 }
 
@@ -53,6 +54,13 @@ fn reordering() {
 fn slow_links() {
     check(cell(100, 10_000, Pattern::Independent, 1_000, 10));
     check(cell(10, 0, Pattern::Independent, 1_000, 10));
+    check(cell(200, 100_000, Pattern::Bursts, 1_000, 10));
+}
+
+#[test]
+fn short_queues() {
+    check(cell(10, 1_000, Pattern::Independent, 100, 100));
+    check(cell(200, 0, Pattern::Independent, 100, 100));
 }
 
 #[test]

@@ -423,7 +423,7 @@ fn a_cubic_flow_keeps_half_of_its_fair_share_and_we_get_ours() {
 fn a_bbr_flow_and_we_keep_half_of_a_fair_share_at_least() {
     let shares = World::new(vec![flow(bbr()), mover(1)]).shares(15, 60);
     println!("bbr, auto: {shares:?}");
-    assert!(shares[0] >= 0.25 && shares[1] >= 0.25, "{shares:?}");
+    assert!(shares[0] >= 0.25 && shares[1] >= 0.4, "{shares:?}");
 }
 
 #[test]

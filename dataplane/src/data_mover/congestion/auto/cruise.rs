@@ -145,3 +145,50 @@ fn follow(round: &RoundSample, model: &mut Model, grown: bool) {
     let less_ppm = scaled(too_long_ppm, CAPACITY_PPM, WHOLE);
     model.set_capacity(scaled(of_both_bps, WHOLE - less_ppm, WHOLE));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::PathStart;
+    use super::*;
+    use crate::time::{MILLISECOND_NS, Time};
+
+    const MBIT: u64 = 1_000_000;
+
+    /// Rounds of this rate without a queue; what the capacity is then.
+    fn capacity_after(rounds: u64, sent_bps: u64) -> u64 {
+        let rtt_ns = 80 * MILLISECOND_NS;
+        let path = PathStart { now: Time::ZERO, rtt_ns: Some(rtt_ns), datagram_bytes: 1_500 };
+        let mut model = Model::new(10_000 * MBIT, path);
+        model.set_capacity(50 * MBIT);
+        let mut cruise = Cruise::default();
+        for number in 1..=rounds {
+            let round = RoundSample {
+                now: Time::from_ms(80 * number),
+                datagrams: 100,
+                sent_bps,
+                delivered_bps: sent_bps,
+                passed_bps: sent_bps,
+                round_ns: rtt_ns,
+                rtt_ns,
+                rtt_last_ns: rtt_ns,
+                rtt_count: 8,
+                ..RoundSample::default()
+            };
+            model.on_round(&round);
+            cruise.steer(&round, &mut model);
+        }
+        model.capacity_bps()
+    }
+
+    #[test]
+    fn what_passes_without_a_queue_raises_the_capacity() {
+        assert!(capacity_after(30, 70 * MBIT) > 60 * MBIT);
+    }
+
+    #[test]
+    fn what_was_not_sent_was_not_seen_to_pass() {
+        // A sender that is held up sends half of what it might, and nobody says so.
+        assert_eq!(capacity_after(100, 25 * MBIT), 50 * MBIT);
+        assert!(capacity_after(100, 40 * MBIT) <= 64 * MBIT);
+    }
+}
