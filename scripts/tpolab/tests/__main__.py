@@ -4,6 +4,7 @@ Without --lab only those that take no lab of namespaces, in a few seconds; with 
 The last line is `N passed, N failed, N skipped`.
 """
 
+import signal
 import sys
 import unittest
 from pathlib import Path
@@ -21,6 +22,8 @@ def cases(suite: unittest.TestSuite) -> list[unittest.TestCase]:
 
 def main() -> int:
     """Runs the chosen tests; the exit code."""
+    # A shell that starts this in the background has it ignored, and all its children with it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     loader = unittest.TestLoader()
     found = cases(loader.discover(str(HERE), top_level_dir=str(HERE.parents[1])))
     if loader.errors:
