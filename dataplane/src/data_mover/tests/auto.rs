@@ -188,6 +188,47 @@ fn a_slow_way_back_leaves_the_fast_one_full() {
     assert!(acks * 100 <= data, "{acks} bytes of acknowledgements for {data}");
 }
 
+/// How much arrives in the second that begins one and a half after a path of 200 Mb/s that was
+/// nearly idle, and then became another, gets much to send.
+fn after_a_change_while_idle(seed: u64, few: (usize, u64), change: impl Fn(&mut Link)) -> f64 {
+    let mut world = world(200 * MBIT, None, 0, seed);
+    let (bytes, every_ms) = few;
+    let every_ns = every_ms * MILLISECOND_NS;
+    world.source_every(0, BufferKind::Stream, (bytes, bytes), u64::MAX, every_ns);
+    world.run_ms(2_000);
+    world.links(change);
+    world.run_ms(3_000);
+    world.source(0, BufferKind::Stream, BULK, u64::MAX);
+    world.run_ms(1_500);
+    arriving(&mut world, 1_000)
+}
+
+#[test]
+fn a_path_that_becomes_longer_while_idle_is_no_queue() {
+    for (few, seed) in [(200, 200), (200, 20), (12_000, 20)].into_iter().zip(0..) {
+        let longer = after_a_change_while_idle(seed, few, |link| link.delay_ns *= 2);
+        let jitter = |link: &mut Link| (link.delay_ns, link.jitter_ns) = (DELAY_NS, 30_000_000);
+        let jitter = after_a_change_while_idle(seed, few, jitter);
+        println!("{few:?}: {longer:.3} when longer, {jitter:.3} with jitter");
+        assert!(longer >= 0.9, "{longer} after {few:?}");
+        assert!(jitter >= 0.9, "{jitter} after {few:?}");
+    }
+}
+
+#[test]
+fn a_path_that_becomes_longer_under_load_stays_full() {
+    for (seed, jitter_ns) in [(1, 0), (2, 30_000_000)] {
+        let mut world = bulk(100 * MBIT, 0, seed);
+        world.run_ms(4_000);
+        world.links(|link| (link.delay_ns, link.jitter_ns) = (2 * DELAY_NS, jitter_ns));
+        let shares: Vec<f64> = (0..20).map(|_| arriving(&mut world, 1_000)).collect();
+        println!("{shares:.3?}");
+        let mean = shares.iter().sum::<f64>() / shares.len() as f64;
+        assert!(mean >= 0.9, "{shares:.3?}");
+        assert!(shares[10..].iter().all(|share| *share >= 0.95), "{shares:.3?}");
+    }
+}
+
 #[test]
 fn phases_follow_each_other() {
     let mut world = bulk(50 * MBIT, 0, 12);

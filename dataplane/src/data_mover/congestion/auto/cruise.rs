@@ -72,7 +72,7 @@ impl Cruise {
         if let Some(phase) = self.steer(round, model) {
             return Some(phase);
         }
-        if model.is_base_old(round.now) || model.may_be_shared() {
+        if model.is_base_old(round.now) || model.may_be_shared() || model.is_queue_stuck() {
             return Some(Phase::ProbeRtt(ProbeRtt::now(model)));
         }
         self.rounds += 1;

@@ -11,21 +11,28 @@ pub(super) const GAIN_PERCENT: u64 = 35;
 const ROUNDS_MAX: u32 = 8;
 
 /// State of draining.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Drain {
     rounds: u32,
+    /// Round trip when start-up was over.
+    before_ns: u64,
 }
 
 impl Drain {
+    pub(super) fn from(before_ns: u64) -> Self {
+        Drain { rounds: 0, before_ns }
+    }
+
     pub(super) fn on_ack(&self, sample: &AckSample, model: &Model) -> Option<Phase> {
         let empty_ns = model.base_ns() + model.target_ns();
         let drained = sample.outstanding_bytes <= model.path_bytes()
             || sample.rtt_ns.is_some_and(|rtt_ns| rtt_ns <= empty_ns);
-        drained.then(|| Phase::ProbeRtt(ProbeRtt::soon(model)))
+        drained.then(|| Phase::ProbeRtt(ProbeRtt::started(model, self.before_ns)))
     }
 
     pub(super) fn on_round(&mut self, model: &Model) -> Option<Phase> {
         self.rounds += 1;
-        (self.rounds > ROUNDS_MAX).then(|| Phase::ProbeRtt(ProbeRtt::now(model)))
+        (self.rounds > ROUNDS_MAX)
+            .then(|| Phase::ProbeRtt(ProbeRtt::started(model, self.before_ns)))
     }
 }

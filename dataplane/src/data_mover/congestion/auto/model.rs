@@ -49,8 +49,26 @@ const TARGET_PART_MIN: u64 = 6;
 const TARGET_NS_MAX: u64 = 3 * MILLISECOND_NS;
 /// No shorter than this share of it, however often it overflows.
 const TIGHT_PPM_MIN: u64 = WHOLE / 16;
+/// A queue is too long when it is so many times what is aimed at; rounds in a row after which it
+/// may be none.
+const ABOVE_TARGETS: u64 = 2;
+const ABOVE_ROUNDS: u32 = 8;
+/// The share of the path that is ours, of a million, if less of what we send is to be seen in the
+/// queue of all.
+const ANSWER_SHARE_PPM: u64 = WHOLE / 6;
 /// The least share of the path that is told from none.
 const SHARE_PPM_MIN: u64 = WHOLE / 4;
+
+/// What is left of a queue when little has been sent for a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Nothing.
+    Nothing,
+    /// A queue that others keep.
+    Others,
+    /// All of it: it is no queue, the path has become longer.
+    Path,
+}
 
 /// The path as it is known.
 #[derive(Debug)]
@@ -88,6 +106,9 @@ pub(super) struct Model {
     before_ns: u64,
     /// Rounds in a row with a long queue.
     queued_rounds: u32,
+    /// Rounds in a row with a queue that is too long, and the capacity before them.
+    above_rounds: u32,
+    unqueued_bps: u64,
     /// Whether it stayed when we sent little, and how often in a row.
     shared: bool,
     shared_dips: u32,
@@ -124,6 +145,8 @@ impl Model {
             share_ppm: WHOLE,
             before_ns: base_ns,
             queued_rounds: 0,
+            above_rounds: 0,
+            unqueued_bps: 0,
             shared: false,
             shared_dips: 0,
             delivered_bps: 0,
@@ -158,6 +181,11 @@ impl Model {
         self.datagram_bytes = datagram_bytes;
     }
 
+    /// Whether a queue that was too long stayed so for many rounds, whatever was done against it.
+    pub(super) fn is_queue_stuck(&self) -> bool {
+        !self.shared && self.above_rounds > ABOVE_ROUNDS
+    }
+
     /// Whether the path is shared with others who keep a queue there. Then nothing is gained by
     /// making room: they would take it.
     pub(super) fn is_shared(&self) -> bool {
@@ -170,17 +198,32 @@ impl Model {
     }
 
     /// So little was sent for a round that a queue of ours is gone: what is left is the path's, or
-    /// of others.
-    pub(super) fn seen_low(&mut self, round: &RoundSample) {
-        self.shared = round.rtt_last_ns.saturating_sub(self.base_ns) > self.long_ns();
-        if self.shared && self.shared_dips < SHARED_DIPS {
+    /// of others. `less_ppm` less was sent than before, when round trips took `before_ns`.
+    pub(super) fn seen_low(&mut self, round: &RoundSample, before_ns: u64, less_ppm: u64) -> Left {
+        let left_ns = round.rtt_last_ns.saturating_sub(self.base_ns);
+        self.shared = left_ns > self.long_ns();
+        let shorter_ns = before_ns.saturating_sub(round.rtt_last_ns);
+        let longer = left_ns > self.target_ns() && shorter_ns < self.answer_ns(less_ppm) / 2;
+        if self.shared && !longer && self.shared_dips < SHARED_DIPS {
             // Others keep their queue: the base stays what it was.
             self.shared_dips += 1;
             self.base_at = round.now;
-            return;
+            return Left::Others;
+        }
+        if longer {
+            // Nothing says that it carries less than before it became longer.
+            self.set_capacity(self.capacity_bps.max(self.unqueued_bps));
         }
         (self.queued_rounds, self.shared_dips, self.shared) = (0, 0, false);
+        self.above_rounds = 0;
         self.set_base(round.now, round.rtt_last_ns);
+        if longer { Left::Path } else { Left::Nothing }
+    }
+
+    /// By how much a queue that we share with others becomes shorter, at least, when we send so
+    /// much less for a round.
+    fn answer_ns(&self, less_ppm: u64) -> u64 {
+        scaled(scaled(self.span_ns(), less_ppm, WHOLE), ANSWER_SHARE_PPM, WHOLE)
     }
 
     /// A queue that is not ours, in nanoseconds.
@@ -191,6 +234,11 @@ impl Model {
     /// Length of a round as the rate acts on a queue, in nanoseconds.
     pub(super) fn span_ns(&self) -> u64 {
         self.round_ns.max(self.base_ns).max(1)
+    }
+
+    /// Mean round trip at the end of the latest round, in nanoseconds.
+    pub(super) fn before_ns(&self) -> u64 {
+        self.before_ns
     }
 
     /// Queue in the latest round, on average, in nanoseconds.
@@ -337,6 +385,11 @@ impl Model {
         self.queue_ns = round.rtt_ns.saturating_sub(self.base_ns);
         let long_ns = self.long_ns();
         let ours = !matches!(round.mark, Mark::Cruise | Mark::ProbeUp);
+        if self.above_rounds == 0 {
+            self.unqueued_bps = self.capacity_bps;
+        }
+        let above = !ours && self.queue_ns > ABOVE_TARGETS * self.target_ns();
+        self.above_rounds = if above { self.above_rounds + 1 } else { 0 };
         self.queued_rounds = if ours {
             0
         } else if self.queue_ns > long_ns {

@@ -5,7 +5,8 @@ use super::super::share::{WHOLE, scaled};
 use super::super::{Mark, RoundSample};
 use super::Phase;
 use super::cruise::Cruise;
-use super::model::Model;
+use super::model::{Left, Model};
+use super::startup::Startup;
 
 /// Least rate over the capacity, in millionths.
 const GAIN_PPM_MIN: u64 = 500_000;
@@ -18,6 +19,10 @@ pub(super) struct ProbeRtt {
     gain_ppm: u64,
     /// Rounds begun, the one of little included.
     rounds: u32,
+    /// Round trip before little was sent.
+    before_ns: u64,
+    /// It is the end of start-up.
+    started: bool,
 }
 
 impl ProbeRtt {
@@ -27,11 +32,17 @@ impl ProbeRtt {
         ProbeRtt { rounds: 1, ..Self::soon(model) }
     }
 
+    /// The same after start-up, which ended with round trips of `before_ns`.
+    pub(super) fn started(model: &Model, before_ns: u64) -> Self {
+        ProbeRtt { started: true, before_ns, ..Self::soon(model) }
+    }
+
     /// The same, from the next round on.
-    pub(super) fn soon(model: &Model) -> Self {
+    fn soon(model: &Model) -> Self {
         let queue_ns = model.queue_ns().max(model.target_ns());
         let less_ppm = scaled(2 * queue_ns, WHOLE, model.span_ns());
-        ProbeRtt { gain_ppm: WHOLE.saturating_sub(less_ppm).max(GAIN_PPM_MIN), rounds: 0 }
+        let gain_ppm = WHOLE.saturating_sub(less_ppm).max(GAIN_PPM_MIN);
+        ProbeRtt { gain_ppm, rounds: 0, before_ns: model.before_ns(), started: false }
     }
 
     /// Rate over the capacity, in millionths.
@@ -54,10 +65,17 @@ impl ProbeRtt {
         self.rounds += 1;
         let seen = round.mark == Mark::ProbeRtt && round.rtt_count > 0;
         if seen {
-            model.seen_low(round);
+            let left = model.seen_low(round, self.before_ns, WHOLE - self.gain_ppm);
+            if self.started && left == Left::Path {
+                // What start-up took for a queue was none.
+                return Some(Phase::Startup(Startup::again(model)));
+            }
         } else if self.rounds >= ROUNDS_MAX {
             model.set_base(round.now, model.base_ns());
         } else {
+            if !self.started && round.rtt_count > 0 {
+                self.before_ns = round.rtt_last_ns;
+            }
             return None;
         }
         Some(Phase::Cruise(Cruise::default()))

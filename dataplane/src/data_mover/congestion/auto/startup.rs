@@ -21,6 +21,8 @@ const GROWTH_PERCENT: u64 = 125;
 /// Rounds without growth after which the path is full.
 const FLAT_ROUNDS: u32 = 3;
 
+/// Fewer than so many datagrams on their way make no queue that counts.
+const FEW_DATAGRAMS: u64 = 10;
 /// A queue shows that the path is full when it is as long as this part of the round trip, and some
 /// milliseconds.
 const QUEUED_PART: u64 = 4;
@@ -62,6 +64,12 @@ impl Startup {
         Startup { best_bps, grown_bps: 0, flat_rounds: 0, queued: None }
     }
 
+    /// Goes on where it was when it ended too early.
+    pub(super) fn again(model: &Model) -> Self {
+        let best_bps = Startup::new(None, model).best_bps.max(model.capacity_bps());
+        Startup { best_bps, grown_bps: 0, flat_rounds: 0, queued: None }
+    }
+
     pub(super) fn basis_bps(&self) -> u64 {
         self.best_bps
     }
@@ -74,8 +82,10 @@ impl Startup {
     pub(super) fn on_ack(&mut self, sample: &AckSample, model: &mut Model) -> Option<Phase> {
         let link_bps = model.loss.sent_for(sample.delivered_bps?);
         self.best_bps = self.best_bps.max(link_bps);
-        let queue_ns = sample.rtt_ns?.saturating_sub(model.base_ns());
-        if queue_ns <= queue_ns_max(model) {
+        let rtt_ns = sample.rtt_ns?;
+        let queue_ns = rtt_ns.saturating_sub(model.base_ns());
+        let few = sample.outstanding_bytes < FEW_DATAGRAMS * model.datagram_bytes();
+        if few || queue_ns <= queue_ns_max(model) {
             self.queued = None;
             return None;
         }
@@ -87,7 +97,7 @@ impl Startup {
         // On shorter paths a round is over before more could be told.
         let half_ns = model.base_ns() / 2;
         let long = half_ns >= HALF_NS_MIN && sample.now.since_ns(queued.since) >= half_ns;
-        (long && queued.batches > QUEUED_BATCHES).then(|| full(link_bps, model))
+        (long && queued.batches > QUEUED_BATCHES).then(|| full(link_bps, rtt_ns, model))
     }
 
     pub(super) fn on_round(&mut self, round: &RoundSample, model: &mut Model) -> Option<Phase> {
@@ -96,16 +106,27 @@ impl Startup {
             (self.grown_bps, self.flat_rounds) = (link_bps, 0);
             return None;
         }
-        let queue_ns = round.rtt_last_ns.saturating_sub(model.base_ns());
-        let queued = queue_ns > queue_ns_max(model);
-        if round.silent || (round.app_limited && !queued && model.excess_ppm(round) == 0) {
+        if round.app_limited && round.datagrams < FEW_DATAGRAMS {
+            // So few make no queue: what they meet is the path as it is now.
+            if round.rtt_count > 0 {
+                model.set_base(round.now, round.rtt_ns);
+            }
+            return None;
+        }
+        let rtt_ns = round.rtt_last_ns;
+        let queued = rtt_ns.saturating_sub(model.base_ns()) > queue_ns_max(model);
+        if round.silent {
+            return None;
+        }
+        if round.app_limited && !queued && model.excess_ppm(round) == 0 {
+            self.flat_rounds = 0;
             return None;
         }
         self.flat_rounds += 1;
         if queued {
-            return Some(full(link_bps, model));
+            return Some(full(link_bps, rtt_ns, model));
         }
-        (self.flat_rounds >= FLAT_ROUNDS).then(|| full(link_bps.max(self.grown_bps), model))
+        (self.flat_rounds >= FLAT_ROUNDS).then(|| full(link_bps.max(self.grown_bps), rtt_ns, model))
     }
 }
 
@@ -114,9 +135,9 @@ fn queue_ns_max(model: &Model) -> u64 {
     model.base_ns() / QUEUED_PART + QUEUED_NS
 }
 
-/// The path carries no more than this.
-fn full(link_bps: u64, model: &mut Model) -> Phase {
+/// The path carries no more than this; round trips are so long now.
+fn full(link_bps: u64, rtt_ns: u64, model: &mut Model) -> Phase {
     model.set_capacity(link_bps);
     model.distrust_losses();
-    Phase::Drain(Drain::default())
+    Phase::Drain(Drain::from(rtt_ns))
 }
