@@ -35,7 +35,7 @@ struct Options {
     /// Threads
     #[arg(long, default_value_t = 2)]
     jobs: usize,
-    /// Prints the state of the sender four times a round trip
+    /// Prints the state of the sender some times a round trip
     #[arg(long)]
     trace: bool,
     /// Where the results go, as CSV; nowhere if not given

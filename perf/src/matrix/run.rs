@@ -271,8 +271,8 @@ impl World {
         self.now
     }
 
-    /// Runs until the link is full or `end`; the round trips that took.
-    fn ramp_up(&mut self, up_at: Time, end: Time) -> f64 {
+    /// Runs until the link is full or `end`; the round trips that took. Calls `trace` 8 times in each.
+    fn ramp_up(&mut self, up_at: Time, end: Time, trace: &mut impl FnMut(Time, &Session)) -> f64 {
         let datagrams_ns = RAMP_DATAGRAMS * DATAGRAM_IP_BYTES * 8_000 / self.cell.capacity_mbps;
         let window_ns = self.cell.rtt_ns().max(datagrams_ns);
         let full =
@@ -282,6 +282,7 @@ impl World {
         while self.now < end {
             self.run_to(self.now + window_ns / parts);
             self.note_memory();
+            trace(self.now, &self.sides[0].session);
             windows.push_back(self.arrived_bytes());
             if windows.len() as u64 > parts {
                 let before = windows.pop_front().unwrap_or(0);
@@ -317,13 +318,13 @@ pub fn run(cell: &Cell) -> Figures {
     run_traced(cell, |_, _| {})
 }
 
-/// Runs a cell; `trace` is called 4 times a round trip with the time and the sender's session.
+/// Runs a cell; `trace` is called some times a round trip with the time and the sender's session.
 #[must_use]
 pub fn run_traced(cell: &Cell, mut trace: impl FnMut(Time, &Session)) -> Figures {
     let mut world = World::new(cell);
     let up_at = world.connect();
     let warm_up = up_at + WARM_UP_NS.max(WARM_UP_RTTS * cell.rtt_ns());
-    let rampup_rtt = world.ramp_up(up_at, warm_up);
+    let rampup_rtt = world.ramp_up(up_at, warm_up, &mut trace);
     let step_ns = (cell.rtt_ns() / 4).max(MILLISECOND_NS / 4);
     while world.now < warm_up {
         world.run_to((world.now + step_ns).min(warm_up));

@@ -34,7 +34,7 @@ const IN_FLIGHT_PERCENT: u64 = 200;
 /// In flight beyond the path, in datagrams: so that single ones are not stopped.
 const SLACK_DATAGRAMS: u64 = 4;
 /// Time for which acknowledgements may be waited for, in nanoseconds.
-const ACKS_NS: u64 = 80 * MILLISECOND_NS;
+pub(super) const ACKS_NS: u64 = 80 * MILLISECOND_NS;
 /// What a probe sends beyond the capacity on a path shared with others, of a million.
 const SHARED_PROBE_PPM: u64 = 250_000;
 /// What a probe sends beyond the capacity otherwise, of a million, at most.
@@ -290,25 +290,21 @@ impl Model {
         self.base_ns.max(self.least_ns)
     }
 
-    /// In flight that this rate needs at the base round trip, acknowledgements being apart.
-    pub(super) fn in_flight_at(&self, rate_bps: u64, percent: u64) -> u64 {
-        let path = bytes_in(rate_bps, self.path_ns().saturating_mul(percent) / 100);
-        let between_acks = bytes_in(rate_bps, (2 * self.spacing_ns).max(ACKS_NS));
-        path + between_acks + SLACK_DATAGRAMS * self.datagram_bytes
-    }
-
-    /// The same at the capacity.
-    pub(super) fn in_flight_bytes(&self, percent: u64) -> u64 {
-        self.in_flight_at(self.capacity_bps, percent)
+    /// What this rate has on its way in so many hundredths of the base round trip, and between two
+    /// acknowledgements.
+    pub(super) fn path_bytes_at(&self, rate_bps: u64, percent: u64) -> u64 {
+        let path_ns = self.path_ns().saturating_mul(percent) / 100;
+        bytes_in(rate_bps, path_ns + self.spacing_ns)
     }
 
     /// In flight at most: twice the path; on a shared one no slack but that of acknowledgements.
     pub(super) fn in_flight_max(&self) -> u64 {
-        if !self.is_shared() {
-            return self.in_flight_bytes(IN_FLIGHT_PERCENT);
+        if self.is_shared() {
+            return self.path_bytes_at(self.capacity_bps, IN_FLIGHT_PERCENT) + self.datagram_bytes;
         }
         let path_ns = self.path_ns().saturating_mul(IN_FLIGHT_PERCENT) / 100;
-        bytes_in(self.capacity_bps, path_ns + self.spacing_ns) + self.datagram_bytes
+        let acks_ns = (2 * self.spacing_ns).max(ACKS_NS);
+        bytes_in(self.capacity_bps, path_ns + acks_ns) + SLACK_DATAGRAMS * self.datagram_bytes
     }
 
     /// Round trips that are longer than the base by this much show a queue.

@@ -19,8 +19,9 @@ pub(super) struct ProbeRtt {
     gain_ppm: u64,
     /// Rounds begun, the one of little included.
     rounds: u32,
-    /// Round trip before little was sent.
+    /// Round trip before little was sent, and how much less that is.
     before_ns: u64,
+    less_ppm: u64,
     /// It is the end of start-up.
     started: bool,
 }
@@ -29,20 +30,22 @@ impl ProbeRtt {
     /// Sends so much less that a round empties twice the queue there is, from the round on that
     /// begins now.
     pub(super) fn now(model: &Model) -> Self {
-        ProbeRtt { rounds: 1, ..Self::soon(model) }
+        let gain_ppm = Self::gain(model, model.queue_ns().max(model.target_ns()));
+        let (less_ppm, before_ns) = (WHOLE - gain_ppm, model.before_ns());
+        ProbeRtt { gain_ppm, less_ppm, rounds: 1, before_ns, started: false }
     }
 
-    /// The same after start-up, which ended with round trips of `before_ns`.
-    pub(super) fn started(model: &Model, before_ns: u64) -> Self {
-        ProbeRtt { started: true, before_ns, ..Self::soon(model) }
+    /// The same after start-up, which ended with round trips of `before_ns`. Its queue has been let
+    /// out by sending `less_ppm` less.
+    pub(super) fn started(model: &Model, before_ns: u64, less_ppm: u64) -> Self {
+        let gain_ppm = Self::gain(model, model.target_ns());
+        ProbeRtt { gain_ppm, less_ppm, rounds: 0, before_ns, started: true }
     }
 
-    /// The same, from the next round on.
-    fn soon(model: &Model) -> Self {
-        let queue_ns = model.queue_ns().max(model.target_ns());
+    /// What empties twice this queue in a round.
+    fn gain(model: &Model, queue_ns: u64) -> u64 {
         let less_ppm = scaled(2 * queue_ns, WHOLE, model.span_ns());
-        let gain_ppm = WHOLE.saturating_sub(less_ppm).max(GAIN_PPM_MIN);
-        ProbeRtt { gain_ppm, rounds: 0, before_ns: model.before_ns(), started: false }
+        WHOLE.saturating_sub(less_ppm).max(GAIN_PPM_MIN)
     }
 
     /// Rate over the capacity, in millionths.
@@ -65,7 +68,7 @@ impl ProbeRtt {
         self.rounds += 1;
         let seen = round.mark == Mark::ProbeRtt && round.rtt_count > 0;
         if seen {
-            let left = model.seen_low(round, self.before_ns, WHOLE - self.gain_ppm);
+            let left = model.seen_low(round, self.before_ns, self.less_ppm);
             if self.started && left == Left::Path {
                 // What start-up took for a queue was none.
                 return Some(Phase::Startup(Startup::again(model)));

@@ -1,9 +1,10 @@
 //! Start-up: the rate grows with what is delivered, until more is not delivered any more.
 
+use super::super::share::bytes_in;
 use super::super::{AckSample, RoundSample};
 use super::Phase;
 use super::drain::Drain;
-use super::model::Model;
+use super::model::{ACKS_NS, Model};
 use crate::time::{MILLISECOND_NS, SECOND_NS, Time};
 
 /// Rate over what is delivered, in per cent: 2 / ln 2, by which a rate doubles every round trip
@@ -15,7 +16,7 @@ const INITIAL_DATAGRAMS: u64 = 32;
 const INITIAL_NS: u64 = 10 * MILLISECOND_NS;
 const INITIAL_DATAGRAMS_MIN: u64 = 10;
 /// In flight over what is delivered in a round trip, in per cent: what doubling needs, and a little.
-const IN_FLIGHT_PERCENT: u64 = 240;
+const IN_FLIGHT_PERCENT: u64 = 210;
 /// Growth that counts, in per cent.
 const GROWTH_PERCENT: u64 = 125;
 /// Rounds without growth after which the path is full.
@@ -45,12 +46,15 @@ struct Queued {
 /// State of start-up.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Startup {
-    /// What is delivered, random loss added: the best so far.
+    /// What is delivered, random loss added: the best so far, and now.
     best_bps: u64,
+    latest_bps: u64,
     /// The same at the end of the last round that grew.
     grown_bps: u64,
     flat_rounds: u32,
     queued: Option<Queued>,
+    /// There was less to send, in the latest round, than might have been sent.
+    app_limited: bool,
 }
 
 impl Startup {
@@ -61,13 +65,27 @@ impl Startup {
         let first_bps = many_bps.max(INITIAL_DATAGRAMS_MIN * datagram_bits / rtt_ns);
         let hinted_bps = hint_bps.map_or(0, |hint_bps| hint_bps / 2);
         let best_bps = first_bps.max(hinted_bps) * 100 / GAIN_PERCENT;
-        Startup { best_bps, grown_bps: 0, flat_rounds: 0, queued: None }
+        Startup {
+            best_bps,
+            latest_bps: 0,
+            grown_bps: 0,
+            flat_rounds: 0,
+            queued: None,
+            app_limited: false,
+        }
     }
 
     /// Goes on where it was when it ended too early.
     pub(super) fn again(model: &Model) -> Self {
         let best_bps = Startup::new(None, model).best_bps.max(model.capacity_bps());
-        Startup { best_bps, grown_bps: 0, flat_rounds: 0, queued: None }
+        Startup {
+            best_bps,
+            latest_bps: 0,
+            grown_bps: 0,
+            flat_rounds: 0,
+            queued: None,
+            app_limited: false,
+        }
     }
 
     pub(super) fn basis_bps(&self) -> u64 {
@@ -76,11 +94,15 @@ impl Startup {
 
     pub(super) fn in_flight_bytes_max(&self, model: &Model) -> u64 {
         let initial = INITIAL_DATAGRAMS * model.datagram_bytes();
-        model.in_flight_at(self.best_bps, IN_FLIGHT_PERCENT) + initial
+        // On short paths acknowledgements are further apart than a round trip.
+        let acks_ns = ACKS_NS.saturating_sub(model.base_ns());
+        let acks = bytes_in(self.best_bps, acks_ns);
+        model.path_bytes_at(self.best_bps, IN_FLIGHT_PERCENT) + acks + initial
     }
 
     pub(super) fn on_ack(&mut self, sample: &AckSample, model: &mut Model) -> Option<Phase> {
         let link_bps = model.loss.sent_for(sample.delivered_bps?);
+        self.latest_bps = link_bps;
         self.best_bps = self.best_bps.max(link_bps);
         let rtt_ns = sample.rtt_ns?;
         let queue_ns = rtt_ns.saturating_sub(model.base_ns());
@@ -97,10 +119,11 @@ impl Startup {
         // On shorter paths a round is over before more could be told.
         let half_ns = model.base_ns() / 2;
         let long = half_ns >= HALF_NS_MIN && sample.now.since_ns(queued.since) >= half_ns;
-        (long && queued.batches > QUEUED_BATCHES).then(|| full(link_bps, rtt_ns, model))
+        (long && queued.batches > QUEUED_BATCHES).then(|| self.full(link_bps, rtt_ns, model))
     }
 
     pub(super) fn on_round(&mut self, round: &RoundSample, model: &mut Model) -> Option<Phase> {
+        self.app_limited = round.app_limited;
         let link_bps = model.loss.sent_for(round.delivered_bps);
         if link_bps * 100 >= self.grown_bps * GROWTH_PERCENT {
             (self.grown_bps, self.flat_rounds) = (link_bps, 0);
@@ -124,20 +147,22 @@ impl Startup {
         }
         self.flat_rounds += 1;
         if queued {
-            return Some(full(link_bps, rtt_ns, model));
+            // The queue may have come in the midst of the round: what arrives now counts, too.
+            return Some(self.full(link_bps.max(self.latest_bps), rtt_ns, model));
         }
-        (self.flat_rounds >= FLAT_ROUNDS).then(|| full(link_bps.max(self.grown_bps), rtt_ns, model))
+        (self.flat_rounds >= FLAT_ROUNDS)
+            .then(|| self.full(link_bps.max(self.grown_bps), rtt_ns, model))
+    }
+
+    /// The path carries no more than this; round trips are so long now.
+    fn full(&self, link_bps: u64, rtt_ns: u64, model: &mut Model) -> Phase {
+        model.set_capacity(link_bps);
+        model.distrust_losses();
+        Phase::Drain(Drain::from(rtt_ns, self.app_limited))
     }
 }
 
 /// A queue that shows, while no more is delivered, that the path is full, in nanoseconds.
 fn queue_ns_max(model: &Model) -> u64 {
     model.base_ns() / QUEUED_PART + QUEUED_NS
-}
-
-/// The path carries no more than this; round trips are so long now.
-fn full(link_bps: u64, rtt_ns: u64, model: &mut Model) -> Phase {
-    model.set_capacity(link_bps);
-    model.distrust_losses();
-    Phase::Drain(Drain::from(rtt_ns))
 }
