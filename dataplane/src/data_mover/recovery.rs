@@ -126,15 +126,17 @@ impl Recovery {
         self.arrived_sent_at.since_ns(sent_at) >= self.reordering_ns(rtt)
     }
 
-    /// When something missing, sent at `sent_at`, is lost even if nothing more is heard.
-    pub(super) fn lost_at(&self, sent_at: Time, rtt: &Rtt) -> Time {
+    /// When something missing, sent at `sent_at`, is lost even if nothing more is heard, where
+    /// acknowledgements are `spacing_ns` apart on average.
+    pub(super) fn lost_at(&self, sent_at: Time, rtt: &Rtt, spacing_ns: u64) -> Time {
         let rtt_ns = rtt.latest_ns().max(rtt.smoothed_ns());
         // Had it come late, that would be acknowledged as soon as acknowledgements follow each
         // other: the one that covered it with a zero was not the last.
-        // Where some overtake others, the window may still be too short.
+        // Where some overtake others, the window may still be too short, and an acknowledgement may
+        // be lost.
         let ack_ns = match self.overtaken_ns {
             0 => (rtt.smoothed_ns() / 16 + MILLISECOND_NS).min(ACK_DELAY_NS_MAX),
-            _ => ACK_DELAY_NS_MAX,
+            _ => ACK_DELAY_NS_MAX.max(3 * spacing_ns),
         };
         sent_at + rtt_ns + self.reordering_ns(rtt) + ack_ns
     }

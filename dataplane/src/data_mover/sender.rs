@@ -554,7 +554,7 @@ impl Sender {
             let missing = self.sent.get(number).filter(|t| t.fate == Fate::Missing).copied();
             if let Some(transmission) = missing {
                 let overdue = self.recovery.is_overdue(transmission.at, &self.rtt)
-                    || self.recovery.lost_at(transmission.at, &self.rtt) <= now;
+                    || self.recovery.lost_at(transmission.at, &self.rtt, self.spacing_ns) <= now;
                 if !overdue || !self.take_for_lost(now, number) {
                     return;
                 }
@@ -591,7 +591,8 @@ impl Sender {
             _ => self.recovery.probe_at(&self.rtt),
         };
         let missing = self.recovery.first_missing().and_then(|number| self.sent.get(number));
-        let lost_at = missing.map_or(Time::NEVER, |t| self.recovery.lost_at(t.at, &self.rtt));
+        let lost_at = missing
+            .map_or(Time::NEVER, |t| self.recovery.lost_at(t.at, &self.rtt, self.spacing_ns));
         probe_at.min(lost_at)
     }
 

@@ -258,8 +258,10 @@ impl World {
         self.memory_bytes = self.memory_bytes.max(bytes);
     }
 
-    fn arrived_bytes(&self) -> u64 {
-        self.ways[0].link.counters().get(LinkCounter::BytesOut)
+    /// Bytes that the link has carried: loss strikes after it.
+    fn carried_bytes(&self) -> u64 {
+        let counters = self.ways[0].link.counters();
+        counters.get(LinkCounter::BytesOut) + counters.get(LinkCounter::LossBytes)
     }
 
     /// Runs until the session is up; the time then.
@@ -275,18 +277,17 @@ impl World {
     fn ramp_up(&mut self, up_at: Time, end: Time, trace: &mut impl FnMut(Time, &Session)) -> f64 {
         let datagrams_ns = RAMP_DATAGRAMS * DATAGRAM_IP_BYTES * 8_000 / self.cell.capacity_mbps;
         let window_ns = self.cell.rtt_ns().max(datagrams_ns);
-        let full =
-            self.cell.rate_bps() as f64 / 8.0 * (1.0 - self.cell.loss()) * window_ns as f64 / 1e9;
+        let full = self.cell.rate_bps() as f64 / 8.0 * window_ns as f64 / 1e9;
         let mut windows = std::collections::VecDeque::new();
         let parts = 8;
         while self.now < end {
             self.run_to(self.now + window_ns / parts);
             self.note_memory();
             trace(self.now, &self.sides[0].session);
-            windows.push_back(self.arrived_bytes());
+            windows.push_back(self.carried_bytes());
             if windows.len() as u64 > parts {
                 let before = windows.pop_front().unwrap_or(0);
-                if (self.arrived_bytes() - before) as f64 >= RAMPED_UP * full {
+                if (self.carried_bytes() - before) as f64 >= RAMPED_UP * full {
                     // What arrives now was sent half a round trip ago; a window is looked at whole.
                     let spent_ns = self.now.since_ns(up_at + window_ns);
                     return spent_ns as f64 / self.cell.rtt_ns() as f64;

@@ -119,9 +119,10 @@ pub fn judge(cell: &Cell, figures: &Figures, independent: Option<f64>) -> Verdic
 
 /// What bounds a cell, whoever sends: a queue that is shorter than the time between two
 /// acknowledgements, of which no more come than a hundredth of the data's bytes pays for, cannot be
-/// held any more exactly than within that time.
+/// held any more exactly than within that time. They are earned by what arrives.
 fn bound(cell: &Cell, figures: &Figures, missed: &[String]) -> Option<&'static str> {
-    let apart_ms = ACKNOWLEDGED_BYTES as f64 * 8.0 / cell.rate_bps() as f64 * 1e3;
+    let arriving_bps = cell.rate_bps() as f64 * (1.0 - cell.loss());
+    let apart_ms = ACKNOWLEDGED_BYTES as f64 * 8.0 / arriving_bps * 1e3;
     let within = queue_ms_max(cell) < apart_ms && figures.queue_p95_ms <= apart_ms;
     let only = missed.len() == 1 && figures.queue_p95_ms > queue_ms_max(cell);
     (within && only).then_some("acknowledgements under 1 % of the data are further apart")

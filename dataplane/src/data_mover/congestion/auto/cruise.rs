@@ -89,11 +89,14 @@ impl Cruise {
             return None;
         }
         if let Some(excess_ppm) = model.overflow_ppm(round) {
-            // What was lost beyond random loss was lost in front of the bottleneck.
-            let less_ppm = excess_ppm.clamp(OVERFLOW_PPM_MIN, WHOLE / 2);
-            model.set_capacity(scaled(model.capacity_bps(), WHOLE - less_ppm, WHOLE));
             self.quiet = 0;
-            return (!model.is_loss_fresh()).then(|| Phase::ProbeDown(ProbeDown::default()));
+            if !model.is_loss_fresh() {
+                // It may be random.
+                return Some(Phase::ProbeDown(ProbeDown::default()));
+            }
+            // What was lost beyond random loss was lost in front of the bottleneck.
+            model.overflowed(excess_ppm.clamp(OVERFLOW_PPM_MIN, WHOLE / 2));
+            return None;
         }
         let (queue_ns, target_ns) = (model.queue_ns(), model.target_ns());
         if queue_ns > target_ns {
@@ -110,6 +113,9 @@ impl Cruise {
             let known_bps = scaled(passed_bps, BLIND_PPM, WHOLE).max(capacity_bps);
             let grown_bps = scaled(capacity_bps, WHOLE + growth_ppm, WHOLE);
             model.set_capacity(grown_bps.min(known_bps));
+            if self.quiet > QUIET_ROUNDS {
+                model.forgive();
+            }
         }
         None
     }

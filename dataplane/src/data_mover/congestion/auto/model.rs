@@ -6,8 +6,11 @@ use crate::time::{MICROSECOND_NS, MILLISECOND_NS, SECOND_NS, Time};
 
 /// Slowest rate in bits per second.
 const RATE_BPS_MIN: u64 = 100_000;
-/// How long a round trip without a queue is believed, in nanoseconds.
-const BASE_VALID_NS: u64 = 10 * SECOND_NS;
+/// How long a round trip without a queue is believed, in rounds; at least and at most in
+/// nanoseconds.
+const BASE_VALID_ROUNDS: u64 = 100;
+const BASE_VALID_NS_MIN: u64 = SECOND_NS;
+const BASE_VALID_NS_MAX: u64 = 10 * SECOND_NS;
 /// Round trip assumed before one is known, in nanoseconds.
 const RTT_NS_INITIAL: u64 = 333 * MILLISECOND_NS;
 /// Loss beyond random loss that does not count yet.
@@ -15,6 +18,8 @@ const EXCESS_PPM: u64 = 10_000;
 /// Datagrams lost beyond random loss, over some rounds, that say that a queue too short to be seen
 /// is full, at least.
 const OVERFLOW_DATAGRAMS: u64 = 8;
+/// Rounds without one, before an overflow, that make it a single one: something else was in the way.
+const SINGLE_ROUNDS: usize = 64;
 /// Times in a row that a long queue stays before it is taken for the path itself.
 const SHARED_DIPS: u32 = 6;
 /// Rounds for which losses seen at a low rate tell what is random.
@@ -100,6 +105,11 @@ pub(super) struct Model {
     stale_rounds: u32,
     /// The share of its usual length that the queue may have, in millionths: less where it overflows.
     tight_ppm: u64,
+    /// The round in which it last did, and the capacity before if that was a single time.
+    overflowed_at: usize,
+    single_bps: u64,
+    /// What arrived when start-up had filled the path, until it is known what is lost at random.
+    filled_bps: u64,
     /// Our share of what all send over the bottleneck, in millionths.
     share_ppm: u64,
     /// Mean round trip at the end of the round before.
@@ -142,6 +152,9 @@ impl Model {
             excess: 0,
             stale_rounds: 0,
             tight_ppm: WHOLE,
+            overflowed_at: 0,
+            single_bps: 0,
+            filled_bps: 0,
             share_ppm: WHOLE,
             before_ns: base_ns,
             queued_rounds: 0,
@@ -318,7 +331,8 @@ impl Model {
 
     /// Whether no empty queue was seen for long.
     pub(super) fn is_base_old(&self, now: Time) -> bool {
-        now.since_ns(self.base_at) > BASE_VALID_NS
+        let valid_ns = self.span_ns().saturating_mul(BASE_VALID_ROUNDS);
+        now.since_ns(self.base_at) > valid_ns.clamp(BASE_VALID_NS_MIN, BASE_VALID_NS_MAX)
     }
 
     /// The round trip without our queue, just measured.
@@ -411,6 +425,10 @@ impl Model {
             if low {
                 self.low_rounds = 0;
             }
+            if settled.mark == Mark::ProbeRtt {
+                let filled_bps = std::mem::take(&mut self.filled_bps);
+                self.set_capacity(self.capacity_bps.max(self.loss.sent_for(filled_bps)));
+            }
         }
     }
 
@@ -473,8 +491,29 @@ impl Model {
             return None;
         }
         self.distrust_losses();
-        self.tight_ppm = (self.tight_ppm / 2).max(TIGHT_PPM_MIN);
         Some(settled.lost_ppm().saturating_sub(self.loss.ppm()))
+    }
+
+    /// The path is full: it carries so much, as far as random loss is known yet.
+    pub(super) fn filled(&mut self, bps: u64) {
+        self.set_capacity(bps);
+        self.filled_bps = scaled(self.capacity_bps, WHOLE - self.loss.ppm(), WHOLE);
+        self.distrust_losses();
+    }
+
+    /// The queue has overflowed: the capacity is less by this share, in millionths.
+    pub(super) fn overflowed(&mut self, less_ppm: u64) {
+        self.tight_ppm = (self.tight_ppm / 2).max(TIGHT_PPM_MIN);
+        let once = self.rounds.saturating_sub(self.overflowed_at) > SINGLE_ROUNDS;
+        self.single_bps = if once { self.capacity_bps } else { 0 };
+        self.overflowed_at = self.rounds;
+        self.set_capacity(scaled(self.capacity_bps, WHOLE - less_ppm, WHOLE));
+    }
+
+    /// Since the queue overflowed for a single time there has been none: the capacity is what it was.
+    pub(super) fn forgive(&mut self) {
+        let single_bps = std::mem::take(&mut self.single_bps);
+        self.set_capacity(self.capacity_bps.max(single_bps));
     }
 
     fn is_in_excess(&mut self, settled: &Settled) -> bool {

@@ -59,25 +59,16 @@ pub(super) struct Startup {
 
 impl Startup {
     pub(super) fn new(hint_bps: Option<u64>, model: &Model) -> Self {
-        let datagram_bits = 8 * model.datagram_bytes() * SECOND_NS;
-        let rtt_ns = model.base_ns().max(1);
-        let many_bps = INITIAL_DATAGRAMS * datagram_bits / rtt_ns.max(INITIAL_NS);
-        let first_bps = many_bps.max(INITIAL_DATAGRAMS_MIN * datagram_bits / rtt_ns);
-        let hinted_bps = hint_bps.map_or(0, |hint_bps| hint_bps / 2);
-        let best_bps = first_bps.max(hinted_bps) * 100 / GAIN_PERCENT;
-        Startup {
-            best_bps,
-            latest_bps: 0,
-            grown_bps: 0,
-            flat_rounds: 0,
-            queued: None,
-            app_limited: false,
-        }
+        let hinted_bps = hint_bps.map_or(0, |hint_bps| hint_bps / 2 * 100 / GAIN_PERCENT);
+        Startup::at(initial_bps(model).max(hinted_bps))
     }
 
     /// Goes on where it was when it ended too early.
     pub(super) fn again(model: &Model) -> Self {
-        let best_bps = Startup::new(None, model).best_bps.max(model.capacity_bps());
+        Startup::at(initial_bps(model).max(model.capacity_bps()))
+    }
+
+    fn at(best_bps: u64) -> Self {
         Startup {
             best_bps,
             latest_bps: 0,
@@ -101,6 +92,10 @@ impl Startup {
     }
 
     pub(super) fn on_ack(&mut self, sample: &AckSample, model: &mut Model) -> Option<Phase> {
+        if self.grown_bps == 0 {
+            // Now the round trip is known.
+            self.best_bps = self.best_bps.max(initial_bps(model));
+        }
         let link_bps = model.loss.sent_for(sample.delivered_bps?);
         self.latest_bps = link_bps;
         self.best_bps = self.best_bps.max(link_bps);
@@ -156,10 +151,17 @@ impl Startup {
 
     /// The path carries no more than this; round trips are so long now.
     fn full(&self, link_bps: u64, rtt_ns: u64, model: &mut Model) -> Phase {
-        model.set_capacity(link_bps);
-        model.distrust_losses();
+        model.filled(link_bps);
         Phase::Drain(Drain::from(rtt_ns, self.app_limited))
     }
+}
+
+/// What is taken for delivered before anything is.
+fn initial_bps(model: &Model) -> u64 {
+    let datagram_bits = 8 * model.datagram_bytes() * SECOND_NS;
+    let rtt_ns = model.base_ns().max(1);
+    let many_bps = INITIAL_DATAGRAMS * datagram_bits / rtt_ns.max(INITIAL_NS);
+    many_bps.max(INITIAL_DATAGRAMS_MIN * datagram_bits / rtt_ns) * 100 / GAIN_PERCENT
 }
 
 /// A queue that shows, while no more is delivered, that the path is full, in nanoseconds.
