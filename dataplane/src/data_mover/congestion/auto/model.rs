@@ -8,7 +8,7 @@ use crate::time::{MICROSECOND_NS, MILLISECOND_NS, SECOND_NS, Time};
 const RATE_BPS_MIN: u64 = 100_000;
 /// How long a round trip without a queue is believed, in rounds; at least and at most in
 /// nanoseconds.
-const BASE_VALID_ROUNDS: u64 = 100;
+const BASE_VALID_ROUNDS: u64 = 250;
 const BASE_VALID_NS_MIN: u64 = SECOND_NS;
 const BASE_VALID_NS_MAX: u64 = 10 * SECOND_NS;
 /// Round trip assumed before one is known, in nanoseconds.
