@@ -4,9 +4,10 @@ use proptest::prelude::*;
 
 use super::super::MoverCounter as C;
 use super::super::fuzz::sealed;
+use super::super::receiver::ACK_LEN_MAX;
 use super::super::wire::{Acknowledgement, Arrivals, Bitmap, Limits, Parity, Piece};
-use super::super::{Down, State, Violation};
-use super::harness::{Side, World};
+use super::super::{Congestion, Down, State, Violation};
+use super::harness::{MBIT, Side, World};
 use crate::packet_driver::BufferKind;
 use crate::time::MILLISECOND_NS;
 
@@ -180,6 +181,34 @@ fn parity_without_end_takes_no_memory_and_little_work() {
     let restored = world.sides[1].get(C::PiecesRestored);
     assert!(restored <= 2 * (20_000 / 8 + 64), "{restored}");
     assert!(world.sides[1].is_up());
+}
+
+/// Where the sum of the times of arriving is in an acknowledgement.
+const SUM_AT: std::ops::Range<usize> = 40..48;
+
+/// What it acknowledges is true; when it came is not, by so much the one time and not the next.
+#[test]
+fn times_at_which_nothing_can_have_come_are_not_believed() {
+    for (seed, bits) in (30..).zip([30, 45, 53, 57, 58, 59, 60, 63]) {
+        let mut world = up(seed);
+        let auto = Congestion::Auto { hint_bps: None, rate_bps_max: 200 * MBIT };
+        world.sides[1].session.reconfigure(auto, u64::MAX, u64::MAX);
+        world.sides[0].link.cut = true;
+        for turn in 0..400 {
+            world.run_ms(5);
+            let mut rest = vec![0; ACK_LEN_MAX];
+            let liar = &mut world.sides[0].session;
+            let highest = liar.sender.next_physical();
+            let len = liar.receiver.acknowledge(world.now, highest, &mut rest).unwrap();
+            rest.truncate(len);
+            let sum: [u8; 8] = rest[SUM_AT].try_into().unwrap();
+            let lie = u64::from_be_bytes(sum).wrapping_add((turn % 2) << bits);
+            rest[SUM_AT].copy_from_slice(&lie.to_be_bytes());
+            send(&mut world, &[], &rest, &[]);
+        }
+        assert!(world.sides[1].is_up(), "{:?}", world.sides[1].heard.downs);
+        assert!(world.sides[0].heard.bytes > 1_000_000, "{}", world.sides[0].heard.bytes);
+    }
 }
 
 #[test]
