@@ -280,7 +280,8 @@ mod tests {
             let args = CommandLine::parse(argv).unwrap().args;
             let machine = Machine { cores: vec![0], memory: Size(1), hugepages_free: Size(0) };
             let config = args.config.clone().map(|path| (path, config.clone()));
-            FrontEnds::of(&Plan { args, config, machine, eal_args: Vec::new() })
+            let warnings = crate::config::ConfigWarnings::default();
+            FrontEnds::of(&Plan { args, config, machine, warnings, eal_args: Vec::new() })
         };
         let at_once = plan("tpo --config a.toml --stats-period 5");
         assert!(at_once.auto_start && !at_once.interactive);
