@@ -34,9 +34,10 @@ use super::{AckSample, Controller, Mark, PathStart, RoundSample};
 /// ```text
 ///           path is full          queue is empty          a round later
 ///   Startup ------------> Drain ----------------> ProbeRtt ------------> Cruise
-///                                                    ^                     |
-///                                                    +---------------------+
-///                                 no empty queue seen for long, or a long one that stays
+///      ^                                           |  ^                    |
+///      +-------------------------------------------+  +--------------------+
+///         there was none: the path became longer        no empty queue seen for long,
+///                                                        or a long one that stays
 ///
 ///          some rounds                               more is lost than at random
 ///   Cruise -----------> ProbeUp        Cruise, ProbeUp -------------------------> ProbeDown
