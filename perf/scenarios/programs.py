@@ -6,18 +6,16 @@ build elsewhere: where cargo puts them is said, not guessed.
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
 from tpolab.errors import LabError
+from tpolab.lab import TARGET
 
 
 def build_programs(repository: Path, *what: str) -> Path:
     """Builds what these arguments of cargo name; the directory that it is in then."""
-    target = Path(os.environ.get("CARGO_TARGET_DIR") or "target")
-    target = repository / target  # an absolute one stays what it is
-    command = ["cargo", "build", "--quiet", "--release", "--target-dir", str(target), *what]
+    command = ["cargo", "build", "--quiet", "--release", "--target-dir", str(TARGET), *what]
     try:
         code = subprocess.run(command, cwd=repository, check=False).returncode
     except FileNotFoundError as error:
@@ -25,4 +23,4 @@ def build_programs(repository: Path, *what: str) -> Path:
                        "add its directory, ~/.cargo/bin as a rule") from error
     if code != 0:
         raise LabError(f"`{' '.join(command)}` failed in {repository}: what it says is above")
-    return target / "release"
+    return TARGET / "release"

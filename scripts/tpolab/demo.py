@@ -24,7 +24,7 @@ from .demo_link import Link
 from .demo_report import PAYLOADS, Progress
 from .demo_transfer import TooSlow, Transfer, await_session, fetch, serve
 from .errors import LabError
-from .lab import DRIVERS, REPOSITORY, Lab, LabOptions
+from .lab import DRIVERS, REPOSITORY, TARGET, Lab, LabOptions
 from .topology import SIDES
 
 MEGABYTE = 1_000_000
@@ -173,12 +173,11 @@ def _check(options: argparse.Namespace) -> None:
 
 def _build() -> Path:
     """Installs what is missing and builds; where the programs are."""
-    target = REPOSITORY / "target"
     _run([str(REPOSITORY / "scripts" / "setup")], "what is missing cannot be installed")
     print("Building tpo and wanem ...", flush=True)
     _run(["cargo", "build", "--release", "--package", "control", "--package", "perf",
-          "--target-dir", str(target)], "tpo and wanem do not build")
-    return target / "release"
+          "--target-dir", str(TARGET)], "tpo and wanem do not build")
+    return TARGET / "release"
 
 
 def _run(command: list[str], complaint: str) -> None:
