@@ -378,7 +378,8 @@ def wanem_command(path: Path, command: str) -> Any:
         try:
             control.connect(str(path))
         except OSError as error:
-            raise LabError(f"no wanem listens at {path}: {error}") from error
+            raise LabError(f"no wanem listens at {path}: {error}; `scripts/lab down` and `up` make the "
+                           "lab anew") from error
         control.sendall(command.encode() + b"\n")
         answer = json.loads(control.makefile("rb").readline() or b'{"error": "no answer"}')
     if "error" in answer:

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::super::MoverCounter as C;
 use super::super::fuzz::sealed;
 use super::super::receiver::ACK_LEN_MAX;
-use super::super::wire::{Acknowledgement, Arrivals, Bitmap, Limits, Parity, Piece};
+use super::super::wire::{Acknowledgement, Arrivals, Bitmap, Floor, Limits, Parity, Piece};
 use super::super::{Congestion, Down, State, Violation};
 use super::harness::{MBIT, Side, World};
 use crate::packet_driver::BufferKind;
@@ -154,6 +154,22 @@ fn parity_that_no_peer_writes_ends_the_session() {
     let (rest, bytes) = parity(&Parity { buffer_len: 999, ..PARITY });
     send(&mut world, &[], &rest, &bytes);
     ends(world, Violation::Contradiction);
+}
+
+#[test]
+fn parity_over_what_the_peer_has_given_up_is_let_go() {
+    let mut world = up(26);
+    world.sides[1].sources.clear();
+    world.run_ms(1_000);
+    let before = world.sides[1].get(C::ParityUseless);
+    let (rest, bytes) = parity(&PARITY);
+    send(&mut world, &[], &rest, &bytes);
+    assert_eq!(world.sides[1].get(C::ParityUseless), before, "it waits for its cells");
+    let mut floor = vec![0; Floor::BASE_LEN];
+    Floor::emit(1, 101, std::iter::empty(), &mut floor).unwrap();
+    send(&mut world, &[], &floor, &[]);
+    assert_eq!(world.sides[1].get(C::ParityUseless), before + 1);
+    assert!(world.sides[1].is_up());
 }
 
 #[test]
