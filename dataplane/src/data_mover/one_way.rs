@@ -8,11 +8,14 @@
 //! directions. The difference of two sums, one of sending and one of arriving, is the mean over
 //! every datagram between two acknowledgements, of the direction whose queue is ours.
 
+use super::received::REPORTS;
 use super::wire::Arrivals;
 use crate::time::{MICROSECOND_NS, SECOND_NS, Time};
 
 /// Acknowledgements that speak of other datagrams than we know of, after which we begin anew.
 const MISMATCHES_MAX: u32 = 16;
+const _: () =
+    assert!(MISMATCHES_MAX as usize > REPORTS, "what was told in vain is still told again");
 /// Samples of which the difference of both clocks and the way back are the average. Later ones do
 /// not change it: what a queue does must not be lost in it.
 const OFFSET_SAMPLES: i64 = 16;
