@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 
+use crate::cli::{self, Command};
 use crate::socket::{Client, Request, Response, SOCKET_FOLDER, SocketError};
 
 /// Sends commands to a running tpo.
@@ -104,14 +105,26 @@ fn carry_out(
     input: &mut impl BufRead,
     output: &mut impl Write,
 ) -> Result<(), Failure> {
+    let command = args.command.join(" ");
+    if let Ok(Some(Command::Help(words))) = cli::parse(&command) {
+        // The same in every tpo of this version: nobody has to be asked.
+        let help = cli::help(&words);
+        if args.json {
+            serde_json::to_writer(&mut *output, &help).map_err(io::Error::from)?;
+            writeln!(output)?;
+        } else {
+            write!(output, "{help}")?;
+        }
+        return Ok(());
+    }
     let socket = match (&args.socket, &args.name) {
         (Some(socket), _) => socket.clone(),
         (None, Some(name)) => Path::new(SOCKET_FOLDER).join(format!("{name}.sock")),
         (None, None) => only_socket(Path::new(SOCKET_FOLDER))?,
     };
     let mut client = Client::connect(&socket)?;
-    if !args.command.is_empty() {
-        return one(&mut client, &args.command.join(" "), args.json, output);
+    if !command.is_empty() {
+        return one(&mut client, &command, args.json, output);
     }
     for (index, line) in input.lines().enumerate() {
         one(&mut client, &line?, args.json, output).map_err(|failure| match failure {
@@ -126,11 +139,19 @@ fn carry_out(
 
 /// The command with the file that it names, if any, as meant from where we are, not from where
 /// tpo is.
-fn located(command: &str) -> io::Result<String> {
-    match command.split_whitespace().collect::<Vec<_>>()[..] {
-        ["reload", file] => Ok(format!("reload {}", std::path::absolute(file)?.display())),
-        _ => Ok(command.to_owned()),
+fn located(command: &str) -> Result<String, Failure> {
+    let Ok(Some(Command::Reload(Some(file)))) = cli::parse(command) else {
+        return Ok(command.to_owned());
+    };
+    let file = std::path::absolute(file)?;
+    let path = file.display().to_string();
+    if path.contains(char::is_whitespace) {
+        return Err(Failure::Choice(format!(
+            "\"{path}\": a command cannot name a file with a space in its path; move it, or use \
+             another folder"
+        )));
     }
+    Ok(format!("reload {path}"))
 }
 
 fn one(
@@ -200,9 +221,26 @@ mod tests {
     fn a_file_is_meant_from_where_tpoctl_stands() {
         let here = std::env::current_dir().unwrap();
         assert_eq!(located("reload a.toml").unwrap(), format!("reload {}/a.toml", here.display()));
+        assert_eq!(located("rel a.toml").unwrap(), format!("reload {}/a.toml", here.display()));
         for command in ["reload /etc/tpo/a.toml", "reload", "show rule", "reload a b"] {
             assert_eq!(located(command).unwrap(), command);
         }
+    }
+
+    #[test]
+    fn help_needs_no_tpo() {
+        let asked = |command: &[&str]| {
+            tpoctl(&[&["--socket", "/nonexistent/tpo.sock"][..], command].concat(), "")
+        };
+        let (code, output, errors) = asked(&["help", "clear"]);
+        assert_eq!((code, errors.as_str()), (0, ""));
+        let commands: Vec<_> = output.lines().filter(|line| !line.starts_with(' ')).collect();
+        assert!(commands.len() >= 2, "{output}");
+        assert!(commands.iter().all(|command| command.starts_with("clear ")), "{output}");
+        let (code, output, _) = asked(&["--json", "help", "show", "peer"]);
+        let reply: serde_json::Value = serde_json::from_str(&output).unwrap();
+        assert_eq!((code, &reply["commands"][0]["syntax"]), (0, &"show peer [NAME]".into()));
+        assert_eq!(asked(&["show", "peer"]).0, 1);
     }
 
     #[test]

@@ -151,7 +151,7 @@ mod tests {
         let text = include_str!("config/tests/minimal.toml")
             .replace("0000:03:00.0", lan)
             .replace("0000:03:00.1", wan);
-        Config::parse(Path::new("a.toml"), &text, &machine(0)).unwrap()
+        Config::parse(Path::new("a.toml"), &text, &machine(0)).unwrap().0
     }
 
     fn derived(given: &str, config: Option<&Config>, hugepages: u64) -> String {
@@ -221,7 +221,7 @@ mod tests {
     fn more_frames_need_more_memory() {
         let text =
             include_str!("config/tests/minimal.toml").to_owned() + "[limits]\nframes = 65536\n";
-        let config = Config::parse(Path::new("a.toml"), &text, &machine(0)).unwrap();
+        let config = Config::parse(Path::new("a.toml"), &text, &machine(0)).unwrap().0;
         assert!(
             derived("", Some(&config), 0).contains("-m 263"),
             "{}",

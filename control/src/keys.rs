@@ -28,18 +28,37 @@ const FILE_LEN_MAX: u64 = 256;
 pub enum KeyError {
     /// A key file that is not there.
     #[error(
-        "{key}: {path} does not exist; make it with `tpo genkey {path}`, or name the right file",
+        "{path} does not exist; name the right file, or make it with `tpo genkey {path}`{}",
+        .kind.advice(),
         path = .path.display()
     )]
     Missing {
-        /// What names it.
-        key: &'static str,
+        /// What it is to hold.
+        kind: Secret,
         /// The file.
         path: PathBuf,
     },
-    /// A file, or standard input, or output.
-    #[error("{}: {error}", .path.display())]
-    Io {
+    /// A file, or standard input.
+    #[error("{}: cannot be read: {error}; name a file that tpo may read", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// A file that would be replaced.
+    #[error(
+        "{path}: exists already, and a key is never replaced; name another file, or remove this one \
+         if nobody needs its key",
+        path = .0.display()
+    )]
+    Exists(PathBuf),
+    /// A file that cannot be made.
+    #[error(
+        "{}: cannot be made: {error}; name a file in a folder that is there and may be written",
+        .path.display()
+    )]
+    Unwritable {
         /// The file.
         path: PathBuf,
         /// What the system says.
@@ -62,14 +81,37 @@ pub enum KeyError {
     },
     /// The key of a peer is our own.
     #[error(
-        "peer {0}: its public_key is our own: each appliance needs a key of its own; write what \
-         `tpo pubkey` prints there"
+        "it is our own: each appliance needs a key of its own; write what `tpo pubkey` prints there"
     )]
-    OurOwn(String),
+    OurOwn,
     /// The system gave no randomness.
     #[error("no randomness from the system: {0}")]
     Random(io::Error),
 }
+
+/// What a key file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secret {
+    /// The private key of an appliance.
+    Private,
+    /// The secret of a pair.
+    Shared,
+}
+
+impl Secret {
+    fn advice(self) -> &'static str {
+        match self {
+            Secret::Private => "",
+            Secret::Shared => " at one end and copy it to the other",
+        }
+    }
+}
+
+/// Why the keys of a configuration could not be had: all that is wrong, each with the key of the
+/// file that it is about.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(|(key, error)| format!("{key}: {error}")).collect::<Vec<_>>().join("\n"))]
+pub struct KeyErrors(pub Vec<(String, KeyError)>);
 
 /// The keys of an appliance and its peers.
 #[derive(Clone, Debug)]
@@ -84,35 +126,40 @@ impl Keys {
     /// The keys that a configuration names; `None` when it names none.
     ///
     /// # Errors
-    /// A file that cannot be read, that others can read, or that holds no key.
-    pub fn load(config: &Config) -> Result<Option<Self>, KeyError> {
+    /// Every file that cannot be read, that others can read, or that holds no key.
+    pub fn load(config: &Config) -> Result<Option<Self>, KeyErrors> {
         let Some(path) = &config.key_file else { return Ok(None) };
-        let own = PrivateKey::new(*read("key_file", path)?);
-        let public = own.public();
+        let mut errors = Vec::new();
+        let own = read(Secret::Private, path).map(|key| PrivateKey::new(*key));
+        let own = own.map_err(|error| errors.push(("key_file".to_owned(), error))).ok();
+        let public = own.as_ref().map(PrivateKey::public);
         let mut peers = Vec::new();
-        for peer in &config.peers {
-            let keys = match (peer.encryption, peer.public_key) {
-                (Encryption::On, Some(theirs)) if theirs == public => {
-                    return Err(KeyError::OurOwn(peer.name.clone()));
-                }
-                (Encryption::On, Some(public)) => {
-                    let psk = peer.psk_file.as_deref().map(|path| read("psk_file", path));
-                    let psk = psk.transpose()?;
-                    Some(PeerKeys { public, psk: psk.map(|key| PresharedKey::new(*key)) })
-                }
-                _ => None,
-            };
-            peers.push(keys);
+        for (index, peer) in config.peers.iter().enumerate() {
+            let theirs = peer.public_key.filter(|_| peer.encryption == Encryption::On);
+            if theirs.is_some() && theirs == public {
+                errors.push((format!("peer[{index}].public_key"), KeyError::OurOwn));
+            }
+            let psk_file = peer.psk_file.as_deref().filter(|_| theirs.is_some());
+            let psk = psk_file.map(|path| read(Secret::Shared, path)).transpose();
+            let psk = psk.unwrap_or_else(|error| {
+                errors.push((format!("peer[{index}].psk_file"), error));
+                None
+            });
+            let psk = psk.map(|key| PresharedKey::new(*key));
+            peers.push(theirs.map(|public| PeerKeys { public, psk }));
         }
-        Ok(Some(Keys { own, peers }))
+        match own.filter(|_| errors.is_empty()) {
+            Some(own) => Ok(Some(Keys { own, peers })),
+            None => Err(KeyErrors(errors)),
+        }
     }
 }
 
 /// The secret in a file that only its owner can read.
-fn read(key: &'static str, path: &Path) -> Result<Zeroizing<[u8; KEY_LEN]>, KeyError> {
+fn read(kind: Secret, path: &Path) -> Result<Zeroizing<[u8; KEY_LEN]>, KeyError> {
     let io = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => KeyError::Missing { key, path: path.into() },
-        _ => KeyError::Io { path: path.into(), error },
+        io::ErrorKind::NotFound => KeyError::Missing { kind, path: path.into() },
+        _ => KeyError::Unreadable { path: path.into(), error },
     };
     let file = File::open(path).map_err(io)?;
     let metadata = file.metadata().map_err(io)?;
@@ -125,7 +172,10 @@ fn read(key: &'static str, path: &Path) -> Result<Zeroizing<[u8; KEY_LEN]>, KeyE
 fn key_in(source: impl Read, path: &Path) -> Result<Zeroizing<[u8; KEY_LEN]>, KeyError> {
     let mut text = Zeroizing::new(String::new());
     let read = source.take(FILE_LEN_MAX).read_to_string(&mut text);
-    read.map_err(|error| KeyError::Io { path: path.into(), error })?;
+    read.map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => KeyError::NotAKey { path: path.into(), reason: not_a_key() },
+        _ => KeyError::Unreadable { path: path.into(), error },
+    })?;
     decode(text.trim()).map_err(|reason| KeyError::NotAKey { path: path.into(), reason })
 }
 
@@ -145,12 +195,16 @@ pub fn encode(key: &[u8; KEY_LEN]) -> String {
     text
 }
 
+fn not_a_key() -> String {
+    format!("a key is {TEXT_LEN} letters of base64, the last of them \"=\"")
+}
+
 /// A key from base64.
 ///
 /// # Errors
 /// What is wrong with the text, without the text.
 pub fn decode(text: &str) -> Result<Zeroizing<[u8; KEY_LEN]>, String> {
-    let wrong = || format!("a key is {TEXT_LEN} letters of base64, the last of them \"=\"");
+    let wrong = not_a_key;
     let bytes = text.as_bytes();
     if bytes.len() != TEXT_LEN || bytes.last() != Some(&b'=') {
         return Err(wrong());
@@ -193,14 +247,21 @@ pub fn run(command: &KeyCommand) -> Result<String, KeyError> {
             random(&mut *bytes).map_err(KeyError::Random)?;
             let text = Zeroizing::new(format!("{}\n", encode(&bytes)));
             let Some(path) = file else { return Ok(text.to_string()) };
-            let io = |error| KeyError::Io { path: path.clone(), error };
+            let io = |error: io::Error| match error.kind() {
+                io::ErrorKind::AlreadyExists => KeyError::Exists(path.clone()),
+                _ => KeyError::Unwritable { path: path.clone(), error },
+            };
             let mut options = OpenOptions::new();
             let mut file =
                 options.write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
-            file.write_all(text.as_bytes()).map_err(io)?;
+            if let Err(error) = file.write_all(text.as_bytes()) {
+                // Half a key would be in the way of the next one.
+                let _ = std::fs::remove_file(path);
+                return Err(io(error));
+            }
             Ok(public_of(&bytes))
         }
-        KeyCommand::Pubkey { file: Some(path) } => Ok(public_of(&*read("FILE", path)?)),
+        KeyCommand::Pubkey { file: Some(path) } => Ok(public_of(&*read(Secret::Private, path)?)),
         KeyCommand::Pubkey { file: None } => {
             Ok(public_of(&*key_in(io::stdin().lock(), Path::new("standard input"))?))
         }
@@ -247,6 +308,44 @@ mod tests {
     }
 
     #[test]
+    fn every_key_file_that_is_wrong_is_named_by_its_key() {
+        let text = include_str!("config/tests/complete.toml");
+        let machine = crate::machine::Machine {
+            cores: vec![0, 1, 2, 3],
+            memory: crate::config::Size(8 << 30),
+            hugepages_free: crate::config::Size(0),
+        };
+        let mut config = Config::parse(Path::new("a.toml"), text, &machine).unwrap().0;
+        let folder = Folder::new();
+        let file = |name: &str| folder.0.join(name);
+        config.key_file = Some(file("a.key"));
+        config.peers[0].psk_file = Some(file("a-b.psk"));
+        let errors = Keys::load(&config).unwrap_err().to_string();
+        let lines: Vec<_> = errors.lines().collect();
+        assert_eq!(lines.len(), 2, "{errors}");
+        let genkey = format!("make it with `tpo genkey {}`", file("a.key").display());
+        assert!(lines[0].starts_with("key_file: ") && lines[0].ends_with(&genkey), "{errors}");
+        assert!(lines[1].starts_with("peer[0].psk_file: "), "{errors}");
+        assert!(lines[1].ends_with("at one end and copy it to the other"), "{errors}");
+
+        let genkey = KeyCommand::Genkey { file: config.key_file.clone() };
+        let public = decode(run(&genkey).unwrap().trim()).unwrap();
+        config.peers[0].public_key = Some(PublicKey(*public));
+        fs::create_dir(file("a-b.psk")).unwrap();
+        let errors = Keys::load(&config).unwrap_err().to_string();
+        let lines: Vec<_> = errors.lines().collect();
+        assert!(lines[0].starts_with("peer[0].public_key: it is our own"), "{errors}");
+        assert!(
+            lines[1].contains("cannot be read") && lines[1].contains("name a file"),
+            "{errors}"
+        );
+        config.peers[0].public_key = Some(PublicKey([9; 32]));
+        fs::remove_dir(file("a-b.psk")).unwrap();
+        run(&KeyCommand::Genkey { file: config.peers[0].psk_file.clone() }).unwrap();
+        assert!(Keys::load(&config).unwrap().is_some());
+    }
+
+    #[test]
     fn a_key_is_made_once_and_for_its_owner_only() {
         let folder = Folder::new();
         let path = folder.0.join("a.key");
@@ -259,12 +358,12 @@ mod tests {
 
         for mode in [0o640, 0o604, 0o620] {
             fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-            let error = read("key_file", &path).unwrap_err().to_string();
+            let error = read(Secret::Private, &path).unwrap_err().to_string();
             assert!(error.contains("chmod 600"), "{error}");
         }
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         fs::write(&path, "secret words").unwrap();
-        let error = read("key_file", &path).unwrap_err().to_string();
+        let error = read(Secret::Private, &path).unwrap_err().to_string();
         assert!(error.contains("not a key") && !error.contains("secret"), "{error}");
     }
 }

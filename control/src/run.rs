@@ -12,9 +12,9 @@ use std::process::ExitCode;
 use dataplane::pipeline::frame_budget::FrameBudget;
 
 use crate::args::{Args, ArgsError, CommandLine};
-use crate::config::{Config, ConfigErrors, Limits};
+use crate::config::{Config, ConfigErrors, ConfigWarnings, Limits};
 use crate::eal_args::eal_args;
-use crate::keys::{self, KeyError, Keys};
+use crate::keys::{self, KeyError, KeyErrors, Keys};
 use crate::machine::Machine;
 
 /// Ports of an appliance in inline mode.
@@ -29,6 +29,8 @@ pub struct Plan {
     pub config: Option<(PathBuf, Config)>,
     /// What the machine has; found before DPDK narrows it.
     pub machine: Machine,
+    /// What is odd in the configuration.
+    pub warnings: ConfigWarnings,
     /// Arguments that start the EAL, without the program's name.
     pub eal_args: Vec<String>,
 }
@@ -98,7 +100,12 @@ pub fn main(
             let _ = io::stdout().write_all(text.as_bytes());
             Ok(())
         }
-        Prepared::Plan(plan) => appliance(*plan).map_err(RunError::Appliance),
+        Prepared::Plan(plan) => {
+            for warning in plan.warnings.lines() {
+                let _ = writeln!(io::stderr(), "{warning}");
+            }
+            appliance(*plan).map_err(RunError::Appliance)
+        }
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -122,24 +129,31 @@ fn prepare(
     if let Some(command) = &args.keys {
         return Ok(Prepared::Said(keys::run(command)?));
     }
-    let config = match &args.config {
-        Some(path) => Some((path.clone(), Config::load(path, &machine)?)),
-        None => None,
+    let (config, warnings) = match &args.config {
+        Some(path) => {
+            let (config, warnings) = Config::load(path, &machine)?;
+            (Some((path.clone(), config)), warnings)
+        }
+        None => (None, ConfigWarnings::default()),
     };
     let limits = config.as_ref().map_or_else(Limits::default, |(_, config)| config.limits);
     check_frames(&args, limits.frames)?;
-    if let Some((_, config)) = &config {
+    if let Some((path, config)) = &config {
         check_stalled_frames(&args, limits.frames)?;
         // Now, so that --check says it and no device is touched; they are read again at the start.
-        Keys::load(config)?;
+        Keys::load(config).map_err(|KeyErrors(errors)| {
+            let found = errors.into_iter().map(|(key, error)| (key, error.to_string()));
+            Config::errors_at(path, &machine, found)
+        })?;
     }
     if let Some((path, config)) = config.as_ref().filter(|_| args.check) {
         let (peers, rules) = (config.peers.len(), config.rules.len());
-        let text = format!("{}: valid, {peers} peers, {rules} rules\n", path.display());
+        let odd: String = warnings.lines().map(|line| line + "\n").collect();
+        let text = format!("{odd}{}: valid, {peers} peers, {rules} rules\n", path.display());
         return Ok(Prepared::Said(text));
     }
     let eal_args = eal_args(&eal, config.as_ref().map(|(_, config)| config), &machine);
-    Ok(Prepared::Plan(Box::new(Plan { args, config, machine, eal_args })))
+    Ok(Prepared::Plan(Box::new(Plan { args, config, machine, warnings, eal_args })))
 }
 
 /// A pool that the queues can empty would leave nothing to receive into.
@@ -222,6 +236,32 @@ mod tests {
         assert!(error.to_string().lines().count() > 30, "{error}");
         let error = prepared("tpo --check --config /nonexistent.toml").unwrap_err().to_string();
         assert!(error.starts_with("/nonexistent.toml: cannot be read: "), "{error}");
+    }
+
+    #[test]
+    fn check_names_the_line_of_a_key_file_and_says_what_is_odd() {
+        let encrypted = "encryption = \"on\"\npsk_file = \"/nonexistent/psk\"\n\
+                         public_key = \"9zDW2SYZ9IuFfGXSG3GZC8lpNEpSXpdIN1tZ2nFLVGk=\"";
+        let text = MINIMAL.replace("encryption = \"none\"", encrypted);
+        let text = format!("key_file = \"/nonexistent/key\"\n{text}");
+        let file = File::new("keys", &text);
+        let line = format!("tpo --check --config {}", file.0.display());
+        let error = prepared(&line).unwrap_err().to_string();
+        let psk = 1 + text.lines().position(|line| line.starts_with("psk_file")).unwrap();
+        let path = file.0.display();
+        let lines: Vec<_> = error.lines().collect();
+        assert!(lines[0].starts_with(&format!("{path}:1: key_file: /nonexistent/key does not")));
+        assert!(lines[1].starts_with(&format!("{path}:{psk}: peer[0].psk_file: /nonexistent/psk")));
+        assert_eq!(lines.len(), 2, "{error}");
+
+        let odd = format!("{MINIMAL}[[rule]]\naction = \"pass\"\n");
+        let file = File::new("odd", &odd);
+        let line = format!("tpo --config {}", file.0.display());
+        let Ok(Prepared::Said(text)) = prepared(&format!("{line} --check")) else { panic!() };
+        assert!(text.contains(": warning: rule[1]: no flow comes to it"), "{text}");
+        assert!(text.ends_with(": valid, 1 peers, 2 rules\n"), "{text}");
+        let Ok(Prepared::Plan(plan)) = prepared(&line) else { panic!() };
+        assert_eq!(plan.warnings.lines().count(), 1);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::flag;
+use signal_hook::{flag, iterator, low_level};
 
 use crate::cli::{
     Backend, Command, CommandError, Executor, Orders, PortView, Ports, ScriptError, prompt,
@@ -78,6 +78,8 @@ pub enum ServeError {
 
 /// Exit code after a second SIGINT or SIGTERM.
 const EXIT_AT_ONCE: i32 = 1;
+/// For so long, another one is the first once more: who ends a process and its group sends it two.
+const SAME_WISH: Duration = Duration::from_millis(100);
 
 /// What standard output says when everything is up, for scripts that wait for it.
 const READY: &str = "ready";
@@ -95,7 +97,8 @@ pub fn serve<B: Backend>(
     front_ends: &FrontEnds,
     mut tick: impl FnMut(&mut Executor<B>),
 ) -> Result<(), ServeError> {
-    let served = serve_until_told(executor, front_ends, &mut tick);
+    let signals = Signals::register()?;
+    let served = serve_until_told(executor, front_ends, &signals, &mut tick);
     let stopped = if executor.backend().is_forwarding() {
         executor.backend_mut().stop().map_err(ServeError::from)
     } else {
@@ -107,9 +110,9 @@ pub fn serve<B: Backend>(
 fn serve_until_told<B: Backend>(
     executor: &mut Executor<B>,
     front_ends: &FrontEnds,
+    signals: &Signals,
     tick: &mut impl FnMut(&mut Executor<B>),
 ) -> Result<(), ServeError> {
-    let signals = Signals::register()?;
     let (source, orders) = Orders::new();
     let socket = match &front_ends.socket {
         Some(path) => Some(Server::open(path, source.clone())?),
@@ -161,24 +164,38 @@ fn say<T: std::fmt::Display>(result: &Result<T, CommandError>) {
     };
 }
 
-/// Signals that came, as flags.
+/// Signals that came, as flags. While it lives, a second one that is to end tpo does.
 struct Signals {
     stop: Arc<AtomicBool>,
     reload: Arc<AtomicBool>,
+    watch: iterator::Handle,
 }
 
 impl Signals {
     fn register() -> io::Result<Self> {
-        let signals = Signals { stop: Arc::default(), reload: Arc::default() };
-        // Before the flags are set by the same signals: the first one stops in order, which may
-        // take a while, and the next one does not wait for it.
-        for signal in [SIGINT, SIGTERM] {
-            flag::register_conditional_shutdown(signal, EXIT_AT_ONCE, Arc::clone(&signals.stop))?;
-        }
+        let mut ending = iterator::Signals::new([SIGINT, SIGTERM])?;
+        let watch = ending.handle();
+        let signals = Signals { stop: Arc::default(), reload: Arc::default(), watch };
+        // The first one stops in order, which may take a while, and a later one does not wait for
+        // it, nor for anything that the control thread is busy with.
+        thread::Builder::new().name("signals".into()).spawn(move || {
+            let mut first = None;
+            for _ in ending.forever() {
+                if first.get_or_insert_with(Instant::now).elapsed() >= SAME_WISH {
+                    low_level::exit(EXIT_AT_ONCE);
+                }
+            }
+        })?;
         flag::register(SIGINT, Arc::clone(&signals.stop))?;
         flag::register(SIGTERM, Arc::clone(&signals.stop))?;
         flag::register(SIGHUP, Arc::clone(&signals.reload))?;
         Ok(signals)
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        self.watch.close();
     }
 }
 
@@ -280,7 +297,8 @@ mod tests {
             let args = CommandLine::parse(argv).unwrap().args;
             let machine = Machine { cores: vec![0], memory: Size(1), hugepages_free: Size(0) };
             let config = args.config.clone().map(|path| (path, config.clone()));
-            FrontEnds::of(&Plan { args, config, machine, eal_args: Vec::new() })
+            let warnings = crate::config::ConfigWarnings::default();
+            FrontEnds::of(&Plan { args, config, machine, warnings, eal_args: Vec::new() })
         };
         let at_once = plan("tpo --config a.toml --stats-period 5");
         assert!(at_once.auto_start && !at_once.interactive);

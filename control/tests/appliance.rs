@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 
 use serde_json::Value;
-use support::{CONFIG, Folder, Tpo, config, signal, wait_for};
+use support::{CONFIG, Folder, Tpo, config, signal, signal_twice, wait_for};
 
 /// The objects of a list in a reply.
 fn list<'a>(reply: &'a Value, name: &str) -> &'a [Value] {
@@ -170,14 +170,16 @@ fn a_reload_is_taken_whole_or_not_at_all() {
     assert_eq!(tpo.end_by("quit"), Some(0));
 }
 
+type Send = fn(&Tpo, &str);
+
 #[test]
 fn signals_stop_in_order_and_leave_nothing_behind() {
-    for name in ["INT", "TERM"] {
+    for (name, send) in [("INT", signal as Send), ("TERM", signal), ("TERM", signal_twice)] {
         let file = config(&format!("signal-{}", name.to_lowercase()), CONFIG);
         let tpo = Tpo::start(&file);
         let runtime = tpo.runtime.join("dpdk");
         assert!(runtime.read_dir().unwrap().next().is_some(), "DPDK has a folder while it runs");
-        signal(&tpo, name);
+        send(&tpo, name);
         let (code, said) = tpo.ended();
         assert_eq!((code, said.as_str()), (Some(0), ""), "SIG{name}");
         assert!(!file.socket.exists());

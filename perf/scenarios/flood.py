@@ -12,7 +12,6 @@ import base64
 import contextlib
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,6 +27,7 @@ from . import measure_flood, measure_flows
 from .measure_flood import Answers, Sent, Target
 from .measure_flows import Goodput
 from .measure_processes import Usage
+from .programs import build_programs
 from .report import Report, Result, at_least, at_most
 
 RATE = "200mbit"
@@ -101,10 +101,7 @@ class Run:
 
 def run(repository: Path, *, quick: bool = False) -> Report:
     """Builds the programs, measures every kind of flood, reports."""
-    build = subprocess.run(["cargo", "build", "--release", "--package", "control",
-                            "--package", "perf", "--bins"], cwd=repository, check=False)
-    if build.returncode != 0:
-        raise LabError("tpo and wanem do not build")
+    built = build_programs(repository, "--package", "control", "--package", "perf", "--bins")
     effort = QUICK if quick else FULL
     report = Report.begin("flood", repository)
     report.environment |= {
@@ -114,7 +111,7 @@ def run(repository: Path, *, quick: bool = False) -> Report:
         "effort": f"A B B A, {effort.seconds:g} s after {effort.skip_s:g} s",
         "load before": " ".join(f"{load:.1f}" for load in os.getloadavg()),
     }
-    options = LabOptions(wan_arguments=WAN, rate="auto", programs=repository / "target" / "release")
+    options = LabOptions(wan_arguments=WAN, rate="auto", programs=built)
     with tempfile.TemporaryDirectory(prefix="tpo-flood-") as scratch, Lab(options) as lab:
         content = Path(scratch) / "random"
         content.write_bytes(os.urandom(RANDOM_BYTES))

@@ -21,6 +21,7 @@ from tpolab.lab import Lab, LabOptions
 from . import measure_flows, measure_latency
 from .measure_flows import Goodput
 from .measure_processes import Usage, resident_bytes_max
+from .programs import build_programs
 from .report import Report, Result, at_least, at_most
 
 RATE = "200mbit"
@@ -95,7 +96,7 @@ QUICK = Effort(runs=1, skip_s=3.0, seconds=5.0, samples=60, idle_s=5.0)
 
 def run(repository: Path, *, quick: bool = False) -> Report:
     """Builds the programs, measures everything, reports."""
-    programs = _build(repository)
+    programs = build_programs(repository, "--package", "control", "--package", "perf", "--bins")
     report = Report.begin("pair", repository)
     report.environment |= {
         "link": f"{RATE}, {DELAY} each way, loss after the queue, `fixed` at the same rate",
@@ -260,14 +261,6 @@ class Measurement:
         for program in ("tpoa", "tpob"):
             share = statistics.median(run.cpu[program] for run in runs)
             self.report.add(Result(f"{name}, cpu of {program}", 100 * share, "% of a core"))
-
-
-def _build(repository: Path) -> Path:
-    build = subprocess.run(["cargo", "build", "--release", "--package", "control",
-                            "--package", "perf", "--bins"], cwd=repository, check=False)
-    if build.returncode != 0:
-        raise LabError("tpo and wanem do not build")
-    return repository / "target" / "release"
 
 
 def _count_allocations(report: Report, repository: Path) -> None:

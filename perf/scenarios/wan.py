@@ -23,6 +23,7 @@ from tpolab.lab import Lab, LabOptions
 
 from . import measure_flows
 from .measure_processes import Usage
+from .programs import build_programs
 from .report import Report, Result, at_least
 
 RATE = "200mbit"
@@ -94,10 +95,7 @@ def run(repository: Path, *, quick: bool = False) -> Report:
     for program in ("kcptun-client", "kcptun-server"):
         if shutil.which(program) is None:
             raise LabError(f"{program} is not there: apt-get install kcptun")
-    build = subprocess.run(["cargo", "build", "--release", "--package", "control",
-                            "--package", "perf", "--bins"], cwd=repository, check=False)
-    if build.returncode != 0:
-        raise LabError("tpo and wanem do not build")
+    built = build_programs(repository, "--package", "control", "--package", "perf", "--bins")
     effort = QUICK if quick else FULL
     report = Report.begin("wan", repository)
     report.environment |= {
@@ -109,7 +107,7 @@ def run(repository: Path, *, quick: bool = False) -> Report:
         content = Path(scratch) / "random"
         content.write_bytes(os.urandom(RANDOM_BYTES))
         for link in LINKS:
-            _measure(report, link, content, repository / "target" / "release", effort)
+            _measure(report, link, content, built, effort)
     return report
 
 

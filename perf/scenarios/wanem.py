@@ -12,6 +12,7 @@ from tpolab.errors import LabError
 from tpolab.lab import Lab, LabOptions
 
 from . import udp
+from .programs import build_programs
 from .report import Report, Result, at_most, within
 
 RATE_BPS = 200e6
@@ -32,10 +33,7 @@ DIRECTIONS = (("a to b", "a_to_b", "hosta", "hostb"), ("b to a", "b_to_a", "host
 
 def run(repository: Path, *, quick: bool = False) -> Report:
     """Builds the emulator, measures it between bridges, reports."""
-    build = subprocess.run(["cargo", "build", "--release", "--package", "perf", "--bin", "wanem"],
-                           cwd=repository, check=False)
-    if build.returncode != 0:
-        raise LabError("wanem does not build")
+    built = build_programs(repository, "--package", "perf", "--bin", "wanem")
     report = Report.begin("wanem", repository)
     with Lab(LabOptions(appliances="bridge", wan="bridge")) as direct:
         baselines = {name: _delay_ms(direct, source, destination)
@@ -43,7 +41,7 @@ def run(repository: Path, *, quick: bool = False) -> Report:
     # A long queue: it is the emulator that is measured, not how evenly the sender sends.
     arguments = ["--rate", f"{RATE_BPS:.0f}bit", "--delay", f"{DELAY_MS:g}ms", "--queue", "4bdp"]
     with Lab(LabOptions(appliances="bridge", wan_arguments=arguments,
-                        programs=repository / "target" / "release")) as lab:
+                        programs=built)) as lab:
         for name, _, source, destination in DIRECTIONS:
             report.add(within(f"one-way delay {name}, median", _delay_ms(lab, source, destination),
                               DELAY_MS, DELAY_TOLERANCE_MS, "ms", baseline=baselines[name]))

@@ -45,7 +45,7 @@ def _down(options: argparse.Namespace) -> int:
     elif record.leftovers(options.name):
         names = [options.name]
     else:
-        raise LabError(f"there is no lab {options.name!r}")
+        raise LabError(f"there is no lab {options.name!r}; `scripts/lab list` lists them")
     for name in names:
         record.remove(name)
         print(f"lab {name} is gone")
@@ -54,7 +54,11 @@ def _down(options: argparse.Namespace) -> int:
 
 def _exec(options: argparse.Namespace) -> int:
     if options.name not in record.labs():
-        raise LabError(f"there is no lab {options.name!r}; `scripts/lab up` makes one")
+        raise LabError(f"there is no lab {options.name!r}; `scripts/lab up --name {options.name}` "
+                       "makes one")
+    nodes = record.nodes(options.name)
+    if options.node not in nodes:
+        raise LabError(f"lab {options.name!r} has no node {options.node!r}, but {', '.join(nodes)}")
     namespace = record.namespace(options.name, options.node)
     words = options.command or [os.environ.get("SHELL", "sh")]
     command = ["ip", "netns", "exec", namespace, *words]

@@ -24,7 +24,7 @@ from .demo_link import Link
 from .demo_report import PAYLOADS, Progress
 from .demo_transfer import TooSlow, Transfer, await_session, fetch, serve
 from .errors import LabError
-from .lab import DRIVERS, REPOSITORY, Lab, LabOptions
+from .lab import DRIVERS, REPOSITORY, TARGET, Lab, LabOptions
 from .topology import SIDES
 
 MEGABYTE = 1_000_000
@@ -158,10 +158,11 @@ def _check(options: argparse.Namespace) -> None:
     """A LabError for what would fail later."""
     if os.geteuid() != 0:
         raise LabError("needs root, as it makes network namespaces: run it with sudo")
-    for name, low, high in (("rate", 0.1, 10_000), ("rtt", 0, 2_000), ("loss", 0, 50),
-                            ("size", 1, 100_000), ("seed", 0, (1 << 64) - 1)):
+    for name, low, high, unit in (("rate", 0.1, 10_000, " Mb/s"), ("rtt", 0, 2_000, " ms"),
+                                  ("loss", 0, 50, " %"), ("size", 1, 100_000, " MB"),
+                                  ("seed", 0, (1 << 64) - 1, "")):
         if not low <= getattr(options, name) <= high:
-            raise LabError(f"--{name} must be {low:g} to {high:g}")
+            raise LabError(f"--{name} must be {low} to {high}{unit}")
     if options.report and not os.access(options.report.absolute().parent, os.W_OK):
         raise LabError(f"{options.report} cannot be written: give --report a place that exists")
     if options.report and options.report.is_dir():
@@ -173,12 +174,11 @@ def _check(options: argparse.Namespace) -> None:
 
 def _build() -> Path:
     """Installs what is missing and builds; where the programs are."""
-    target = REPOSITORY / "target"
     _run([str(REPOSITORY / "scripts" / "setup")], "what is missing cannot be installed")
     print("Building tpo and wanem ...", flush=True)
     _run(["cargo", "build", "--release", "--package", "control", "--package", "perf",
-          "--target-dir", str(target)], "tpo and wanem do not build")
-    return target / "release"
+          "--target-dir", str(TARGET)], "tpo and wanem do not build")
+    return TARGET / "release"
 
 
 def _run(command: list[str], complaint: str) -> None:

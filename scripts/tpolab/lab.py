@@ -28,6 +28,8 @@ from .record import Record
 from .topology import Site
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+TARGET = REPOSITORY / (os.environ.get("CARGO_TARGET_DIR") or "target")
+"""Where cargo puts what it builds."""
 
 APPLIANCES = ("tpo", "bridge", "none")
 WANS = ("wanem", "bridge", "none")
@@ -72,7 +74,7 @@ class LabOptions:
     tpo_arguments: list[str] = field(default_factory=list)
     """Further options of both tpo."""
     programs: Path | None = None
-    """Where tpo, tpoctl and wanem are; if not given, what was built last in target/."""
+    """Where tpo, tpoctl and wanem are; if not given, what was built last."""
 
     def check(self) -> None:
         """A LabError for what cannot be."""
@@ -235,10 +237,11 @@ class Lab:
     def binary(self, program: str) -> Path:
         """Where a program of this project is."""
         directories = ([self.options.programs] if self.options.programs
-                       else [REPOSITORY / "target" / profile for profile in ("release", "debug")])
+                       else [TARGET / profile for profile in ("release", "debug")])
         found = [path for directory in directories if (path := directory / program).is_file()]
         if not found:
-            raise LabError(f"{program} is not built (looked in {', '.join(map(str, directories))})")
+            raise LabError(f"{program} is not built (looked in {', '.join(map(str, directories))}): "
+                           "run `cargo build --release -p control -p perf`, or give --programs")
         return max(found, key=lambda path: path.stat().st_mtime_ns)
 
     # Hand and eye.
@@ -375,7 +378,8 @@ def wanem_command(path: Path, command: str) -> Any:
         try:
             control.connect(str(path))
         except OSError as error:
-            raise LabError(f"no wanem listens at {path}: {error}") from error
+            raise LabError(f"no wanem listens at {path}: {error}; `scripts/lab down` and `up` make the "
+                           "lab anew") from error
         control.sendall(command.encode() + b"\n")
         answer = json.loads(control.makefile("rb").readline() or b'{"error": "no answer"}')
     if "error" in answer:

@@ -114,11 +114,16 @@ def leftovers(lab: str) -> list[str]:
     return left
 
 
-def _namespaces(lab: str) -> list[str]:
+def nodes(lab: str) -> list[str]:
+    """The nodes of a lab that there are."""
     # By exact name: "tpox-" is also how the names of a lab "x-y" begin.
     present = namespaces.names()
     possible = topology.nodes([topology.Site(side, routed=True, switched=True) for side in topology.SIDES])
-    return [name for node in possible if (name := namespace(lab, node)) in present]
+    return [node for node in possible if namespace(lab, node) in present]
+
+
+def _namespaces(lab: str) -> list[str]:
+    return [namespace(lab, node) for node in nodes(lab)]
 
 
 def _programs(lab: str) -> list[ProcessId]:

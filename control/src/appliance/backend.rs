@@ -23,10 +23,10 @@ use super::{counters, flows};
 use crate::args::Args;
 use crate::cli::{
     Backend, CommandError, CoreView, DropView, FlowFilter, Flows, LinkView, PeerView, PipelineView,
-    PortAction, PortCounters, PortForwarding, PortInfo, Ports as Chosen, RuleView, StageView,
-    Statistics, Xstat,
+    PortAction, PortCounters, PortForwarding, PortInfo, Ports as Chosen, Reloaded, RuleView,
+    StageView, Statistics, Xstat,
 };
-use crate::config::{Change, Config};
+use crate::config::Config;
 use crate::machine::Machine;
 use crate::run::Plan;
 use crate::stats;
@@ -392,9 +392,9 @@ impl Backend for Optimizer {
         Ok(())
     }
 
-    fn reload(&mut self, file: Option<&Path>) -> Result<Vec<Change>, CommandError> {
+    fn reload(&mut self, file: Option<&Path>) -> Result<Reloaded, CommandError> {
         let path = file.unwrap_or(&self.path).to_path_buf();
-        let config = Config::load(&path, &self.machine)?;
+        let (config, warnings) = Config::load(&path, &self.machine)?;
         let changes = Config::reload_diff(&self.config, &config)?;
         self.carry_hits(&config);
         self.rules = self.running.as_mut().map(|running| {
@@ -403,7 +403,7 @@ impl Backend for Optimizer {
         });
         self.config = config;
         self.path = path;
-        Ok(changes)
+        Ok(Reloaded { changes, warnings })
     }
 }
 

@@ -24,10 +24,10 @@ use super::ports::{Ports, refused};
 use crate::args::{Args, Idle};
 use crate::cli::{
     Backend, CommandError, CoreView, DropView, FlowFilter, Flows, LinkView, PeerView, PipelineView,
-    PortAction, PortCounters, PortForwarding, PortInfo, Ports as Chosen, RuleView, StageView,
-    Statistics, Xstat,
+    PortAction, PortCounters, PortForwarding, PortInfo, Ports as Chosen, Reloaded, RuleView,
+    StageView, Statistics, Xstat,
 };
-use crate::config::{Change, Config, Limits};
+use crate::config::{Config, Limits};
 use crate::idle::{Backoff, Doorbell, Wakeup};
 use crate::run::Plan;
 use crate::stats::{self, Sample};
@@ -397,7 +397,7 @@ impl Backend for Pairwise {
         Ok(())
     }
 
-    fn reload(&mut self, _: Option<&Path>) -> Result<Vec<Change>, CommandError> {
+    fn reload(&mut self, _: Option<&Path>) -> Result<Reloaded, CommandError> {
         Err(CommandError::NoConfiguration)
     }
 }

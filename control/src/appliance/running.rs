@@ -23,7 +23,7 @@ use crate::args::Args;
 use crate::config::Config;
 use crate::idle::{Doorbell, Wakeup};
 use crate::io::{MbufFrame, MbufSource, PortPair};
-use crate::keys::{self, KeyError, Keys};
+use crate::keys::{self, KeyErrors, Keys};
 use crate::worker::{Clock, CoreReport, Order, Progress, Setup, WorkerThread};
 
 /// Why forwarding could not start.
@@ -43,7 +43,7 @@ pub enum StartError {
     System(#[from] std::io::Error),
     /// A key.
     #[error(transparent)]
-    Key(#[from] KeyError),
+    Key(#[from] KeyErrors),
 }
 
 /// The devices of a worker: both ports, or none.

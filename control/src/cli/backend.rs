@@ -10,7 +10,7 @@ use super::view::{
     CoreView, DropView, Flows, PeerView, PipelineView, PortCounters, PortForwarding, PortInfo,
     RuleView, Xstat,
 };
-use crate::config::{Change, Config, ConfigErrors, NeedsRestart};
+use crate::config::{Change, Config, ConfigErrors, ConfigWarnings, NeedsRestart};
 
 /// Why a command was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +49,15 @@ pub enum CommandError {
     /// A device or the system refused; the sentence says what and why.
     #[error("{0}")]
     Refused(String),
+}
+
+/// What a reload did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reloaded {
+    /// What changed.
+    pub changes: Vec<Change>,
+    /// What is odd in the configuration that runs now.
+    pub warnings: ConfigWarnings,
 }
 
 fn listed(ports: &[u16]) -> String {
@@ -121,5 +130,5 @@ pub trait Backend {
     ///
     /// # Errors
     /// What is wrong with it; the running one stays.
-    fn reload(&mut self, file: Option<&Path>) -> Result<Vec<Change>, CommandError>;
+    fn reload(&mut self, file: Option<&Path>) -> Result<Reloaded, CommandError>;
 }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::backend::{Backend, CommandError};
+use super::backend::{Backend, CommandError, Reloaded};
 use super::command::{Command, PortAction, PortView, Ports, Statistics};
 use super::grammar::COMMANDS;
 use super::parse::{ParseError, parse};
@@ -77,7 +77,7 @@ impl<B: Backend> Executor<B> {
                 self.quit = true;
                 Ok(Reply::done(""))
             }
-            Command::Help(words) => Ok(Reply::Help { commands: help(words) }),
+            Command::Help(words) => Ok(help(words)),
             Command::ShowPort(view, ports) => self.show_port(*view, *ports),
             Command::Port(action, ports) => self.port(*action, *ports),
             Command::SetPromiscuous(ports, on) => self.set_promiscuous(*ports, *on),
@@ -99,8 +99,9 @@ impl<B: Backend> Executor<B> {
             Command::ShowPipeline => Ok(Reply::Pipeline(self.backend.pipeline())),
             Command::Clear(statistics) => self.clear(*statistics),
             Command::Reload(file) => {
-                let changes = self.backend.reload(file.as_deref())?;
-                Ok(Reply::Reloaded { changes: changes.iter().map(ToString::to_string).collect() })
+                let Reloaded { changes, warnings } = self.backend.reload(file.as_deref())?;
+                let changes = changes.iter().map(ToString::to_string).collect();
+                Ok(Reply::Reloaded { changes, warnings: warnings.lines().collect() })
             }
         }
     }
@@ -241,7 +242,8 @@ fn throughput(
 }
 
 /// The commands that begin with `words`, or with what they abbreviate.
-fn help(words: &[String]) -> Vec<HelpEntry> {
+/// The commands that begin with these words: the same in every tpo of this version.
+pub(crate) fn help(words: &[String]) -> Reply {
     let mut entries = Vec::new();
     for entry in COMMANDS {
         let syntax = entry.syntax();
@@ -253,7 +255,7 @@ fn help(words: &[String]) -> Vec<HelpEntry> {
             entries.push(HelpEntry { syntax, help: entry.help });
         }
     }
-    entries
+    Reply::Help { commands: entries }
 }
 
 #[cfg(test)]

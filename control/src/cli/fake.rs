@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::backend::{Backend, CommandError};
+use super::backend::{Backend, CommandError, Reloaded};
 use super::command::{FlowFilter, PortAction, Statistics};
 use super::view::{
     CoreView, DescriptorLimits, Direction, DropView, FlowView, Flows, LinkView, Parity, PeerState,
     PeerView, PipelineView, PortCounters, PortForwarding, PortInfo, RuleView, StageView, Xstat,
 };
-use crate::config::{Change, Config, Size};
+use crate::config::{Change, Config, ConfigWarnings, Size};
 use crate::machine::Machine;
 
 /// The appliance. Its ports look like net_null devices.
@@ -25,7 +25,7 @@ impl Default for Fake {
     fn default() -> Self {
         let machine = Machine { cores: vec![0], memory: Size(8 << 30), hugepages_free: Size(0) };
         let text = include_str!("../config/tests/minimal.toml");
-        let config = Config::parse(Path::new("minimal.toml"), text, &machine).unwrap();
+        let config = Config::parse(Path::new("minimal.toml"), text, &machine).unwrap().0;
         Fake { forwarding: false, ports: vec![0, 1], config: Some(config), log: Vec::new() }
     }
 }
@@ -231,15 +231,18 @@ impl Backend for Fake {
         Ok(())
     }
 
-    fn reload(&mut self, file: Option<&Path>) -> Result<Vec<Change>, CommandError> {
+    fn reload(&mut self, file: Option<&Path>) -> Result<Reloaded, CommandError> {
         self.log.push(format!("reload {file:?}"));
         match file {
-            None => Ok(vec![Change::Rules, Change::Peer { name: "site-b".into() }]),
+            None => {
+                let changes = vec![Change::Rules, Change::Peer { name: "site-b".into() }];
+                Ok(Reloaded { changes, warnings: ConfigWarnings::default() })
+            }
             Some(file) => {
                 let machine =
                     Machine { cores: vec![0], memory: Size(8 << 30), hugepages_free: Size(0) };
-                Config::load(file, &machine)?;
-                Ok(Vec::new())
+                let (_, warnings) = Config::load(file, &machine)?;
+                Ok(Reloaded { changes: Vec::new(), warnings })
             }
         }
     }

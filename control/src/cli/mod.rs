@@ -24,11 +24,12 @@ pub(crate) mod fake;
 #[cfg(test)]
 mod tests;
 
-pub use backend::{Backend, CommandError};
+pub use backend::{Backend, CommandError, Reloaded};
 pub use command::{
     Command, FLOWS_SHOWN_DEFAULT, FLOWS_SHOWN_MAX, FlowFilter, PortAction, PortView, Ports,
     Statistics,
 };
+pub(crate) use executor::help;
 pub use executor::{Executor, LineError};
 pub use orders::{Answer, Order, Orders, Source};
 pub use parse::{LINE_LENGTH_MAX, ParseError, complete, parse};

@@ -84,6 +84,8 @@ pub enum Reply {
     Reloaded {
         /// What changed.
         changes: Vec<String>,
+        /// What is odd in it, by file and line.
+        warnings: Vec<String>,
     },
 }
 

@@ -34,8 +34,13 @@ impl Display for Reply {
             Reply::Drops { drops } => self::drops(f, drops),
             Reply::Cores { cores } => self::cores(f, cores),
             Reply::Pipeline(view) => pipeline(f, view),
-            Reply::Reloaded { changes } if changes.is_empty() => writeln!(f, "nothing changed"),
-            Reply::Reloaded { changes } => writeln!(f, "changed: {}", changes.join(", ")),
+            Reply::Reloaded { changes, warnings } => {
+                warnings.iter().try_for_each(|warning| writeln!(f, "{warning}"))?;
+                match changes[..] {
+                    [] => writeln!(f, "nothing changed"),
+                    _ => writeln!(f, "changed: {}", changes.join(", ")),
+                }
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use super::error::Report;
 use super::read::datagram_overhead;
-use super::{Config, Device, Encryption, Port, Prefix, Protocol, Rule, Size};
+use super::{Config, Device, Encryption, PeerRate, Port, Prefix, Protocol, Rule, Size};
 use crate::machine::Machine;
 
 /// Bytes a frame takes of the pool: mbuf, headroom, 2 KiB of data and the pool's own header.
@@ -35,6 +35,7 @@ pub(crate) fn check(config: &Config, machine: &Machine, report: &mut Report<'_>)
     for index in 0..config.peers.len() {
         endpoint(config, index, report);
         networks(config, index, report);
+        rates(config, index, report);
         timers(config, index, report);
         keys(config, index, report);
     }
@@ -227,6 +228,32 @@ fn networks(config: &Config, index: usize, report: &mut Report<'_>) {
     }
 }
 
+fn rates(config: &Config, index: usize, report: &mut Report<'_>) {
+    let Some(peer) = config.peers.get(index) else { return };
+    if let PeerRate::Fixed(rate) = peer.rate {
+        for key in ["rate_max", "rate_hint"] {
+            let path = format!("peer[{index}].{key}");
+            if report.given(&path) {
+                let advice = "leave it out, or write rate = \"auto\"";
+                report.error_at(&path, format!("means nothing with rate = \"{rate}\"; {advice}"));
+            }
+        }
+        return;
+    }
+    let given = ["rate_hint", "rate_max"].map(|key| format!("peer[{index}].{key}"));
+    if let Some(rate_hint) = peer.rate_hint.filter(|rate_hint| *rate_hint > peer.rate_max)
+        && let Some(path) = given.iter().find(|path| report.given(path))
+    {
+        report.error_at(
+            path,
+            format!(
+                "rate_hint ({rate_hint}) cannot be more than rate_max ({}); change one",
+                peer.rate_max
+            ),
+        );
+    }
+}
+
 fn timers(config: &Config, index: usize, report: &mut Report<'_>) {
     let Some(peer) = config.peers.get(index) else { return };
     let given = ["dead_after", "keepalive"].map(|key| format!("peer[{index}].{key}"));
@@ -252,6 +279,14 @@ fn keys(config: &Config, index: usize, report: &mut Report<'_>) {
         if peer.encryption == Encryption::None && report.given(&path) {
             report.error_at(&path, "means nothing with encryption = \"none\"; leave one out");
         }
+    }
+    let path = format!("peer[{index}].psk_file");
+    if peer.psk_file.is_some() && peer.psk_file == config.key_file && report.given(&path) {
+        report.error_at(
+            &path,
+            "that is key_file, which must not leave this machine; make a secret for the pair with \
+             `tpo genkey FILE`",
+        );
     }
     let path = format!("peer[{index}].public_key");
     let earlier = config.peers.iter().take(index);

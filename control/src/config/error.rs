@@ -28,7 +28,7 @@ pub struct ConfigErrors {
 
 impl ConfigErrors {
     pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> Self {
-        let message = format!("cannot be read: {error}");
+        let message = format!("cannot be read: {error}; name a file that tpo may read");
         ConfigErrors { path: path.into(), errors: vec![ConfigError { line: None, message }] }
     }
 }
@@ -49,6 +49,25 @@ impl fmt::Display for ConfigErrors {
     }
 }
 
+/// What is odd in a configuration that is valid: it does not do what it seems to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfigWarnings {
+    /// The file.
+    pub path: PathBuf,
+    /// In the order of the file.
+    pub warnings: Vec<ConfigError>,
+}
+
+impl ConfigWarnings {
+    /// One line for each.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        let path = self.path.display();
+        self.warnings.iter().map(move |warning| {
+            format!("{path}:{}: warning: {}", warning.line.unwrap_or(1), warning.message)
+        })
+    }
+}
+
 /// The errors found so far, and where each value that could be read stood.
 ///
 /// Values are named by their path in the file: `peer[0].networks[1]`. A list's indices count the
@@ -58,6 +77,7 @@ pub(crate) struct Report<'a> {
     text: &'a str,
     spans: BTreeMap<String, Range<usize>>,
     errors: Vec<Found>,
+    warnings: Vec<ConfigError>,
 }
 
 /// An error and where it is.
@@ -79,7 +99,7 @@ enum Kind {
 
 impl<'a> Report<'a> {
     pub(crate) fn new(file: &'a Path, text: &'a str) -> Self {
-        Report { file, text, spans: BTreeMap::new(), errors: Vec::new() }
+        Report { file, text, spans: BTreeMap::new(), errors: Vec::new(), warnings: Vec::new() }
     }
 
     /// Notes that the file is not TOML at a byte offset.
@@ -119,9 +139,21 @@ impl<'a> Report<'a> {
         self.error(offset, format!("{name}: {message}"));
     }
 
-    pub(crate) fn finish<T>(mut self, value: Option<T>) -> Result<T, ConfigErrors> {
+    /// Notes that the value called `name` has no effect, or another one than it seems.
+    pub(crate) fn warning_at(&mut self, name: &str, message: impl fmt::Display) {
+        let line = Some(self.line(name));
+        self.warnings.push(ConfigError { line, message: format!("{name}: {message}") });
+    }
+
+    pub(crate) fn finish<T>(
+        mut self,
+        value: Option<T>,
+    ) -> Result<(T, ConfigWarnings), ConfigErrors> {
         match value {
-            Some(value) if self.errors.is_empty() => Ok(value),
+            Some(value) if self.errors.is_empty() => {
+                self.warnings.sort_by_key(|warning| warning.line);
+                Ok((value, ConfigWarnings { path: self.file.into(), warnings: self.warnings }))
+            }
             _ => Err(ConfigErrors { path: self.file.into(), errors: self.listed() }),
         }
     }

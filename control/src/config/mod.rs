@@ -10,6 +10,7 @@ mod diff;
 mod digest;
 mod error;
 mod network;
+mod odd;
 mod read;
 mod reader;
 mod render;
@@ -23,7 +24,7 @@ use std::time::Duration;
 pub(crate) use check::FRAME_MEMORY;
 pub use device::Device;
 pub use diff::{Change, NeedsRestart};
-pub use error::{ConfigError, ConfigErrors};
+pub use error::{ConfigError, ConfigErrors, ConfigWarnings};
 pub use network::{InterfaceAddress, Prefix, check_host};
 pub use units::{Rate, Size, format_duration, parse_duration};
 
@@ -433,21 +434,47 @@ impl Config {
     ///
     /// # Errors
     /// All of them, not only the first, each with its line; or that the file cannot be read.
-    pub fn load(path: &Path, machine: &Machine) -> Result<Self, ConfigErrors> {
+    pub fn load(path: &Path, machine: &Machine) -> Result<(Self, ConfigWarnings), ConfigErrors> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigErrors::unreadable(path, &error))?;
         Self::parse(path, &text, machine)
+    }
+
+    /// What was found wrong later with what the file at `path` names, by the names of the values:
+    /// the same, with their lines.
+    #[must_use]
+    pub fn errors_at(
+        path: &Path,
+        machine: &Machine,
+        found: impl IntoIterator<Item = (String, String)>,
+    ) -> ConfigErrors {
+        // It was read a moment ago; without it, lines are all that is missing.
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let mut report = error::Report::new(path, &text);
+        read::read(&text, machine, &mut report);
+        let found = found.into_iter().map(|(name, message)| ConfigError {
+            line: report.given(&name).then(|| report.line(&name)),
+            message: format!("{name}: {message}"),
+        });
+        let mut errors: Vec<_> = found.collect();
+        errors.sort_by_key(|error| error.line);
+        ConfigErrors { path: path.into(), errors }
     }
 
     /// Reads and checks `text`, which errors say is at `path`, for `machine`.
     ///
     /// # Errors
     /// All of them, not only the first, each with its line.
-    pub fn parse(path: &Path, text: &str, machine: &Machine) -> Result<Self, ConfigErrors> {
+    pub fn parse(
+        path: &Path,
+        text: &str,
+        machine: &Machine,
+    ) -> Result<(Self, ConfigWarnings), ConfigErrors> {
         let mut report = error::Report::new(path, text);
         let config = read::read(text, machine, &mut report);
         if let Some(config) = &config {
             check::check(config, machine, &mut report);
+            odd::warn(config, &mut report);
         }
         report.finish(config)
     }

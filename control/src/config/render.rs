@@ -4,7 +4,9 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{Config, Limits, Peer, Port, PortRange, Prefix, Protocol, Rule, format_duration};
+use super::{
+    Config, Limits, Peer, PeerRate, Port, PortRange, Prefix, Protocol, Rule, format_duration,
+};
 
 impl Display for Config {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -51,7 +53,9 @@ fn peer(f: &mut Formatter<'_>, peer: &Peer) -> fmt::Result {
     pair(f, "endpoint", quoted(peer.endpoint))?;
     list(f, "networks", &peer.networks)?;
     pair(f, "rate", quoted(peer.rate))?;
-    pair(f, "rate_max", quoted(peer.rate_max))?;
+    if peer.rate == PeerRate::Auto {
+        pair(f, "rate_max", quoted(peer.rate_max))?;
+    }
     if let Some(rate_hint) = peer.rate_hint {
         pair(f, "rate_hint", quoted(rate_hint))?;
     }

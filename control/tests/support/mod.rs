@@ -185,6 +185,12 @@ pub(crate) fn signal(tpo: &Tpo, name: &str) {
     assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
 }
 
+/// Sends it the signal of this name twice at a time.
+pub(crate) fn signal_twice(tpo: &Tpo, name: &str) {
+    let pid = tpo.child.id().to_string();
+    assert!(Command::new("kill").args(["-s", name, &pid, &pid]).status().unwrap().success());
+}
+
 /// The sentence with which a tpo ends that cannot start.
 pub(crate) fn fails(path: &Path) -> String {
     let run = path.with_file_name("run");

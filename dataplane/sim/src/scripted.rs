@@ -75,10 +75,6 @@ pub struct Pattern {
     pub seq: Option<u32>,
     /// Acknowledgement number, counted from the own SYN.
     pub ack: Option<u32>,
-    /// Data.
-    pub payload: Option<Vec<u8>>,
-    /// Smallest and largest value of the window field.
-    pub window: Option<(u16, u16)>,
 }
 
 impl Pattern {
@@ -94,18 +90,10 @@ impl Pattern {
         Pattern { ack: Some(ack), ..self }
     }
 
-    /// And these data at this sequence number.
-    #[must_use]
-    pub fn carrying(self, seq: u32, payload: &[u8]) -> Self {
-        Pattern { seq: Some(seq), payload: Some(payload.to_vec()), ..self }
-    }
-
     fn matches(&self, seen: &Seen) -> bool {
         self.flags.is_none_or(|flags| flags == seen.flags & !flag::PSH)
             && self.seq.is_none_or(|seq| seq == seen.seq)
             && self.ack.is_none_or(|ack| ack == seen.ack)
-            && self.payload.as_ref().is_none_or(|payload| *payload == seen.payload)
-            && self.window.is_none_or(|(min, max)| (min..=max).contains(&seen.window))
     }
 }
 

@@ -10,6 +10,7 @@ use crate::time::{MILLISECOND_NS, SECOND_NS, Time};
 const REPEAT_NS: u64 = SECOND_NS;
 /// Shortest time between two times that it is told, in nanoseconds.
 const APART_NS: u64 = 200 * MILLISECOND_NS;
+const _: () = assert!(APART_NS < REPEAT_NS, "an answer would come later than the question again");
 
 /// What the peer has said, and when ours is to be told.
 #[derive(Clone, Copy, Debug)]

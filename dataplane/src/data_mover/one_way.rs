@@ -8,14 +8,21 @@
 //! directions. The difference of two sums, one of sending and one of arriving, is the mean over
 //! every datagram between two acknowledgements, of the direction whose queue is ours.
 
+use super::received::REPORTS;
 use super::wire::Arrivals;
-use crate::time::{MICROSECOND_NS, Time};
+use crate::time::{MICROSECOND_NS, SECOND_NS, Time};
 
 /// Acknowledgements that speak of other datagrams than we know of, after which we begin anew.
 const MISMATCHES_MAX: u32 = 16;
+const _: () =
+    assert!(MISMATCHES_MAX as usize > REPORTS, "what was told in vain is still told again");
 /// Samples of which the difference of both clocks and the way back are the average. Later ones do
 /// not change it: what a queue does must not be lost in it.
 const OFFSET_SAMPLES: i64 = 16;
+
+/// Longest round trip that is believed, in nanoseconds: a peer may tell any times, and what is made
+/// of them is added up and multiplied.
+const RTT_NS_MAX: u64 = 60 * SECOND_NS;
 
 /// What an acknowledgement tells of the datagrams that it is news of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +79,8 @@ impl OneWay {
         let round_trip_ns = self.offset_ns.checked_add(delay_ns)?;
         let sent_at = Time::from_ns(sent_us / u64::from(count) * MICROSECOND_NS);
         let rtt_ns = u64::try_from(round_trip_ns).unwrap_or(0).max(1);
-        (self.samples > 0).then_some(Batch { count, sent_at, rtt_ns })
+        let believed = self.samples > 0 && rtt_ns <= RTT_NS_MAX;
+        believed.then_some(Batch { count, sent_at, rtt_ns })
     }
 
     fn learn_offset(&mut self, offset_ns: i64) {
@@ -128,6 +136,19 @@ mod tests {
         assert_eq!(rtt_ns(&mut one_way, arrived, None), Some(82 * MS));
         let overtaken = Arrivals { count: arrived.count - 1, ..arrived };
         assert_eq!(rtt_ns(&mut one_way, overtaken, None), None);
+    }
+
+    #[test]
+    fn a_round_trip_that_no_path_has_is_no_sample() {
+        let (mut one_way, mut arrived) = (OneWay::default(), Arrivals::default());
+        carry(&mut one_way, &mut arrived, &[(1_000, 40_000)], 0);
+        assert_eq!(rtt_ns(&mut one_way, arrived, Some(80 * MS)), Some(80 * MS));
+        for ahead_us in [60_000_000, 1 << 50, (1 << 63) - 1] {
+            carry(&mut one_way, &mut arrived, &[(2_000, 40_000)], ahead_us);
+            assert_eq!(rtt_ns(&mut one_way, arrived, None), None);
+        }
+        carry(&mut one_way, &mut arrived, &[(3_000, 41_000)], 0);
+        assert_eq!(rtt_ns(&mut one_way, arrived, None), Some(81 * MS));
     }
 
     #[test]

@@ -210,6 +210,18 @@ impl Session {
         if let Some(digest) = content.digest {
             established.agreement.heard(now, digest, self.us.digest);
         }
+        let ip_bytes = datagram_len + usize::from(self.config.ip_overhead_bytes);
+        self.receive_content(now, &content, ip_bytes, events)
+    }
+
+    /// What an authentic datagram says that did not come before.
+    fn receive_content(
+        &mut self,
+        now: Time,
+        content: &Content<'_>,
+        ip_bytes: usize,
+        events: &mut impl Sink,
+    ) -> MoverCounter {
         if let Some(reason) = content.close {
             self.end(now, Down::Closed(reason), events);
             return MoverCounter::DatagramsTaken;
@@ -222,13 +234,12 @@ impl Session {
                 return self.broken(now, violation, events);
             }
         }
-        let outcome = self.receive_pieces(&content, events);
+        let outcome = self.receive_pieces(content, events);
         if outcome == MoverCounter::DropMalformed && self.security.is_some() {
             return self.broken(now, Violation::Contradiction, events);
         }
         if outcome == MoverCounter::DatagramsTaken {
-            let ip_bytes = datagram_len + usize::from(self.config.ip_overhead_bytes);
-            let answered = content.is_answered();
+            let (physical, answered) = (content.data.physical, content.is_answered());
             self.receiver.received.insert(now, physical, ip_bytes, answered);
             if let Some(floor) = &content.floor {
                 self.receive_floor(floor);

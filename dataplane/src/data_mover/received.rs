@@ -14,7 +14,7 @@ use crate::time::{MICROSECOND_NS, MILLISECOND_NS, Time};
 /// Datagrams after which an acknowledgement is due at once.
 const ACK_EVERY: u32 = 32;
 /// Acknowledgements that report each number.
-const REPORTS: usize = 8;
+pub(super) const REPORTS: usize = 8;
 /// Bytes of bitmap in one acknowledgement, at most.
 pub(super) const BITMAP_LEN_MAX: usize = 256;
 /// One byte of acknowledgement is earned by this many bytes of data.

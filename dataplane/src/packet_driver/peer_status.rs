@@ -181,6 +181,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_comes_faster_than_we_send_is_granted_more_than_comes() {
+        let status = PeerStatus::default();
+        status.set_path(80_000_000, 10_000_000);
+        status.set_arriving(4_000_000);
+        assert_eq!(status.rate_from_bps(), 10_000_000);
+        status.set_arriving(100_000_000);
+        assert_eq!(status.rate_from_bps(), 200_000_000);
+    }
+
+    #[test]
     fn an_answer_survives() {
         let status = PeerStatus::default();
         assert_eq!(status.answer(), PeerAnswer::Silence);

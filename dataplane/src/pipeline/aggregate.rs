@@ -255,6 +255,27 @@ mod tests {
         })
     }
 
+    #[test]
+    fn a_buffer_waits_for_more_while_what_goes_before_it_has_still_to_leave() {
+        let status = [PeerStatus::default()];
+        status[0].set_session(SessionNumber(1));
+        status[0].set_path(MILLISECOND_NS, 1_000_000_000);
+        let bulk = Lane::new(Class(1), false);
+        let states = |queued: u64| {
+            let mut queued_bytes = [0; Lane::COUNT];
+            queued_bytes[bulk.index()] = queued;
+            status[0].set_queue(queued_bytes, 0);
+            let of = |lane| downstream(&status, &[0], &[4096], PeerIndex(0), lane);
+            let before = [Lane::BULK, Lane::new(Class(1), true)].map(of);
+            let behind = [Lane::new(Class(2), true), Lane::new(Class(3), false)].map(of);
+            (before, of(bulk), behind)
+        };
+        use Downstream::{Busy, Full, Idle};
+        assert_eq!(states(0), ([Idle; 2], Idle, [Idle; 2]));
+        assert_eq!(states(5_000), ([Idle; 2], Busy, [Busy; 2]));
+        assert_eq!(states(1 << 30), ([Idle; 2], Full, [Busy; 2]));
+    }
+
     /// Streams of two peers through four places, beside packets; the first peer stands still for
     /// a while, and there are no buffers for a while.
     #[test]

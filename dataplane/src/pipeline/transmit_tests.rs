@@ -28,9 +28,13 @@ struct End {
 
 impl End {
     fn new(index: usize, incarnation: u64) -> Self {
+        let config = PeerConfig { buffers_max: 64, ..PeerConfig::new(PeerIndex(0), 1_000_000_000) };
+        End::configured(index, incarnation, config)
+    }
+
+    fn configured(index: usize, incarnation: u64, config: PeerConfig) -> Self {
         let pool = BufferPool::new(&[PoolClass { size: 2048, count: 128, reserve: 0 }]);
         let address = |index: usize| -> SocketAddr { ADDRESSES[index].parse().unwrap() };
-        let config = PeerConfig { buffers_max: 64, ..PeerConfig::new(PeerIndex(0), 1_000_000_000) };
         let session = Session::new(config, Incarnation(incarnation), pool.clone(), incarnation);
         let status: Arc<[PeerStatus]> = Arc::new([PeerStatus::default()]);
         status[0].set_next_hop(Some([2, 0, 0, 0, 0, 9]));
@@ -174,6 +178,15 @@ fn a_session_without_slots_says_so_before_a_buffer_has_to_wait() {
         assert_eq!(end.packed.waiting(), 0);
     }
     assert_eq!(end.counted(TransmitCounter::BuffersTaken), accepted + 2);
+}
+
+#[test]
+fn where_frames_are_longer_datagrams_may_be_too() {
+    let config =
+        PeerConfig { segment_size_max: 1_900, ..PeerConfig::new(PeerIndex(0), 1_000_000_000) };
+    let mut ends = [0, 1].map(|index| End::configured(index, 1 + index as u64, config));
+    let full = |end: &End| end.status[0].path_mtu().0 > 1_900;
+    run(&mut ends, &mut Time::ZERO.clone(), |ends| ends.iter().all(full));
 }
 
 #[test]

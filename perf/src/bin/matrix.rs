@@ -2,9 +2,9 @@
 //!
 //! Exits 1 when a cell misses a bar without a stated reason.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,11 +30,11 @@ struct Options {
     #[arg(long, value_name = "WORDS")]
     only: Vec<String>,
     /// One cell in this many
-    #[arg(long, default_value_t = 1)]
-    every: usize,
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    every: u16,
     /// Threads
-    #[arg(long, default_value_t = 2)]
-    jobs: usize,
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    jobs: u16,
     /// Prints the state of the sender some times a round trip
     #[arg(long)]
     trace: bool,
@@ -53,7 +53,7 @@ impl Options {
             let name = format!("{},", cell.name());
             self.only.iter().all(|words| name.contains(words.as_str()))
         };
-        cells(extent).into_iter().filter(chosen).step_by(self.every.max(1)).collect()
+        cells(extent).into_iter().filter(chosen).step_by(usize::from(self.every)).collect()
     }
 }
 
@@ -80,7 +80,7 @@ fn run_all(cells: &[Cell], options: &Options) -> Vec<Figures> {
     let mut order: Vec<usize> = (0..cells.len()).collect();
     order.sort_by_key(|index| std::cmp::Reverse(cells[*index].capacity_mbps));
     thread::scope(|scope| {
-        for _ in 0..options.jobs.max(1) {
+        for _ in 0..options.jobs {
             scope.spawn(|| {
                 while let Some(index) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let cell = &cells[*index];
@@ -106,12 +106,40 @@ fn judged(cells: &[Cell], figures: &[Figures]) -> Vec<Row> {
     rows.collect()
 }
 
-fn write(options: &Options, rows: &[Row]) -> io::Result<()> {
-    if let Some(path) = &options.output {
-        fs::write(path, csv(rows))?;
+fn write(options: &Options, rows: &[Row]) -> Result<(), String> {
+    for (path, text) in [(&options.output, csv(rows)), (&options.heat_map, heat_map(rows))] {
+        if let Some(path) = path {
+            fs::write(path, text).map_err(|error| unwritable(path, &error))?;
+        }
     }
-    if let Some(path) = &options.heat_map {
-        fs::write(path, heat_map(rows))?;
+    Ok(())
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> String {
+    format!("{}: cannot be written: {error}; name a file in a folder that exists", path.display())
+}
+
+/// Whether a file can be written, or made; it is not made yet.
+fn writable(path: &Path) -> io::Result<()> {
+    if path.exists() {
+        OpenOptions::new().append(true).open(path)?;
+    } else if let Some(folder) = std::path::absolute(path)?.parent() {
+        fs::metadata(folder)?;
+    }
+    Ok(())
+}
+
+/// What would make the run useless when it is over, as an error before it begins.
+fn check(options: &Options, chosen: &[Cell]) -> Result<(), String> {
+    if chosen.is_empty() {
+        let example = cells(Extent::Default).first().map(Cell::name).unwrap_or_default();
+        return Err(format!(
+            "no cell has all of {:?} in its name; a name is like \"{example}\", and --full has more",
+            options.only
+        ));
+    }
+    for path in [&options.output, &options.heat_map].into_iter().flatten() {
+        writable(path).map_err(|error| unwritable(path, &error))?;
     }
     Ok(())
 }
@@ -119,6 +147,10 @@ fn write(options: &Options, rows: &[Row]) -> io::Result<()> {
 fn main() -> ExitCode {
     let options = Options::parse();
     let cells = options.cells();
+    if let Err(error) = check(&options, &cells) {
+        eprintln!("matrix: {error}");
+        return ExitCode::FAILURE;
+    }
     let begun = Instant::now();
     let figures = run_all(&cells, &options);
     let rows = judged(&cells, &figures);
@@ -145,4 +177,29 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     if missed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(arguments: &[&str]) -> Result<(), String> {
+        let argv = ["matrix"].iter().chain(arguments);
+        let options = Options::try_parse_from(argv).map_err(|error| error.to_string())?;
+        check(&options, &options.cells())
+    }
+
+    #[test]
+    fn what_would_come_to_nothing_is_refused_before_it_begins() {
+        assert_eq!(said(&["--only", "100 Mb/s, 50 ms", "--every", "3"]), Ok(()));
+        let error = said(&["--only", "100 Mbit"]).unwrap_err();
+        assert!(error.contains("100 Mbit") && error.contains("Mb/s, "), "{error}");
+        for place in ["/nonexistent/matrix.csv", "/"] {
+            let error = said(&["--output", place]).unwrap_err();
+            assert!(error.starts_with(&format!("{place}: cannot be written: ")), "{error}");
+        }
+        for nothing in ["--every", "--jobs"] {
+            assert!(said(&[nothing, "0"]).unwrap_err().contains(nothing));
+        }
+    }
 }

@@ -19,14 +19,14 @@ use dataplane_sim::run::{Broken, Promise};
 #[command(name = "seeds", version)]
 struct Options {
     /// How many seeds
-    #[arg(default_value_t = 10_000)]
+    #[arg(default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     count: u64,
     /// The first
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     from: u64,
     /// Threads
-    #[arg(long, default_value_t = 2)]
-    jobs: usize,
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    jobs: u16,
 }
 
 /// What all threads share.
@@ -142,7 +142,7 @@ fn message(payload: &(dyn Any + Send)) -> String {
 fn main() -> ExitCode {
     let progress = Progress::new(Options::parse());
     thread::scope(|scope| {
-        for _ in 0..progress.options.jobs.max(1) {
+        for _ in 0..progress.options.jobs {
             scope.spawn(|| progress.work());
         }
     });

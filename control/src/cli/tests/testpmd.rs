@@ -81,7 +81,7 @@ fn eal_arguments() -> Vec<String> {
     let text = include_str!("../../config/tests/minimal.toml")
         .replace("0000:03:00.0", "net_null0")
         .replace("0000:03:00.1", "net_null1");
-    let config = Config::parse(Path::new("testpmd.toml"), &text, &machine).unwrap();
+    let config = Config::parse(Path::new("testpmd.toml"), &text, &machine).unwrap().0;
     eal_args(&["--lcores=0@0,1@0".to_owned()], Some(&config), &machine)
 }
 

@@ -19,6 +19,8 @@ use crate::time::{MICROSECOND_NS, SECOND_NS, Time};
 const ROUNDS: usize = 8;
 /// Rounds between passing a round and taking its losses as final: a loss is found within two.
 const SETTLED_AFTER: u64 = 2;
+const _: () =
+    assert!(SETTLED_AFTER + 2 < ROUNDS as u64, "a round is settled before its place is taken");
 /// Acknowledgements remembered for the rate of the moment.
 const REPORTS: usize = 64;
 /// Length of a round over the noise in its times, at least.

@@ -19,7 +19,6 @@ const LOW_MEMORY_BYTES: u64 = 2_000_000;
 const LOW_BYTES_MIN: u64 = 150_000;
 /// By how much loss may be greater at the capacity than below it, of a million.
 const LOW_MARGIN_PPM: u64 = 5_000;
-
 /// Losses in bursts of many datagrams, in thousandths.
 const BURSTINESS_MAX: u64 = 64_000;
 /// About the bytes of a datagram.
@@ -74,20 +73,19 @@ pub(super) struct RandomLoss {
 }
 
 impl RandomLoss {
-    /// A round whose losses had nothing to do with the rate; false when they must have.
-    pub(super) fn learn(&mut self, round: &Settled, low: bool) -> bool {
+    /// A round whose losses had nothing to do with the rate, unless they are too many for that.
+    pub(super) fn learn(&mut self, round: &Settled, low: bool) {
         let bytes = round.arrived_bytes + round.lost_bytes;
         let share_ppm = round.lost_ppm();
         let too_much = share_ppm > RANDOM_LOSS_PPM_MAX && round.datagrams() >= MANY_DATAGRAMS;
         if bytes == 0 || too_much {
-            return false;
+            return;
         }
         self.all.add(round.lost_bytes, bytes, LOSS_MEMORY_BYTES);
         if low {
             self.low.add(round.lost_bytes, bytes, LOW_MEMORY_BYTES);
         }
         self.learn_burstiness(share_ppm, round.datagrams());
-        true
     }
 
     fn learn_burstiness(&mut self, share_ppm: u64, datagrams: u64) {

@@ -6,7 +6,7 @@
 
 use super::super::MoverCounter;
 use super::super::reassembly::{Missing, Reassembly, Taken};
-use super::super::wire::{Parity, Piece};
+use super::super::wire::{PARITIES_MAX, Parity, Piece};
 use super::{CELL_LEN_MAX, Restorer};
 use crate::copy::{self, Copied};
 use crate::counters::Counters;
@@ -18,6 +18,8 @@ pub(super) const HELD_MAX: usize = 32;
 /// restoring takes as long as taking in so many.
 const WORK_COST: u32 = 8;
 const WORK_MAX: u32 = 512;
+const _: () = assert!(HELD_MAX >= PARITIES_MAX as usize, "all parities over the same cells");
+const _: () = assert!(WORK_MAX >= WORK_COST, "nothing would ever be restored");
 
 /// What became of a parity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -31,6 +31,7 @@ const TAIL_CELLS_MAX: u32 = 160;
 const PAUSE_SHARE: u64 = 64;
 const PAUSE_NS_MIN: u64 = MILLISECOND_NS / 2;
 const PAUSE_NS_MAX: u64 = 3 * MILLISECOND_NS;
+const _: () = assert!(PAUSE_NS_MIN <= PAUSE_NS_MAX, "a pause is clamped to both");
 /// Pauses that a packet waits for its parity when others follow it.
 const PAUSES_MAX: u64 = 4;
 /// IP bytes of a datagram beside its bytes of buffers, about.

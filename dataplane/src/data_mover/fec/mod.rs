@@ -76,6 +76,7 @@ const PLACES_MAX: usize = CELLS_MAX as usize + PARITIES_MAX as usize;
 
 const _: () = assert!(PARITIES_MAX.is_power_of_two(), "parities take up a power of two of places");
 const _: () = assert!(PLACES_MAX < GF_ORDER);
+const _: () = assert!(CELL_LEN_MAX.is_multiple_of(2), "elements of the code have two bytes");
 
 /// The shape that everything is allocated for at the start.
 const SHAPE: (usize, usize, usize) =

@@ -36,6 +36,7 @@ const PERIOD_NS: u64 = 60 * SECOND_NS;
 const OUTBOX: usize = 32;
 /// Of these, cookies: however many are asked for, there is room for our responses.
 const COOKIES: usize = 24;
+const _: () = assert!(COOKIES < OUTBOX, "a flood of cookies would keep responses to peers out");
 
 /// How often something may happen.
 #[derive(Clone, Copy, Debug)]

@@ -5,6 +5,7 @@ use crate::data_mover::MoverCounter::{
     BuffersAbandoned, BuffersCompleted, BuffersExpired, BuffersOut, PiecesRetransmitted,
 };
 use crate::data_mover::PeerConfig;
+use crate::data_mover::wire::{DATA_BASE_LEN, Floor, HEADER_LEN};
 use crate::packet_driver::BufferKind;
 use crate::time::{MILLISECOND_NS, SECOND_NS};
 
@@ -87,4 +88,18 @@ fn what_waits_beyond_its_deadline_does_not_take_the_link() {
     let (expired, abandoned) = (sender.get(BuffersExpired), sender.get(BuffersAbandoned));
     assert!(expired > COUNT / 4, "{expired}");
     assert_eq!(receiver.heard.buffers.len() as u64 + expired + abandoned, COUNT + 100);
+}
+
+#[test]
+fn of_a_packet_that_is_late_before_it_is_sent_only_that_is_told() {
+    let mut world = World::wan(0, 5);
+    world.run_ms(1_000);
+    assert!(world.sides[0].is_up());
+    world.source(0, BufferKind::Datagram, (500, 500), 1);
+    world.sides[0].sources[0].deadline_ns = Some(0);
+    world.feed(0);
+    let sender = &mut world.sides[0];
+    let floor_len = HEADER_LEN + DATA_BASE_LEN + Floor::BASE_LEN;
+    assert_eq!(sender.session.transmit(world.now, &mut [0; 2_048]), Some(floor_len));
+    assert_eq!((sender.get(BuffersOut), sender.get(BuffersExpired)), (1, 1));
 }

@@ -4,9 +4,10 @@ use proptest::prelude::*;
 
 use super::super::MoverCounter as C;
 use super::super::fuzz::sealed;
-use super::super::wire::{Acknowledgement, Arrivals, Bitmap, Limits, Parity, Piece};
-use super::super::{Down, State, Violation};
-use super::harness::{Side, World};
+use super::super::receiver::ACK_LEN_MAX;
+use super::super::wire::{Acknowledgement, Arrivals, Bitmap, Floor, Limits, Parity, Piece};
+use super::super::{Congestion, Down, State, Violation};
+use super::harness::{MBIT, Side, World};
 use crate::packet_driver::BufferKind;
 use crate::time::MILLISECOND_NS;
 
@@ -156,6 +157,36 @@ fn parity_that_no_peer_writes_ends_the_session() {
 }
 
 #[test]
+fn a_piece_that_comes_after_its_parity_brings_the_one_that_never_comes() {
+    let mut world = up(27);
+    world.sides[1].sources.clear();
+    world.run_ms(1_000);
+    let piece = Piece { logical: 100, buffer_len: 1_000, len: 500, ..Piece::NONE };
+    let (rest, bytes) = parity(&Parity { parities: 1, ..PARITY });
+    send(&mut world, &[], &rest, &bytes);
+    assert_eq!(world.sides[1].get(C::PiecesRestored), 0);
+    send(&mut world, &[piece], &[], &bytes);
+    assert_eq!(world.sides[1].get(C::PiecesRestored), 1);
+    assert!(world.sides[1].is_up());
+}
+
+#[test]
+fn parity_over_what_the_peer_has_given_up_is_let_go() {
+    let mut world = up(26);
+    world.sides[1].sources.clear();
+    world.run_ms(1_000);
+    let before = world.sides[1].get(C::ParityUseless);
+    let (rest, bytes) = parity(&PARITY);
+    send(&mut world, &[], &rest, &bytes);
+    assert_eq!(world.sides[1].get(C::ParityUseless), before, "it waits for its cells");
+    let mut floor = vec![0; Floor::BASE_LEN];
+    Floor::emit(1, 101, std::iter::empty(), &mut floor).unwrap();
+    send(&mut world, &[], &floor, &[]);
+    assert_eq!(world.sides[1].get(C::ParityUseless), before + 1);
+    assert!(world.sides[1].is_up());
+}
+
+#[test]
 fn parity_without_end_takes_no_memory_and_little_work() {
     let mut world = up(25);
     world.sides[1].sources.clear();
@@ -180,6 +211,34 @@ fn parity_without_end_takes_no_memory_and_little_work() {
     let restored = world.sides[1].get(C::PiecesRestored);
     assert!(restored <= 2 * (20_000 / 8 + 64), "{restored}");
     assert!(world.sides[1].is_up());
+}
+
+/// Where the sum of the times of arriving is in an acknowledgement.
+const SUM_AT: std::ops::Range<usize> = 40..48;
+
+/// What it acknowledges is true; when it came is not, by so much the one time and not the next.
+#[test]
+fn times_at_which_nothing_can_have_come_are_not_believed() {
+    for (seed, bits) in (30..).zip([30, 53, 58, 60, 63]) {
+        let mut world = up(seed);
+        let auto = Congestion::Auto { hint_bps: None, rate_bps_max: 200 * MBIT };
+        world.sides[1].session.reconfigure(auto, u64::MAX, u64::MAX);
+        world.sides[0].link.cut = true;
+        for turn in 0..200 {
+            world.run_ms(5);
+            let mut rest = vec![0; ACK_LEN_MAX];
+            let liar = &mut world.sides[0].session;
+            let highest = liar.sender.next_physical();
+            let len = liar.receiver.acknowledge(world.now, highest, &mut rest).unwrap();
+            rest.truncate(len);
+            let sum: [u8; 8] = rest[SUM_AT].try_into().unwrap();
+            let lie = u64::from_be_bytes(sum).wrapping_add((turn % 2) << bits);
+            rest[SUM_AT].copy_from_slice(&lie.to_be_bytes());
+            send(&mut world, &[], &rest, &[]);
+        }
+        assert!(world.sides[1].is_up(), "{:?}", world.sides[1].heard.downs);
+        assert!(world.sides[0].heard.bytes > 500_000, "{}", world.sides[0].heard.bytes);
+    }
 }
 
 #[test]

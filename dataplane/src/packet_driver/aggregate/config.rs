@@ -61,6 +61,7 @@ pub const DEADLINE_NS: u64 = 200 * MILLISECOND_NS;
 pub(super) const SPARSE_BYTES_MAX: usize = 1_024;
 /// What such a flow may send before it is one of many, in bytes.
 pub(super) const SPARSE_QUANTUM_BYTES: i64 = 2_048;
+const _: () = assert!(SPARSE_BYTES_MAX as i64 <= SPARSE_QUANTUM_BYTES, "it begins with its share");
 /// How long such a flow had nothing to send before, in nanoseconds.
 pub(super) const SPARSE_AFTER_NS: u64 = 5 * MILLISECOND_NS;
 /// By how much such flows may get ahead of the bulk of their class, in bytes: beyond that, each has

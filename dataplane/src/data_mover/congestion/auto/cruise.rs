@@ -38,7 +38,6 @@ const QUIET_ROUNDS: u32 = 4;
 const DOUBLING_ROUNDS: u32 = 3;
 /// By how much less must have passed than was sent for all of it to count.
 const BLOCKED_PPM: u64 = 40_000;
-
 /// By how much the capacity is less, at least, when a queue too short to be seen overflows.
 const OVERFLOW_PPM_MIN: u64 = PERCENT;
 

@@ -32,14 +32,18 @@ use super::{AckSample, Controller, Mark, PathStart, RoundSample};
 /// What it is doing.
 ///
 /// ```text
-///           path is full         queue is empty              a round later
-///   Startup ------------> Drain ----------------> ProbeRtt ----------------> Cruise <--------+
-///                                                    ^                       |  |  |         |
-///                                                    +-----------------------+  |  +-> ProbeUp
-///                                 no empty queue seen for long, or a long one   |    some rounds
-///                                                                               v
-///                                                                           ProbeDown --> Cruise
-///                                                            more is lost than at random
+///           path is full          queue is empty          a round later
+///   Startup ------------> Drain ----------------> ProbeRtt ------------> Cruise
+///      ^                                           |  ^                    |
+///      +-------------------------------------------+  +--------------------+
+///         there was none: the path became longer        no empty queue seen for long,
+///                                                        or a long one that stays
+///
+///          some rounds                               more is lost than at random
+///   Cruise -----------> ProbeUp        Cruise, ProbeUp -------------------------> ProbeDown
+///      ^                   |              ^                                          |
+///      +-------------------+              +------------------------------------------+
+///          a round later                       what is lost then has been seen
 /// ```
 #[derive(Clone, Copy, Debug)]
 enum Phase {
