@@ -26,6 +26,19 @@ fn random_loss_that_begins_is_tested_once_and_borne() {
 }
 
 #[test]
+fn losses_in_bursts_are_borne() {
+    for (loss, seed) in [(10_000, 33), (100_000, 34), (200_000, 35)] {
+        let mut world = World::wan(loss, seed);
+        world.links(|link| link.loss_burst = 8);
+        world.source(0, BufferKind::Stream, BULK, u64::MAX);
+        world.run_ms(6_000);
+        let eta = world.eta(loss, 8_000);
+        println!("loss {loss} in bursts of 8: eta {eta}");
+        assert!(eta >= 0.9, "{eta} at {loss}");
+    }
+}
+
+#[test]
 fn a_smaller_capacity_is_stepped_down_to_and_left_again() {
     let mut world = World::wan(1_000, 32);
     world.source(0, BufferKind::Stream, BULK, u64::MAX);

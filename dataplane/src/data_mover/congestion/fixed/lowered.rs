@@ -26,11 +26,20 @@ pub(super) struct Lowered {
     raised_lately: bool,
     /// Times in a row that more was there.
     raised: u32,
+    /// Of the block before, more was lost than is at random.
+    uncarried: bool,
 }
 
 impl Lowered {
     pub(super) fn new(rate_bps: u64) -> Self {
-        Lowered { rate_bps, rounds: 0, raising: false, raised_lately: false, raised: 0 }
+        Lowered {
+            rate_bps,
+            rounds: 0,
+            raising: false,
+            raised_lately: false,
+            raised: 0,
+            uncarried: false,
+        }
     }
 
     fn raised_bps(&self) -> u64 {
@@ -79,12 +88,15 @@ impl Lowered {
                 // More was there: more is asked for as soon as this rate is known.
                 self.rounds = ROUNDS - ROUNDS_UNKNOWN;
             }
+            // A burst is over in the next block, want of capacity is not.
+            Mark::Lowered if !carried && !self.uncarried => self.uncarried = true,
             Mark::Lowered if !carried => {
                 let arrived_bps = scaled(self.rate_bps, WHOLE - round.lost_ppm(), WHOLE);
                 self.rate_bps = loss.sent_for(arrived_bps).max(configured_bps / RATE_PARTS_MAX);
                 (self.rounds, self.raised) = (0, 0);
             }
             Mark::Raise => (self.raised, self.raised_lately) = (0, false),
+            Mark::Lowered => self.uncarried = false,
             _ => {}
         }
         None

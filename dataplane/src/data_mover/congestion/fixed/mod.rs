@@ -3,12 +3,13 @@
 //! In: rounds and acknowledgements. Out: a rate, a limit. Never: more than the configured rate.
 //!
 //! Loss alone cannot tell whether the path loses at random or carries less than was said. So when
-//! more is lost than before, less is sent for a round trip: if less arrives too, the path could
+//! more is lost than before, less is sent for a while: if less arrives too, the path could
 //! carry it all and loses at random; if as much arrives, it carries only that much.
 
 mod block;
 mod hold;
 mod lowered;
+mod spread;
 mod test;
 
 use block::Block;
@@ -74,16 +75,17 @@ impl Controller for Fixed {
     }
 
     fn on_round(&mut self, round: &RoundSample) {
-        match &mut self.phase {
-            Phase::Hold(_) => {}
-            Phase::Test(test) => test.on_round(round),
-            Phase::Lowered(lowered) => lowered.on_round(),
+        if let Phase::Lowered(lowered) = &mut self.phase {
+            lowered.on_round();
         }
         let settled = round.settled.filter(|settled| !settled.silent && settled.bytes() > 0);
         let Some(settled) = settled else { return };
         let (loss, configured_bps) = (&mut self.loss, self.configured_bps);
         let next = match &mut self.phase {
-            Phase::Test(test) => test.on_settled(&settled, loss, configured_bps),
+            Phase::Test(test) => {
+                let block = self.block.add(&settled);
+                block.and_then(|block| test.on_settled(&block, loss, configured_bps))
+            }
             Phase::Lowered(lowered) if !lowered.is_known() => {
                 self.block.clear();
                 None
@@ -105,8 +107,7 @@ impl Controller for Fixed {
     fn rate_bps(&self) -> u64 {
         match &self.phase {
             Phase::Hold(_) => self.configured_bps,
-            Phase::Test(test) if test.is_sending() => scaled(self.configured_bps, 7, 8),
-            Phase::Test(_) => self.configured_bps,
+            Phase::Test(_) => scaled(self.configured_bps, 7, 8),
             Phase::Lowered(lowered) => lowered.rate_bps().min(self.configured_bps),
         }
     }
@@ -126,8 +127,7 @@ impl Controller for Fixed {
     fn mark(&self) -> Mark {
         match &self.phase {
             Phase::Hold(_) => Mark::Hold,
-            Phase::Test(test) if test.is_sending() => Mark::Test,
-            Phase::Test(_) => Mark::Hold,
+            Phase::Test(_) => Mark::Test,
             Phase::Lowered(lowered) => lowered.mark(),
         }
     }
