@@ -8,7 +8,7 @@ use std::fmt;
 use dataplane::counters::{Counter, Counters, Definition, Kind};
 use dataplane::edge::EdgeCounter;
 use dataplane::packet_driver::PeerStatus;
-use dataplane::time::{MICROSECOND_NS, SECOND_NS};
+use dataplane::time::{MICROSECOND_NS, SECOND_NS, Time};
 
 use crate::check::{self, End, StreamReport};
 use crate::host::{Application, Close, HostConfig, StreamScript};
@@ -114,6 +114,8 @@ pub struct Run {
     pub b: HostId,
     /// Connections that clients were told to make.
     pub connections: usize,
+    /// When both appliances forgot all connections at once: these are left to their hosts' timers.
+    pub forgotten_at: Option<Time>,
 }
 
 impl Run {
@@ -126,7 +128,7 @@ impl Run {
             let host = HostConfig { keep_alive_ns, ..site.host(HOST) };
             pair.add_host(site, host, &cable())
         });
-        Run { pair, a, b, connections: 0 }
+        Run { pair, a, b, connections: 0, forgotten_at: None }
     }
 
     /// The host of a site.
@@ -213,12 +215,18 @@ impl Run {
         self.none_of(&check::safety(&clients, &servers))
     }
 
-    /// Whether all clients have tried, and every connection has ended at both hosts.
+    /// Whether all clients have tried, and every connection has ended at both hosts, but for those
+    /// that were forgotten.
     #[must_use]
     pub fn all_ended(&self) -> bool {
         let (clients, servers) = self.ends();
+        let forgotten = |end: &StreamReport| end.connected_at.is_some_and(|at| self.forgets(at));
         clients.len() == self.connections
-            && clients.iter().chain(&servers).all(|end| end.end != End::Open)
+            && clients.iter().chain(&servers).all(|end| end.end != End::Open || forgotten(end))
+    }
+
+    fn forgets(&self, connected_at: Time) -> bool {
+        self.forgotten_at.is_some_and(|at| connected_at <= at)
     }
 
     /// What must hold when all connections have ended.

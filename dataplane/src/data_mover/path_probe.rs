@@ -6,7 +6,7 @@
 
 use super::MoverCounter;
 use super::congestion::Congestion;
-use super::path_mtu::{Change, Outcome, PathMtuState};
+use super::path_mtu::{Change, Outcome, Pace, PathMtuState};
 use super::recovery::answer_ns;
 use super::sender::{Pieces, Sender};
 use super::sent::{Fate, Transmission};
@@ -25,22 +25,23 @@ impl Session {
     /// probes wait for nothing.
     pub(super) fn path_probe_at(&self, established: &Established) -> Time {
         let path_mtu = &self.sender.path_mtu;
-        match (established.spoke_at, path_mtu.state()) {
-            (None, _) => Time::NEVER,
-            (Some(_), PathMtuState::Confirming) => path_mtu.due(),
-            (Some(_), _) => path_mtu.due().max(self.sender.pacer.next()),
+        match established.spoke_at {
+            None => Time::NEVER,
+            Some(_) if path_mtu.is_asking() => path_mtu.due(),
+            Some(_) => path_mtu.due().max(self.sender.pacer.next()),
         }
     }
 
-    /// Writes the probe that is due.
+    /// Writes the probe that is due, if any.
     pub(super) fn transmit_path_probe(
         &mut self,
         now: Time,
         out: &mut [u8],
         established: &Established,
     ) -> Option<usize> {
+        let probe_len = self.sender.path_mtu.probe(now)?;
         self.make_room(now);
-        self.scratch.clear(self.sender.path_mtu.probe(now).min(out.len()));
+        self.scratch.clear(probe_len.min(out.len()));
         self.scratch.append(emit_keepalive);
         let len = self.write(now, out, established.peer.session, Body::Pieces(&Pieces::new()))?;
         let ip_bytes = self.count_out(now, len);
@@ -71,23 +72,22 @@ impl Session {
 impl Sender {
     /// A probe was written under [`Sender::next_physical`].
     fn path_probe_sent(&mut self, now: Time, ip_bytes: usize) {
+        if self.sent.in_flight() == 0 {
+            // Else there is something whose silence is asked after, no later for the sake of this.
+            self.recovery.sent(now);
+        }
         let round = self.rounds.tag();
         self.sent.push_probe(now, ip_bytes, round);
-        self.recovery.sent(now);
         let bits = (PROBE_SHARE * 8).saturating_mul(ip_bytes as u64);
         let share_ns = bits.saturating_mul(SECOND_NS) / self.rate_bps().max(1);
-        self.path_mtu.probe_sent(now, self.path_gap_ns().max(share_ns));
-    }
-
-    /// Time between sets of probes: what an answer takes.
-    fn path_gap_ns(&self) -> u64 {
-        (self.rtt.smoothed_ns() + self.rtt.variation_ns()).max(GAP_NS_MIN)
+        let round_ns = (self.rtt.smoothed_ns() + self.rtt.variation_ns()).max(GAP_NS_MIN);
+        self.path_mtu
+            .probe_sent(now, &Pace { round_ns, answer_ns: answer_ns(&self.rtt), share_ns });
     }
 
     /// A transmission has arrived.
     pub(super) fn path_passed(&mut self, now: Time, transmission: &Transmission) {
-        let gap_ns = self.path_gap_ns();
-        self.path_mtu.passed(now, &outcome(transmission), gap_ns);
+        self.path_mtu.passed(now, &outcome(transmission));
     }
 
     /// A transmission is taken for lost, and its fate not yet noted.
@@ -97,20 +97,18 @@ impl Sender {
         }
         // Else it is a guess, because nothing is heard.
         let overtaken = transmission.fate == Fate::Missing;
-        let gap_ns = self.path_gap_ns();
-        self.path_mtu.lost(now, &outcome(transmission), overtaken, gap_ns);
+        self.path_mtu.lost(now, &outcome(transmission), overtaken);
     }
 
-    /// Asks whether the path still carries what is on its way, when nothing of it is answered.
-    pub(super) fn path_silence(&mut self, now: Time) {
+    /// Does what time brings; asks whether the path still carries what is on its way, when nothing
+    /// of it is answered.
+    pub(super) fn path_timeout(&mut self, now: Time) {
         let answer_ns = answer_ns(&self.rtt);
-        if now.since_ns(self.news_at) < answer_ns {
-            return;
+        if now.since_ns(self.news_at) >= answer_ns {
+            self.path_mtu.silent(now, answer_ns);
         }
-        let oldest = self.sent.oldest_in_flight().and_then(|number| self.sent.get(number));
-        if let Some(oldest) = oldest.filter(|oldest| now.since_ns(oldest.at) >= answer_ns) {
-            self.path_mtu.silent(now, &outcome(oldest));
-        }
+        self.path_mtu.on_timeout(now);
+        self.path_news(now);
     }
 
     /// Acts on what was learned of the path. What vanished in a black hole said nothing of the

@@ -333,6 +333,7 @@ impl Sender {
         self.fec.charge(ip_bytes);
         if answered {
             self.recovery.sent(now);
+            self.path_mtu.sent(now, ip_bytes);
             if self.probe_wanted {
                 self.probe_wanted = false;
                 self.counters.increment(MoverCounter::Probes);
@@ -599,8 +600,7 @@ impl Sender {
     /// Takes for lost what is, and asks after a silent tail.
     pub(super) fn on_timeout(&mut self, now: Time) {
         self.detect_losses(now);
-        self.path_silence(now);
-        self.path_news(now);
+        self.path_timeout(now);
         if self.sent.in_flight() == 0 || now < self.recovery.probe_at(&self.rtt) {
             return;
         }

@@ -97,8 +97,10 @@ impl Session {
         if self.security.as_ref().is_some_and(|security| security.sealing(now).is_none()) {
             return None;
         }
-        if self.path_probe_at(&established) <= now {
-            return self.transmit_path_probe(now, out, &established);
+        if self.path_probe_at(&established) <= now
+            && let Some(len) = self.transmit_path_probe(now, out, &established)
+        {
+            return Some(len);
         }
         let limit = out.len().min(self.sender.path_mtu.datagram_len());
         let out = out.get_mut(..limit)?;

@@ -91,6 +91,7 @@ pub const WHAT: &[What] = &[
     ("appliance paused", |draw| draw.event(|event| matches!(event, Event::Pause(..)))),
     ("appliance restarted", |draw| draw.restarts() > 0),
     ("appliance restarted twice", |draw| draw.restarts() > 1),
+    ("both appliances killed at once", |draw| draw.both_killed_ns().is_some()),
     ("encrypted", |draw| draw.config.encrypted == [true; 2]),
     ("in the clear", |draw| draw.config.encrypted == [false; 2]),
     ("fallback pass", |draw| draw.config.fallback == Fallback::Pass),
@@ -139,7 +140,23 @@ impl Draw {
     }
 
     fn restarts(&self) -> usize {
-        self.config.events.iter().filter(|(_, event)| matches!(event, Event::Kill(_))).count()
+        match self.both_killed_ns() {
+            Some(_) => 0,
+            None => {
+                let killed = |(_, event): &&(u64, Event)| matches!(event, Event::Kill(_));
+                self.config.events.iter().filter(killed).count()
+            }
+        }
+    }
+
+    /// When both appliances are killed, if they are: nobody knows of the connections from before.
+    #[must_use]
+    pub fn both_killed_ns(&self) -> Option<u64> {
+        let killed_ns = |site| {
+            let is = |(_, event): &&(u64, Event)| *event == Event::Kill(site);
+            self.config.events.iter().find(is).map(|(at_ns, _)| *at_ns)
+        };
+        killed_ns(Site::A).filter(|_| killed_ns(Site::B).is_some())
     }
 }
 
@@ -298,8 +315,8 @@ fn bad_lan(random: &mut Random) -> LinkConfig {
     lan
 }
 
-/// Faults until everything is whole again. One appliance at most is killed: two that forget at
-/// once have nobody to ask.
+/// Faults until everything is whole again. Rarely both appliances are killed, and then at once:
+/// two that forget have nobody to ask.
 fn schedule(random: &mut Random, good: &LinkConfig) -> Vec<(u64, Event)> {
     let mut events = Vec::new();
     for site in Site::BOTH {
@@ -328,6 +345,12 @@ fn schedule(random: &mut Random, good: &LinkConfig) -> Vec<(u64, Event)> {
             at_ns += random.up_to(4 * SECOND_NS);
             events.push((at_ns, Event::Start(site)));
             at_ns += random.up_to(3 * SECOND_NS);
+        }
+    } else if random.chance(0.1) {
+        let at_ns = SECOND_NS + random.up_to(HEALED_NS / 2);
+        events.extend(Site::BOTH.map(|site| (at_ns, Event::Kill(site))));
+        for site in Site::BOTH {
+            events.push((at_ns + random.up_to(4 * SECOND_NS), Event::Start(site)));
         }
     }
     events.sort_by_key(|(at_ns, _)| *at_ns);

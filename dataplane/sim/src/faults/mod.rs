@@ -31,6 +31,7 @@ const ECHO_PORT: u16 = 7;
 /// The first promise that is broken.
 pub fn run(draw: &Draw) -> Result<(), Broken> {
     let mut run = Run::with_keep_alive(draw.config.clone(), Some(KEEP_ALIVE_NS));
+    run.forgotten_at = draw.both_killed_ns().map(Time::from_ns);
     start_connections(&mut run, draw);
     start_packets(&mut run, draw);
     while run.pair.now() < Time::from_ns(HEALED_NS) {

@@ -107,3 +107,26 @@ fn connections_of_others_survive_a_restart() {
     run.pair.happen(Event::Start(Site::A));
     run.finish(120 * SECOND_NS);
 }
+
+/// Then nobody has a list of the connections from before: nothing is promised of them but that no
+/// byte is wrong and no stream ends early.
+#[test]
+fn both_killed_at_once_serve_new_connections() {
+    for (pause_ns, v6) in [(0, false), (2 * SECOND_NS, true)] {
+        let mut run = Run::new(PairConfig::default());
+        transfers(&mut run, ENDLESS, v6);
+        run.pair.run_for(SECOND_NS);
+        run.forgotten_at = Some(run.pair.now());
+        Site::BOTH.into_iter().for_each(|site| run.pair.happen(Event::Kill(site)));
+        run.pair.happen(Event::Start(Site::A));
+        run.pair.run_for(pause_ns);
+        run.pair.happen(Event::Start(Site::B));
+        assert!(run.wait_for_session(5 * SECOND_NS), "{}", run.describe());
+        run.pair.run_for(SECOND_NS);
+        run.expect_service(5 * SECOND_NS);
+        run.pair.run_for(60 * SECOND_NS);
+        assert!(run.all_ended(), "{}", run.describe());
+        run.check_safety();
+        run.settle();
+    }
+}

@@ -11,7 +11,7 @@
 mod confirming;
 mod search;
 
-use confirming::{Answer, Confirming, DOUBT_LOSSES, Fate};
+use confirming::{Confirming, DOUBT_LOSSES, Fate};
 use search::Known;
 
 use crate::time::{MILLISECOND_NS, Time};
@@ -23,8 +23,13 @@ const ORDINARY_IP_BYTES: u16 = 1_500;
 /// Probes of one length, lost where others arrive, after which it is too long: at 20 % of random
 /// loss one length of three thousand is given up wrongly.
 const ATTEMPTS: u8 = 5;
-/// For how long a length that was just confirmed is not doubted, in nanoseconds.
+/// For how long nothing more is asked about a length that was just confirmed, in nanoseconds: where
+/// much is lost, questions would be more than what they are about.
 const CALM_NS: u64 = 500 * MILLISECOND_NS;
+/// Of the longest time that an answer takes: how many of it a probe of the search is waited for.
+/// Usually one sent behind it tells its loss long before.
+const SEARCH_ANSWERS: u64 = 8;
+
 /// How far the search is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
@@ -34,7 +39,7 @@ pub enum PathMtuState {
     Confirming,
     /// Looking for a greater length.
     Searching,
-    /// Nothing more to be found for now.
+    /// The search has ended.
     Complete,
     /// As complete, but the path does not even carry the base.
     Error,
@@ -81,6 +86,17 @@ pub(super) struct Outcome {
     pub(super) probe: bool,
 }
 
+/// How quickly probes may follow each other, in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// What an answer usually takes.
+    pub(super) round_ns: u64,
+    /// What it takes at most.
+    pub(super) answer_ns: u64,
+    /// What keeps probes of this length to a small share of what is sent.
+    pub(super) share_ns: u64,
+}
+
 /// Looking for a greater length.
 #[derive(Clone, Copy, Debug)]
 struct Searching {
@@ -89,9 +105,9 @@ struct Searching {
     too_long: u16,
     attempts: u8,
     due: Time,
-    /// A probe of the target is on its way; and a short one is still to follow, which tells its
-    /// loss where there is no other traffic.
-    waiting: bool,
+    /// A probe of the target is on its way, and waited for until then; and a short one is still to
+    /// follow, which tells its loss where there is no other traffic.
+    waiting: Option<Time>,
     follower: bool,
 }
 
@@ -102,14 +118,32 @@ enum Phase {
     Complete,
 }
 
-/// Datagrams that are lost in a row.
+/// Datagrams that are lost in a row. From [`DOUBT_LOSSES`] on there is a question to be asked,
+/// unless one of them, or of those sent later, arrives before it is.
 #[derive(Clone, Copy, Debug, Default)]
 struct Doubts {
     losses: u8,
     /// The shortest of them, and the earliest.
     len: u16,
     sent_at: Time,
-    none_before: Time,
+    /// Nothing is asked before.
+    calm_until: Time,
+}
+
+impl Doubts {
+    fn note(&mut self, losses: u8, len: u16, sent_at: Time) {
+        let (len_min, earliest) = match self.losses {
+            0 => (len, sent_at),
+            _ => (self.len.min(len), self.sent_at.min(sent_at)),
+        };
+        (self.len, self.sent_at) = (len_min, earliest);
+        self.losses = self.losses.saturating_add(losses);
+    }
+
+    /// When to ask.
+    fn due(&self) -> Time {
+        if self.losses >= DOUBT_LOSSES { self.calm_until } else { Time::NEVER }
+    }
 }
 
 /// The state of the search.
@@ -145,6 +179,9 @@ pub(super) struct PathMtu {
     /// and its length.
     full_at: Option<Time>,
     long: Option<(Time, u16)>,
+    /// When the earliest long datagram was sent that neither has arrived nor was followed by one
+    /// that has.
+    unanswered_at: Option<Time>,
     change: Option<Change>,
 }
 
@@ -169,6 +206,7 @@ impl PathMtu {
             doubts: Doubts::default(),
             full_at: None,
             long: None,
+            unanswered_at: None,
             change: None,
         };
         path.begin(Time::ZERO);
@@ -180,7 +218,8 @@ impl PathMtu {
         let ordinary = ORDINARY_IP_BYTES.saturating_sub(self.ip_overhead).max(self.base);
         self.len = self.ceiling.min(ordinary);
         (self.is_seen, self.is_searched) = (false, false);
-        (self.full_at, self.long, self.change) = (None, None, None);
+        (self.full_at, self.long, self.unanswered_at) = (None, None, None);
+        self.change = None;
         self.doubts = Doubts::default();
         self.ask(now, now);
     }
@@ -239,56 +278,74 @@ impl PathMtu {
         self.ask(now, now);
     }
 
-    /// When the next probe is due; [`Time::NEVER`] while one is waited for.
+    /// Whether datagrams of this length may vanish, for all that is known.
+    pub(super) fn is_asking(&self) -> bool {
+        matches!(self.phase, Phase::Confirming(_)) || self.doubts.losses >= DOUBT_LOSSES
+    }
+
+    /// When there is a probe to be sent, or an end to waiting for what has become of one.
     pub(super) fn due(&self) -> Time {
+        let doubts_due = self.doubts.due();
         match &self.phase {
             Phase::Confirming(asking) => asking.due,
             Phase::Searching(search) if search.follower => Time::ZERO,
-            Phase::Searching(search) if search.waiting => Time::NEVER,
-            Phase::Searching(search) => search.due,
-            Phase::Complete => self.raise_at,
+            Phase::Searching(search) => search.waiting.unwrap_or(search.due).min(doubts_due),
+            Phase::Complete => self.raise_at.min(doubts_due),
         }
     }
 
-    /// Length of the probe that is due; 0 for one that only has to arrive.
-    pub(super) fn probe(&mut self, now: Time) -> usize {
-        if matches!(self.phase, Phase::Complete) {
-            self.search(now);
+    /// Does what is due, but for sending probes.
+    pub(super) fn on_timeout(&mut self, now: Time) {
+        match &self.phase {
+            Phase::Confirming(_) => self.end_set(now),
+            _ if self.doubts.due() <= now => self.ask(now, self.doubts.sent_at),
+            Phase::Complete if self.raise_at <= now => self.search(now),
+            Phase::Searching(_) | Phase::Complete => {}
+        }
+    }
+
+    /// Length of the probe that is to be sent now, if any; 0 for one that only has to arrive.
+    pub(super) fn probe(&mut self, now: Time) -> Option<usize> {
+        self.on_timeout(now);
+        if self.due() > now {
+            return None;
         }
         match &self.phase {
             Phase::Confirming(asking) => {
-                usize::from(self.lens().get(asking.sent).copied().unwrap_or(0))
+                let next = asking.next(now, self.len_count())?;
+                self.lens().get(next).copied().map(usize::from)
             }
-            Phase::Searching(search) if search.follower => 0,
-            Phase::Searching(search) => usize::from(search.target),
-            Phase::Complete => 0,
+            Phase::Searching(search) if search.follower => Some(0),
+            Phase::Searching(search) => Some(usize::from(search.target)),
+            Phase::Complete => None,
         }
     }
 
-    /// It was sent; the one after the answer to it comes no earlier than `gap_ns` from now.
-    pub(super) fn probe_sent(&mut self, now: Time, gap_ns: u64) {
-        let lens = self.len_count();
+    /// It was sent.
+    pub(super) fn probe_sent(&mut self, now: Time, pace: &Pace) {
+        let count = self.len_count();
         match &mut self.phase {
-            Phase::Confirming(asking) => {
-                if asking.sent == 0 {
-                    asking.set_at = now;
-                }
-                asking.sent += 1;
-                if asking.sent >= lens {
-                    asking.due = Time::NEVER;
-                }
-            }
+            Phase::Confirming(asking) => asking.probe_sent(now, count, pace),
             Phase::Searching(search) if search.follower => search.follower = false,
             Phase::Searching(search) => {
-                (search.waiting, search.follower) = (true, true);
+                let gap_ns = pace.round_ns.max(pace.share_ns);
+                let waited_ns = pace.answer_ns.saturating_mul(SEARCH_ANSWERS);
+                (search.waiting, search.follower) = (Some(now + waited_ns.max(gap_ns)), true);
                 search.due = now + gap_ns;
             }
             Phase::Complete => {}
         }
     }
 
+    /// A datagram was sent that is no probe.
+    pub(super) fn sent(&mut self, now: Time, ip_bytes: usize) {
+        if ip_bytes > usize::from(self.len_min) + usize::from(self.ip_overhead) {
+            self.unanswered_at.get_or_insert(now);
+        }
+    }
+
     /// Something arrived.
-    pub(super) fn passed(&mut self, now: Time, outcome: &Outcome, gap_ns: u64) {
+    pub(super) fn passed(&mut self, now: Time, outcome: &Outcome) {
         let (len, sent_at) = (self.len_of(outcome), outcome.sent_at);
         if len <= self.len_min && !outcome.probe {
             return;
@@ -297,8 +354,11 @@ impl PathMtu {
             self.full_at = Some(self.full_at.map_or(sent_at, |at| at.max(sent_at)));
             self.is_seen = true;
         }
-        if self.long.is_none_or(|(at, _)| sent_at >= at) && len > self.len_min {
-            self.long = Some((sent_at, len));
+        if len > self.len_min {
+            if self.long.is_none_or(|(at, _)| sent_at >= at) {
+                self.long = Some((sent_at, len));
+            }
+            self.unanswered_at = self.unanswered_at.filter(|at| *at > sent_at);
         }
         let doubts = &mut self.doubts;
         if doubts.losses > 0 && len >= doubts.len && sent_at >= doubts.sent_at {
@@ -308,7 +368,7 @@ impl PathMtu {
             Phase::Confirming(asking) if len >= self.len && sent_at >= asking.since => {
                 self.confirmed(now);
             }
-            Phase::Confirming(_) => self.answer(now, outcome, Fate::Passed, gap_ns),
+            Phase::Confirming(_) => self.answer(now, outcome, Fate::Passed),
             Phase::Searching(search) if outcome.probe && len > self.len => {
                 let too_long = search.too_long.max(len.saturating_add(1));
                 let due = search.due;
@@ -322,16 +382,17 @@ impl PathMtu {
 
     /// Something is taken for lost; `overtaken` when that is known from something that was sent
     /// later, and has arrived.
-    pub(super) fn lost(&mut self, now: Time, outcome: &Outcome, overtaken: bool, gap_ns: u64) {
+    pub(super) fn lost(&mut self, now: Time, outcome: &Outcome, overtaken: bool) {
         let len = self.len_of(outcome);
         if !outcome.probe {
-            self.note_loss(now, len, outcome.sent_at);
+            self.note_loss(len, outcome.sent_at);
+            self.on_timeout(now);
             return;
         }
         match &mut self.phase {
-            Phase::Confirming(_) => self.answer(now, outcome, Fate::Lost, gap_ns),
-            Phase::Searching(search) if len == search.target && search.waiting => {
-                search.waiting = false;
+            Phase::Confirming(_) => self.answer(now, outcome, Fate::Lost),
+            Phase::Searching(search) if len == search.target && search.waiting.is_some() => {
+                search.waiting = None;
                 search.attempts += u8::from(overtaken);
                 if search.attempts >= ATTEMPTS {
                     let (too_long, due) = (search.target, search.due);
@@ -342,14 +403,11 @@ impl PathMtu {
         }
     }
 
-    /// This should have been answered, and nothing was heard at all.
-    pub(super) fn silent(&mut self, now: Time, outcome: &Outcome) {
-        let len = self.len_of(outcome);
-        if self.doubts.losses == 0 && len > self.len_min {
-            (self.doubts.len, self.doubts.sent_at) = (len, outcome.sent_at);
-        }
-        if len > self.len_min {
-            self.doubt(now);
+    /// Nothing is heard, although answers take no longer than `answer_ns`.
+    pub(super) fn silent(&mut self, now: Time, answer_ns: u64) {
+        if let Some(sent_at) = self.unanswered_at.filter(|at| now.since_ns(*at) >= answer_ns) {
+            self.doubts.note(DOUBT_LOSSES, self.len, sent_at);
+            self.on_timeout(now);
         }
     }
 
@@ -387,50 +445,44 @@ impl PathMtu {
         self.phase = Phase::Confirming(asking);
     }
 
-    fn note_loss(&mut self, now: Time, len: u16, sent_at: Time) {
+    fn note_loss(&mut self, len: u16, sent_at: Time) {
         let full_later = self.full_at.is_some_and(|at| at >= sent_at);
         let long_later = self.long.is_some_and(|(at, long)| at >= sent_at && long >= len);
-        if len <= self.len_min || full_later || long_later {
-            return;
-        }
-        let doubts = &mut self.doubts;
-        if doubts.losses == 0 {
-            (doubts.len, doubts.sent_at) = (len, sent_at);
-        }
-        doubts.losses = doubts.losses.saturating_add(1);
-        doubts.len = doubts.len.min(len);
-        doubts.sent_at = doubts.sent_at.min(sent_at);
-        if doubts.losses >= DOUBT_LOSSES {
-            self.doubt(now);
-        }
-    }
-
-    fn doubt(&mut self, now: Time) {
-        let asking = matches!(self.phase, Phase::Confirming(_));
-        if !asking && now >= self.doubts.none_before {
-            self.ask(now, self.doubts.sent_at);
+        // What is longer than datagrams are now is from before a black hole.
+        let matters = len > self.len_min && len <= self.len;
+        if matters && !full_later && !long_later {
+            self.doubts.note(1, len, sent_at);
         }
     }
 
     fn confirmed(&mut self, now: Time) {
         self.is_seen = true;
-        self.doubts = Doubts { none_before: now + CALM_NS, ..Doubts::default() };
+        self.doubts = Doubts { calm_until: now + CALM_NS, ..Doubts::default() };
         match self.is_searched {
             true => self.phase = Phase::Complete,
             false => self.search(now),
         }
     }
 
-    /// What became of a probe of a set; once all is known, what follows.
-    fn answer(&mut self, now: Time, outcome: &Outcome, fate: Fate, gap_ns: u64) {
+    /// What became of a probe of a set.
+    fn answer(&mut self, now: Time, outcome: &Outcome, fate: Fate) {
         let (lens, count, len) = (self.lens(), self.len_count(), self.len_of(outcome));
-        let lens = lens.get(..count).unwrap_or(&[]);
-        let Phase::Confirming(asking) = &mut self.phase else { return };
-        if outcome.probe && outcome.sent_at >= asking.set_at {
-            let answer = Answer { now, len, fate, gap_ns };
-            if let Some(len) = asking.answer(&answer, lens, self.is_seen) {
-                self.fall(now, len);
-            }
+        if let Phase::Confirming(asking) = &mut self.phase
+            && outcome.probe
+        {
+            asking.answer(outcome.sent_at, len, fate, lens.get(..count).unwrap_or(&[]));
+            self.end_set(now);
+        }
+    }
+
+    /// What follows from a set of probes, once it is over.
+    fn end_set(&mut self, now: Time) {
+        let (lens, count) = (self.lens(), self.len_count());
+        if let Phase::Confirming(asking) = &mut self.phase
+            && asking.is_over(now, count)
+            && let Some(len) = asking.end(now, lens.get(..count).unwrap_or(&[]), self.is_seen)
+        {
+            self.fall(now, len);
         }
     }
 
@@ -438,7 +490,7 @@ impl PathMtu {
     fn fall(&mut self, now: Time, len: u16) {
         self.len = len;
         self.change = Some(Change::BlackHole);
-        (self.full_at, self.long) = (None, None);
+        (self.full_at, self.long, self.unanswered_at) = (None, None, None);
         self.is_searched = false;
         self.confirmed(now);
     }
@@ -457,7 +509,7 @@ impl PathMtu {
                     too_long,
                     attempts: 0,
                     due,
-                    waiting: false,
+                    waiting: None,
                     follower: false,
                 });
             }

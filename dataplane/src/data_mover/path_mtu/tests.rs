@@ -6,6 +6,7 @@ use super::*;
 use crate::time::SECOND_NS;
 
 const GAP_NS: u64 = 100 * MILLISECOND_NS;
+const PACE: Pace = Pace { round_ns: GAP_NS, answer_ns: GAP_NS, share_ns: 0 };
 const RAISE_NS: u64 = 600 * SECOND_NS;
 
 /// A path that takes so many bytes of payload, and what its probes are answered.
@@ -28,9 +29,9 @@ impl Path {
         while self.mtu.due() <= end {
             self.now = self.now.max(self.mtu.due());
             let mut sent = Vec::new();
-            while self.mtu.due() <= self.now {
-                sent.push((self.mtu.probe(self.now), self.now));
-                self.mtu.probe_sent(self.now, GAP_NS);
+            while let Some(len) = self.mtu.probe(self.now) {
+                sent.push((len, self.now));
+                self.mtu.probe_sent(self.now, &PACE);
                 self.probes += 1;
             }
             self.now = self.now + GAP_NS / 2;
@@ -39,12 +40,25 @@ impl Path {
         self.now = end;
     }
 
+    /// The probes of the next set: their lengths, and when they were sent.
+    fn next_set(&mut self) -> Vec<(usize, Time)> {
+        let mut sent = Vec::new();
+        while sent.is_empty() && self.mtu.state() == PathMtuState::Confirming {
+            self.now = self.now.max(self.mtu.due());
+            while let Some(len) = self.mtu.probe(self.now) {
+                sent.push((len, self.now));
+                self.mtu.probe_sent(self.now, &PACE);
+            }
+        }
+        sent
+    }
+
     fn answer(&mut self, len: usize, sent_at: Time, probe: bool) {
         let ip_bytes = u32::try_from(len).unwrap() + 28;
         let outcome = Outcome { ip_bytes, sent_at, probe };
         match len <= usize::from(self.takes) {
-            true => self.mtu.passed(self.now, &outcome, GAP_NS),
-            false => self.mtu.lost(self.now, &outcome, true, GAP_NS),
+            true => self.mtu.passed(self.now, &outcome),
+            false => self.mtu.lost(self.now, &outcome, true),
         }
     }
 
@@ -103,7 +117,8 @@ fn long_datagrams_that_vanish_are_a_black_hole_only_if_shorter_probes_pass() {
         let mut path = Path::new(1_472, 1_472);
         path.run(SECOND_NS);
         path.takes = takes;
-        (0..u32::from(DOUBT_LOSSES)).for_each(|_| path.mtu.note_loss(path.now, 1_472, path.now));
+        (0..u32::from(DOUBT_LOSSES)).for_each(|_| path.mtu.note_loss(1_472, path.now));
+        path.mtu.on_timeout(path.now);
         assert_eq!(path.mtu.state(), PathMtuState::Confirming);
         path.run(20 * SECOND_NS);
         let change = path.mtu.take_change();
@@ -125,7 +140,7 @@ fn a_loss_that_a_later_datagram_survives_raises_no_doubt() {
         path.now = path.now + MILLISECOND_NS;
         let sent_at = path.now - GAP_NS;
         path.send();
-        path.mtu.note_loss(path.now, 1_472, sent_at);
+        path.mtu.note_loss(1_472, sent_at);
     }
     assert_eq!((path.is(), path.probes), ((1_472, PathMtuState::Complete), 3));
     assert!(path.mtu.is_sound());
@@ -154,4 +169,51 @@ fn a_device_that_takes_less_is_a_ceiling_too() {
     let mut path = Path::new(8_972, 8_972);
     path.run(10 * SECOND_NS);
     assert_eq!(path.is(), (8_972, PathMtuState::Complete));
+}
+
+#[test]
+fn a_set_ends_without_answers_and_late_ones_count() {
+    let mut path = Path::new(1_472, 1_200);
+    // Nobody says anything of the first ones.
+    let sets: Vec<_> = (0..3).map(|_| path.next_set()).collect();
+    assert!(sets.iter().all(|set| set.len() == 3));
+    // That the shorter ones arrived is known long after, and of the long ones nothing ever is.
+    for set in &sets[..2] {
+        set.iter().skip(1).for_each(|(len, at)| path.answer(*len, *at, true));
+        path.next_set();
+    }
+    assert_eq!(path.is().0, 1_200);
+    assert_eq!(path.mtu.take_change(), Some(Change::BlackHole));
+    // What vanished before says nothing of what is sent now.
+    (0..DOUBT_LOSSES).for_each(|_| path.mtu.note_loss(1_472, path.now));
+    assert!(!path.mtu.is_asking());
+}
+
+#[test]
+fn a_doubt_that_comes_too_early_is_not_forgotten() {
+    let mut path = Path::new(1_472, 1_472);
+    path.run(GAP_NS);
+    assert_eq!(path.is(), (1_472, PathMtuState::Complete));
+    let confirmed = path.now;
+    (0..DOUBT_LOSSES).for_each(|_| path.mtu.note_loss(1_472, path.now));
+    path.mtu.on_timeout(path.now);
+    assert_eq!(path.is(), (1_472, PathMtuState::Complete));
+    assert!(path.mtu.is_asking() && path.mtu.due() > path.now);
+    assert!(path.mtu.due() <= confirmed + CALM_NS);
+    path.now = path.mtu.due();
+    path.mtu.on_timeout(path.now);
+    assert_eq!(path.is(), (1_472, PathMtuState::Confirming));
+}
+
+#[test]
+fn silence_is_a_doubt_only_if_long_datagrams_are_on_their_way() {
+    for len in [500, 600] {
+        let mut path = Path::new(1_472, 1_472);
+        path.run(SECOND_NS);
+        path.mtu.sent(path.now, len + 28);
+        path.mtu.silent(path.now, GAP_NS);
+        assert!(!path.mtu.is_asking());
+        path.mtu.silent(path.now + GAP_NS, GAP_NS);
+        assert_eq!(path.mtu.is_asking(), len == 600);
+    }
 }

@@ -10,6 +10,7 @@ mod insider;
 mod lifecycle;
 mod neighbours;
 mod network;
+mod path_cuts;
 mod path_mtu;
 mod sealed;
 mod sharing;
