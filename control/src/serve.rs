@@ -95,10 +95,10 @@ const READY: &str = "ready";
 pub fn serve<B: Backend>(
     executor: &mut Executor<B>,
     front_ends: &FrontEnds,
+    signals: &Signals,
     mut tick: impl FnMut(&mut Executor<B>),
 ) -> Result<(), ServeError> {
-    let signals = Signals::register()?;
-    let served = serve_until_told(executor, front_ends, &signals, &mut tick);
+    let served = serve_until_told(executor, front_ends, signals, &mut tick);
     let stopped = if executor.backend().is_forwarding() {
         executor.backend_mut().stop().map_err(ServeError::from)
     } else {
@@ -121,7 +121,8 @@ fn serve_until_told<B: Backend>(
     if let Some(path) = &front_ends.cmdline_file {
         run_script(executor, path, &mut io::stdout())?;
     }
-    if front_ends.auto_start && !executor.is_quitting() && !executor.backend().is_forwarding() {
+    let is_told = executor.is_quitting() || signals.stop.load(Ordering::Relaxed);
+    if front_ends.auto_start && !is_told && !executor.backend().is_forwarding() {
         executor.run(&Command::Start)?;
     }
     let _terminal = Terminal::remember(front_ends.interactive);
@@ -133,7 +134,7 @@ fn serve_until_told<B: Backend>(
                 let _ = source.ask("quit", false);
             }
         })?;
-    } else if !executor.is_quitting() {
+    } else if !is_told {
         // Nobody is there to be told if standard output is gone.
         let _ = writeln!(io::stdout(), "{READY}").and_then(|()| io::stdout().flush());
     }
@@ -165,14 +166,19 @@ fn say<T: std::fmt::Display>(result: &Result<T, CommandError>) {
 }
 
 /// Signals that came, as flags. While it lives, a second one that is to end tpo does.
-struct Signals {
+#[derive(Debug)]
+pub struct Signals {
     stop: Arc<AtomicBool>,
     reload: Arc<AtomicBool>,
     watch: iterator::Handle,
 }
 
 impl Signals {
-    fn register() -> io::Result<Self> {
+    /// From now on signals are noted.
+    ///
+    /// # Errors
+    /// The system refused a handler or a thread.
+    pub fn register() -> io::Result<Self> {
         let mut ending = iterator::Signals::new([SIGINT, SIGTERM])?;
         let watch = ending.handle();
         let signals = Signals { stop: Arc::default(), reload: Arc::default(), watch };
@@ -250,12 +256,12 @@ mod tests {
             auto_start: true,
             ..FrontEnds::default()
         };
-        serve(&mut executor, &front_ends, |_| {}).unwrap();
+        serve(&mut executor, &front_ends, &signals(), |_| {}).unwrap();
         assert_eq!(executor.backend().log, ["start", "stop"]);
 
         fs::write(&file, "start\nport stop 7\n").unwrap();
         let mut executor = Executor::new(Fake::default());
-        let error = serve(&mut executor, &front_ends, |_| {}).unwrap_err().to_string();
+        let error = serve(&mut executor, &front_ends, &signals(), |_| {}).unwrap_err().to_string();
         assert!(error.contains("commands:2: Invalid port 7"), "{error}");
         assert_eq!(executor.backend().log, ["start", "stop"]);
     }
@@ -282,7 +288,7 @@ mod tests {
         let mut executor = Executor::new(Fake::default());
         let front_ends =
             FrontEnds { socket: Some(path.clone()), auto_start: true, ..FrontEnds::default() };
-        serve(&mut executor, &front_ends, |_| ticks += 1).unwrap();
+        serve(&mut executor, &front_ends, &signals(), |_| ticks += 1).unwrap();
         assert!(client.join().unwrap().ok && ticks > 0);
         assert_eq!(executor.backend().log, ["start", "Stop port 0", "stop"]);
         assert!(!path.exists());
@@ -312,12 +318,16 @@ mod tests {
         assert!(!pairwise.auto_start);
     }
 
+    fn signals() -> Signals {
+        Signals::register().unwrap()
+    }
+
     #[test]
     fn hangup_reloads() {
         let _alone = alone();
         let mut executor = Executor::new(Fake::default());
         let mut ticks = 0_u32;
-        serve(&mut executor, &FrontEnds::default(), |executor| {
+        serve(&mut executor, &FrontEnds::default(), &signals(), |executor| {
             ticks += 1;
             if ticks == 1 {
                 signal_hook::low_level::raise(SIGHUP).unwrap();

@@ -188,6 +188,19 @@ fn signals_stop_in_order_and_leave_nothing_behind() {
 }
 
 #[test]
+fn a_signal_at_the_start_leaves_nothing_behind_either() {
+    let file = config("early-signal", CONFIG);
+    let tpo = Tpo::begin(&file);
+    let runtime = tpo.runtime.join("dpdk");
+    let has_folder = || runtime.read_dir().is_ok_and(|mut folder| folder.next().is_some());
+    wait_for("DPDK has a folder", has_folder);
+    signal(&tpo, "INT");
+    let (code, said) = tpo.ended();
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    assert!(!file.socket.exists() && !has_folder());
+}
+
+#[test]
 fn stages_on_two_cores_are_joined_by_rings() {
     let cores = control::machine::Machine::detect().cores;
     let [first, .., last] = cores[..] else { return };

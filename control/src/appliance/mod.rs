@@ -30,7 +30,7 @@ use std::error::Error;
 
 use crate::cli::Executor;
 use crate::run::Plan;
-use crate::serve::{FrontEnds, serve};
+use crate::serve::{FrontEnds, Signals, serve};
 use crate::socket::check_free;
 use backend::Optimizer;
 use pairwise::Pairwise;
@@ -50,17 +50,19 @@ pub fn run(mut plan: Plan) -> Result<(), Box<dyn Error>> {
     if let Some((_, config)) = &plan.config {
         precheck::check(config, &precheck::System::detect())?;
     }
+    // From here on something is there that has to be taken away again.
+    let signals = Signals::register()?;
     let _folder = RuntimeFolder::of(&plan.eal_args, std::env::args_os());
     let log = StartLog::hold(&plan.eal_args);
     if let Some(config) = plan.config.take() {
         let opened = Optimizer::open(&plan, config);
         let mut executor = Executor::new(opened.map_err(|error| log.explain(&error))?);
         log.release();
-        serve(&mut executor, &front_ends, |executor| executor.backend_mut().tick())?;
+        serve(&mut executor, &front_ends, &signals, |executor| executor.backend_mut().tick())?;
     } else {
         let mut executor = Executor::new(Pairwise::open(&plan)?);
         log.release();
-        serve(&mut executor, &front_ends, |executor| executor.backend_mut().tick())?;
+        serve(&mut executor, &front_ends, &signals, |executor| executor.backend_mut().tick())?;
     }
     Ok(())
 }

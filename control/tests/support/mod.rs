@@ -113,9 +113,19 @@ pub(crate) struct Tpo {
 impl Tpo {
     /// Starts it and waits until it is ready.
     pub(crate) fn start(config: &Configuration) -> Self {
+        let mut tpo = Tpo::begin(config);
+        let mut line = String::new();
+        BufReader::new(tpo.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let said = fs::read_to_string(&tpo.errors).unwrap();
+        assert_eq!(line, "ready\n", "{said}");
+        tpo
+    }
+
+    /// Starts it.
+    pub(crate) fn begin(config: &Configuration) -> Self {
         let folder = &config.folder.0;
         let (errors, runtime) = (folder.join("stderr"), folder.join("run"));
-        let mut child = tpo(&runtime)
+        let child = tpo(&runtime)
             .args(["--", "--config"])
             .arg(&config.path)
             .args(OPTIONS)
@@ -123,12 +133,7 @@ impl Tpo {
             .stderr(File::create(&errors).unwrap())
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let said = fs::read_to_string(&errors).unwrap();
-        let tpo = Tpo { child, socket: config.socket.clone(), errors, runtime };
-        assert_eq!(line, "ready\n", "{said}");
-        tpo
+        Tpo { child, socket: config.socket.clone(), errors, runtime }
     }
 
     fn ctl(&self, command: &str) -> Output {
