@@ -7,7 +7,7 @@
 use super::super::MoverCounter;
 use super::super::reassembly::{Missing, Reassembly, Taken};
 use super::super::wire::{PARITIES_MAX, Parity, Piece};
-use super::{CELL_LEN_MAX, Restorer};
+use super::{CELL_LEN_MAX, Restorer, filled};
 use crate::copy::{self, Copied};
 use crate::counters::Counters;
 use crate::packet_driver::BufferKind;
@@ -50,10 +50,13 @@ struct Held {
 impl Held {
     /// Whether it is over the same cells.
     fn is_of(&self, logical: u64, parity: &Parity) -> bool {
-        self.what.is_some_and(|(its, held)| {
-            its == logical && Parity { index: parity.index, ..held } == *parity
-        })
+        self.what.is_some_and(|what| is_over(&what, logical, parity))
     }
+}
+
+/// Whether two parities are over the same cells.
+fn is_over((its, held): &(u64, Parity), logical: u64, parity: &Parity) -> bool {
+    *its == logical && Parity { index: parity.index, ..*held } == *parity
 }
 
 #[derive(Debug)]
@@ -209,9 +212,7 @@ impl Decoder {
             restored.cells = cells.unwrap_or(0);
         }
         let spent = if restored.cells == 0 { 0 } else { u64::from(missing.count_ones()) };
-        let dropped = self.forget(|(its, held)| {
-            *its == logical && Parity { index: parity.index, ..*held } == *parity
-        });
+        let dropped = self.forget(|what| is_over(what, logical, parity));
         restored.useless = dropped.saturating_sub(spent);
         restored
     }
@@ -227,21 +228,13 @@ impl Memory {
         reassembly: &mut Reassembly,
         mut taken: impl FnMut(BufferKind, Taken),
     ) -> Option<u64> {
-        let Memory { restorer, held, cell: filled, .. } = self;
+        let Memory { restorer, held, cell: room, .. } = self;
         let len = usize::from(parity.cell_len);
         restorer.begin(parity)?;
         for cell in (0..parity.cells).filter(|cell| missing >> cell & 1 == 0) {
             let (from, to) = parity.cell(cell);
             let bytes = reassembly.range(logical, from, to)?;
-            let whole = filled.get_mut(..len)?;
-            if bytes.len() == len {
-                restorer.cell(cell, bytes)?;
-                continue;
-            }
-            let (head, tail) = whole.split_at_mut_checked(bytes.len())?;
-            copy::bytes(Copied::Protected, head, bytes);
-            tail.fill(0);
-            restorer.cell(cell, whole)?;
+            restorer.cell(cell, filled(bytes, len, room)?)?;
         }
         for held in held.iter().filter(|held| held.is_of(logical, parity)) {
             let (_, its) = held.what?;

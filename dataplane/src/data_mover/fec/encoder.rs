@@ -17,8 +17,7 @@ use super::super::outbound::Outbound;
 use super::super::sender::Pieces;
 use super::super::wire::{CELLS_MAX, PARITIES_MAX, PIECE_LEN, Parity, Piece};
 use super::policy::{Budget, LossEstimate};
-use super::{CELL_LEN_MAX, Coder};
-use crate::copy::{self, Copied};
+use super::{CELL_LEN_MAX, Coder, filled};
 use crate::packet_driver::BufferKind;
 use crate::time::{MILLISECOND_NS, Time};
 
@@ -339,15 +338,7 @@ impl Memory {
         for cell in 0..parity.cells {
             let (from, to) = parity.cell(cell);
             let bytes = outbound.range(run.logical, from, to)?;
-            let whole = self.cell.get_mut(..len)?;
-            if bytes.len() == len {
-                self.coder.cell(bytes)?;
-                continue;
-            }
-            let (head, tail) = whole.split_at_mut_checked(bytes.len())?;
-            copy::bytes(Copied::Protected, head, bytes);
-            tail.fill(0);
-            self.coder.cell(whole)?;
+            self.coder.cell(filled(bytes, len, &mut self.cell)?)?;
         }
         self.coder.code(len, &mut self.bytes)?;
         Some(parity)

@@ -86,6 +86,18 @@ fn shape(parity: &Parity) -> (usize, usize, usize) {
     (usize::from(parity.cells), usize::from(parity.parities), usize::from(parity.cell_len))
 }
 
+/// The bytes of a cell, filled up with zeros in `room` where they are fewer than `len`.
+fn filled<'a>(bytes: &'a [u8], len: usize, room: &'a mut [u8]) -> Option<&'a [u8]> {
+    if bytes.len() == len {
+        return Some(bytes);
+    }
+    let whole = room.get_mut(..len)?;
+    let (head, tail) = whole.split_at_mut_checked(bytes.len())?;
+    copy::bytes(Copied::Protected, head, bytes);
+    tail.fill(0);
+    Some(whole)
+}
+
 /// Makes parities.
 struct Coder(HighRateEncoder<FewCells>);
 
