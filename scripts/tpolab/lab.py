@@ -241,7 +241,7 @@ class Lab:
         found = [path for directory in directories if (path := directory / program).is_file()]
         if not found:
             raise LabError(f"{program} is not built (looked in {', '.join(map(str, directories))}): "
-                           "run `cargo build --release -p control -p perf`, or give --programs")
+                           "run `cargo build --release -p control -p perf`")
         return max(found, key=lambda path: path.stat().st_mtime_ns)
 
     # Hand and eye.
