@@ -7,7 +7,7 @@ use super::MoverCounter;
 use super::config::PeerConfig;
 use super::congestion::{AckSample, Congestion, Controller, Heard, Outcome, PathStart, Rounds};
 use super::fec::{Encoder, Next};
-use super::one_way::OneWay;
+use super::one_way::{Edge, OneWay};
 use super::outbound::{Gate, Lost, Outbound, Range};
 use super::pacing::Pacer;
 use super::path_mtu::PathMtu;
@@ -424,12 +424,14 @@ impl Sender {
     fn control(&mut self, now: Time, ack: &Acknowledgement<'_>, rtt_ns: Option<u64>) {
         let apart_ns = now.since_ns(self.news_at).min(self.rtt.smoothed_ns());
         (self.news_at, self.spacing_ns) = (now, (7 * self.spacing_ns + apart_ns) / 8);
-        let batch = self.one_way.heard(ack.arrivals, rtt_ns);
+        let highest = self.sent.get(ack.highest_received).copied().unwrap_or_default();
+        let arrived_us = ack.clock_us.wrapping_sub(ack.delay_us);
+        let edge = rtt_ns.map(|rtt_ns| Edge { sent_at: highest.at, arrived_us, rtt_ns });
+        let batch = self.one_way.heard(ack.arrivals, edge);
         let smoothed_ns = self.rtt.smoothed_ns();
         if ack.highest_received < self.control_from {
             return;
         }
-        let highest = self.sent.get(ack.highest_received).copied().unwrap_or_default();
         self.rounds.heard(&Heard {
             now,
             clock_us: ack.clock_us,
