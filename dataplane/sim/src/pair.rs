@@ -18,7 +18,7 @@ use dataplane::pipeline::placement::StageKind;
 use dataplane::time::Time;
 
 pub use appliance::{Meter, PortTally, Tpo};
-pub use config::{Event, PairConfig, Site};
+pub use config::{Event, PairConfig, Reload, Site};
 
 use crate::check::StreamReport;
 use crate::host::{Host, HostConfig};
@@ -171,6 +171,12 @@ impl Pair {
             Event::Lan(site, link) => self.ends[site.index()].lan.set_links(now, &link),
             Event::Pause(site, ns) => self.ends[site.index()].paused_until = now + ns,
             Event::Kill(site) => self.ends[site.index()].tpo = None,
+            Event::Reload(site, reload) => {
+                let config = self.config.reloaded(&reload).appliance(site, 1);
+                if let Some(tpo) = &mut self.ends[site.index()].tpo {
+                    tpo.reload(&config);
+                }
+            }
             Event::Start(site) => {
                 let end = &mut self.ends[site.index()];
                 end.incarnation += 1;

@@ -7,7 +7,7 @@ use dataplane::time::{MILLISECOND_NS, SECOND_NS};
 
 use crate::host::{Close, Pace, Probe, Read, StreamScript};
 use crate::link::{LinkConfig, Loss, Random, Windows};
-use crate::pair::{Event, PairConfig, Site};
+use crate::pair::{Event, PairConfig, Reload, Site};
 use crate::run::{both_ways, cable, reader};
 
 /// When the last fault is over.
@@ -91,6 +91,7 @@ pub const WHAT: &[What] = &[
     ("appliance paused", |draw| draw.event(|event| matches!(event, Event::Pause(..)))),
     ("appliance restarted", |draw| draw.restarts() > 0),
     ("appliance restarted twice", |draw| draw.restarts() > 1),
+    ("appliance configured anew", |draw| draw.event(|event| matches!(event, Event::Reload(..)))),
     ("both appliances killed at once", |draw| draw.both_killed_ns().is_some()),
     ("encrypted", |draw| draw.config.encrypted == [true; 2]),
     ("in the clear", |draw| draw.config.encrypted == [false; 2]),
@@ -124,6 +125,9 @@ impl Draw {
             series: [series(&mut random), series(&mut random)],
         };
         draw.config.events = schedule(&mut random, &draw.config.wan[0]);
+        let reloads = reloads(&mut random, draw.config.rate_bps);
+        draw.config.events.extend(reloads);
+        draw.config.events.sort_by_key(|(at_ns, _)| *at_ns);
         draw
     }
 
@@ -353,8 +357,23 @@ fn schedule(random: &mut Random, good: &LinkConfig) -> Vec<(u64, Event)> {
             events.push((at_ns + random.up_to(4 * SECOND_NS), Event::Start(site)));
         }
     }
-    events.sort_by_key(|(at_ns, _)| *at_ns);
     events
+}
+
+/// New configurations of appliances that run.
+fn reloads(random: &mut Random, rate_bps: u64) -> Vec<(u64, Event)> {
+    let count = if random.chance(0.4) { 1 + random.up_to(3) } else { 0 };
+    let reload = |random: &mut Random| Reload {
+        rate_bps: rate_bps / 4 + random.up_to(rate_bps),
+        auto: random.chance(0.5),
+        fallback: if random.chance(0.5) { Fallback::Pass } else { Fallback::Refuse },
+        compress: random.chance(0.5),
+    };
+    let events = (0..count).map(|_| {
+        let at_ns = FIRST_NS + random.up_to(HEALED_NS - FIRST_NS);
+        (at_ns, Event::Reload(site(random), reload(random)))
+    });
+    events.collect()
 }
 
 #[cfg(test)]

@@ -123,6 +123,25 @@ impl Tpo {
         self.next = Time::ZERO;
     }
 
+    /// Configures its stages anew, as the control thread does.
+    pub fn reload(&mut self, config: &ApplianceConfig) {
+        let ApplianceConfig { rules, peers, limits, .. } = config;
+        for worker in &mut self.workers {
+            if let Some(edge) = &mut worker.edge {
+                let fallbacks = peers.iter().map(|peer| peer.fallback);
+                edge.reconfigure(rules.clone(), fallbacks, limits.fin_timeout_ns);
+            }
+            if let Some(aggregate) = &mut worker.aggregate {
+                let deadlines_ns = limits.packet_deadlines_ns;
+                aggregate.reconfigure(limits.backlog_ns, limits.flush_deadline_ns, deadlines_ns);
+            }
+            if let Some(transmit) = &mut worker.transmit {
+                transmit.reconfigure(peers);
+            }
+        }
+        self.next = Time::ZERO;
+    }
+
     /// Begins an ordered stop, in which flows may end by themselves for `drain_ns`. The other
     /// steps have no limit: what they wait for has to happen.
     pub fn begin_stop(&mut self, now: Time, drain_ns: u64) {

@@ -129,6 +129,21 @@ pub enum Event {
     Start(Site),
     /// The appliance does nothing for this long, in nanoseconds; frames wait in its ports' queues.
     Pause(Site, u64),
+    /// The appliance is configured anew while it runs.
+    Reload(Site, Reload),
+}
+
+/// What a new configuration changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reload {
+    /// See [`PairConfig::rate_bps`].
+    pub rate_bps: u64,
+    /// See [`PairConfig::auto`].
+    pub auto: bool,
+    /// See [`PairConfig::fallback`].
+    pub fallback: Fallback,
+    /// See [`PairConfig::compress`].
+    pub compress: bool,
 }
 
 /// What a pair is like.
@@ -231,6 +246,13 @@ impl PairConfig {
     pub fn with_wan(mut self, change: impl Fn(&mut LinkConfig)) -> Self {
         self.wan.iter_mut().for_each(change);
         self
+    }
+
+    /// The same with what a reload changes.
+    #[must_use]
+    pub fn reloaded(&self, reload: &Reload) -> Self {
+        let Reload { rate_bps, auto, fallback, compress } = *reload;
+        PairConfig { rate_bps, auto, fallback, compress, ..self.clone() }
     }
 
     /// What the appliance of a site is made from, the `incarnation`th time it is started.

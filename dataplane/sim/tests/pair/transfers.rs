@@ -1,10 +1,11 @@
 //! Transfers over good and bad links: every byte arrives, in order, and both ends close in order.
 
+use dataplane::interceptor::Fallback;
 use dataplane::pipeline::placement::Placement;
 use dataplane::time::{MILLISECOND_NS, SECOND_NS};
 use dataplane_sim::host::StreamScript;
 use dataplane_sim::link::{LinkConfig, Loss};
-use dataplane_sim::pair::{Event, PairConfig, Site};
+use dataplane_sim::pair::{Event, PairConfig, Reload, Site};
 
 use crate::support::{Expect, PORT, Run, both_ways, cable, reader};
 
@@ -134,6 +135,23 @@ fn many_short_ones() {
 fn with_one_stage_per_core() {
     let config = PairConfig { placement: Placement::one_stage_per_core(), ..lost(0.01) };
     transfer_all_ways(&config, false);
+}
+
+#[test]
+fn across_new_configurations() {
+    let mut run = Run::new(lost(0.01));
+    run.serve(Site::B, PORT, both_ways(10_000_000));
+    run.connect(Site::A, PORT, 2, false, both_ways(10_000_000));
+    for (number, site) in (0..).zip(Site::BOTH.into_iter().cycle().take(6)) {
+        run.pair.run_for(150 * MILLISECOND_NS);
+        let (auto, rate_bps) = (number % 3 == 1, 20_000_000 * (1 + number));
+        let (fallback, compress) = (Fallback::Refuse, number % 2 == 0);
+        run.pair.happen(Event::Reload(site, Reload { rate_bps, auto, fallback, compress }));
+        run.pair.run_for(10 * MILLISECOND_NS);
+        let peer = &run.pair.tpo(site).handles.peers[0];
+        assert!(auto || peer.rate_bps() <= rate_bps, "{} of {rate_bps}", peer.rate_bps());
+    }
+    run.finish(60 * SECOND_NS);
 }
 
 #[test]
