@@ -21,8 +21,11 @@ const ROUNDS: usize = 8;
 const SETTLED_AFTER: u64 = 2;
 const _: () =
     assert!(SETTLED_AFTER + 2 < ROUNDS as u64, "a round is settled before its place is taken");
-/// Acknowledgements remembered for the rate of the moment.
+/// Acknowledgements remembered for the rate of the moment: they are apart by this part of the time
+/// over which it is measured, at least.
 const REPORTS: usize = 64;
+const REPORTS_PART: u64 = 32;
+const _: () = assert!(REPORTS as u64 > REPORTS_PART, "they cover the time");
 /// Length of a round over the noise in its times, at least.
 const NOISE_FACTOR: u64 = 8;
 /// Batches that a round has, at least, unless it would become far longer than a round trip.
@@ -185,6 +188,7 @@ pub(crate) struct Rounds {
     /// Clock and bytes of the latest acknowledgements.
     reports: [(u64, u64); REPORTS],
     reports_next: usize,
+    report_apart_us: u64,
     /// The latest one.
     batch: Option<Batch>,
     /// Batches since the round being sent began.
@@ -223,6 +227,7 @@ impl Rounds {
             heard_at: now,
             reports: [(0, 0); REPORTS],
             reports_next: 0,
+            report_apart_us: 0,
             batch: None,
             batches: 0,
         }
@@ -293,11 +298,7 @@ impl Rounds {
         }
         let silent = now.since_ns(self.heard_at) > heard.silent_ns;
         self.heard_at = now;
-        let report = (self.passed.clock_us, self.passed.delivered_bytes);
-        if let Some(place) = self.reports.get_mut(self.reports_next % REPORTS) {
-            *place = report;
-        }
-        self.reports_next += 1;
+        self.report();
         let acknowledged = self.sending.saturating_sub(1);
         for round in [acknowledged, self.sending] {
             if let Some(round) = self.get_mut(round) {
@@ -331,12 +332,26 @@ impl Rounds {
         }
     }
 
+    /// Remembers how far arriving has come, unless that was done only just before.
+    fn report(&mut self) {
+        let before = self.reports_next.checked_sub(1).and_then(|i| self.reports.get(i % REPORTS));
+        let due_us = before.map_or(0, |(clock_us, _)| clock_us + self.report_apart_us);
+        if self.passed.clock_us < due_us {
+            return;
+        }
+        if let Some(place) = self.reports.get_mut(self.reports_next % REPORTS) {
+            *place = (self.passed.clock_us, self.passed.delivered_bytes);
+        }
+        self.reports_next += 1;
+    }
+
     /// The rate of arriving over about the last `window_ns`, in bits per second; `None` while there
     /// is too little to tell.
-    pub(crate) fn delivered_bps(&self, window_ns: u64) -> Option<u64> {
+    pub(crate) fn delivered_bps(&mut self, window_ns: u64) -> Option<u64> {
         let window_us = (window_ns / MICROSECOND_NS).max(1);
+        self.report_apart_us = window_us / REPORTS_PART;
         let known = self.reports_next.min(REPORTS);
-        (2..=known).find_map(|back| {
+        (1..=known).find_map(|back| {
             let index = (self.reports_next - back) % REPORTS;
             let (clock_us, bytes) = self.reports.get(index).copied()?;
             let elapsed_us = self.passed.clock_us - clock_us;

@@ -137,7 +137,10 @@ impl Startup {
             return None;
         }
         if round.app_limited && !queued && model.excess_ppm(round) == 0 {
-            self.flat_rounds = 0;
+            if round.sent_bps < self.best_bps {
+                // It was little; where it was more than ever arrived, more had no effect.
+                self.flat_rounds = 0;
+            }
             return None;
         }
         self.flat_rounds += 1;
