@@ -32,11 +32,15 @@ const QUEUED_NS: u64 = 3 * MILLISECOND_NS;
 const QUEUED_BATCHES: u32 = 4;
 const HALF_NS_MIN: u64 = 20 * MILLISECOND_NS;
 
+/// What arrives of a round is less than what was sent of it by this part when the path is full.
+const BLOCKED_PERCENT: u64 = 75;
+
 /// There is a queue.
 #[derive(Clone, Copy, Debug, Default)]
 struct Queued {
-    /// Since when no more is delivered.
+    /// Since when no more is delivered, and how long it was then, in nanoseconds.
     since: Time,
+    queue_ns: u64,
     /// The best that was delivered then.
     best_bps: u64,
     /// Batches since.
@@ -106,15 +110,21 @@ impl Startup {
             self.queued = None;
             return None;
         }
-        let queued = self.queued.get_or_insert(Queued { since: sample.now, ..Queued::default() });
-        if self.best_bps * 100 >= queued.best_bps * GROWTH_PERCENT {
-            *queued = Queued { since: sample.now, best_bps: self.best_bps, batches: 0 };
+        let best_bps = self.best_bps;
+        let now = Queued { since: sample.now, queue_ns, best_bps, batches: 0 };
+        let queued = self.queued.get_or_insert(now);
+        if best_bps * 100 >= queued.best_bps * GROWTH_PERCENT {
+            *queued = now;
         }
         queued.batches += 1;
         // On shorter paths a round is over before more could be told.
         let half_ns = model.base_ns() / 2;
-        let long = half_ns >= HALF_NS_MIN && sample.now.since_ns(queued.since) >= half_ns;
-        (long && queued.batches > QUEUED_BATCHES).then(|| self.full(link_bps, rtt_ns, model))
+        let elapsed_ns = sample.now.since_ns(queued.since);
+        let long = half_ns >= HALF_NS_MIN && elapsed_ns >= half_ns;
+        // Jitter that has begun lately may look like a queue, but it does not grow.
+        let grows = queue_ns >= (queued.queue_ns + elapsed_ns / 2).min(model.base_ns());
+        (long && grows && queued.batches > QUEUED_BATCHES)
+            .then(|| self.full(link_bps, rtt_ns, model))
     }
 
     pub(super) fn on_round(&mut self, round: &RoundSample, model: &mut Model) -> Option<Phase> {
@@ -144,7 +154,8 @@ impl Startup {
             return None;
         }
         self.flat_rounds += 1;
-        if queued {
+        // What arrives is less than was sent of the same, or it was no queue of ours.
+        if queued && link_bps * 100 < round.sent_bps * BLOCKED_PERCENT {
             // The queue may have come in the midst of the round: what arrives now counts, too.
             return Some(self.full(link_bps.max(self.latest_bps), rtt_ns, model));
         }
