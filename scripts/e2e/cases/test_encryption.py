@@ -34,7 +34,7 @@ class Encrypted(Case):
         done = self.lab.run("hosta", str(self.lab.binary("tpo")), "--check", "--config",
                             str(self.lab.write_config("a")), check=False)
         self.assertEqual(done.returncode, 1)
-        self.assertRegex(done.stderr, r"^tpo: .*tpoa\.key: .*chmod 600")
+        self.assertRegex(done.stderr, r"tpoa\.toml:\d+: key_file: .*tpoa\.key: .*chmod 600")
 
 
 class Clear(Case):

@@ -35,6 +35,9 @@ const HALF_NS_MIN: u64 = 20 * MILLISECOND_NS;
 /// What arrives of a round is less than what was sent of it by this part when the path is full.
 const BLOCKED_PERCENT: u64 = 75;
 
+/// Of so many datagrams jitter cannot make a queue.
+const MANY_DATAGRAMS: u64 = 128;
+
 /// There is a queue.
 #[derive(Clone, Copy, Debug, Default)]
 struct Queued {
@@ -154,8 +157,9 @@ impl Startup {
             return None;
         }
         self.flat_rounds += 1;
-        // What arrives is less than was sent of the same, or it was no queue of ours.
-        if queued && link_bps * 100 < round.sent_bps * BLOCKED_PERCENT {
+        // Of few, what arrives has to be less than was sent of the same, or it was no queue of ours.
+        let blocked = link_bps * 100 < round.sent_bps * BLOCKED_PERCENT;
+        if queued && (blocked || round.datagrams >= MANY_DATAGRAMS) {
             // The queue may have come in the midst of the round: what arrives now counts, too.
             return Some(self.full(link_bps.max(self.latest_bps), rtt_ns, model));
         }
