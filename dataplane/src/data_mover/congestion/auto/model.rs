@@ -64,17 +64,6 @@ const ANSWER_SHARE_PPM: u64 = WHOLE / 6;
 /// The least share of the path that is told from none.
 const SHARE_PPM_MIN: u64 = WHOLE / 4;
 
-/// What is left of a queue when little has been sent for a round.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Left {
-    /// Nothing.
-    Nothing,
-    /// A queue that others keep.
-    Others,
-    /// All of it: it is no queue, the path has become longer.
-    Path,
-}
-
 /// The path as it is known.
 #[derive(Debug)]
 pub(super) struct Model {
@@ -211,8 +200,9 @@ impl Model {
     }
 
     /// So little was sent for a round that a queue of ours is gone: what is left is the path's, or
-    /// of others. `less_ppm` less was sent than before, when round trips took `before_ns`.
-    pub(super) fn seen_low(&mut self, round: &RoundSample, before_ns: u64, less_ppm: u64) -> Left {
+    /// of others. `less_ppm` less was sent than before, when round trips took `before_ns`. Returns
+    /// whether the path itself has become longer.
+    pub(super) fn seen_low(&mut self, round: &RoundSample, before_ns: u64, less_ppm: u64) -> bool {
         let left_ns = round.rtt_last_ns.saturating_sub(self.base_ns);
         self.shared = left_ns > self.long_ns();
         let shorter_ns = before_ns.saturating_sub(round.rtt_last_ns);
@@ -221,7 +211,7 @@ impl Model {
             // Others keep their queue: the base stays what it was.
             self.shared_dips += 1;
             self.base_at = round.now;
-            return Left::Others;
+            return false;
         }
         if longer {
             // Nothing says that it carries less than before it became longer.
@@ -230,7 +220,7 @@ impl Model {
         (self.queued_rounds, self.shared_dips, self.shared) = (0, 0, false);
         self.above_rounds = 0;
         self.set_base(round.now, round.rtt_last_ns);
-        if longer { Left::Path } else { Left::Nothing }
+        longer
     }
 
     /// By how much a queue that we share with others becomes shorter, at least, when we send so
@@ -399,7 +389,7 @@ impl Model {
             self.unqueued_bps = self.capacity_bps;
         }
         let above = !ours && self.queue_ns > ABOVE_TARGETS * self.target_ns();
-        self.above_rounds = if above { self.above_rounds + 1 } else { 0 };
+        self.above_rounds = if above { self.above_rounds.saturating_add(1) } else { 0 };
         self.queued_rounds = if ours {
             0
         } else if self.queue_ns > long_ns {

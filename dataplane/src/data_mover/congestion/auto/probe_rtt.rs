@@ -5,7 +5,7 @@ use super::super::share::{WHOLE, scaled};
 use super::super::{Mark, RoundSample};
 use super::Phase;
 use super::cruise::Cruise;
-use super::model::{Left, Model};
+use super::model::Model;
 use super::startup::Startup;
 
 /// Least rate over the capacity, in millionths.
@@ -68,8 +68,8 @@ impl ProbeRtt {
         self.rounds += 1;
         let seen = round.mark == Mark::ProbeRtt && round.rtt_count > 0;
         if seen {
-            let left = model.seen_low(round, self.before_ns, self.less_ppm);
-            if self.started && left == Left::Path {
+            let longer = model.seen_low(round, self.before_ns, self.less_ppm);
+            if longer && self.started {
                 // What start-up took for a queue was none.
                 return Some(Phase::Startup(Startup::again(model)));
             }

@@ -31,10 +31,8 @@ const QUEUED_NS: u64 = 3 * MILLISECOND_NS;
 /// Half a round trip with such a queue is long, if so many batches came in it.
 const QUEUED_BATCHES: u32 = 4;
 const HALF_NS_MIN: u64 = 20 * MILLISECOND_NS;
-
 /// What arrives of a round is less than what was sent of it by this part when the path is full.
 const BLOCKED_PERCENT: u64 = 75;
-
 /// Of so many datagrams jitter cannot make a queue.
 const MANY_DATAGRAMS: u64 = 128;
 
