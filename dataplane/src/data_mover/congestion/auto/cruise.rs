@@ -23,6 +23,8 @@ const CAPACITY_PPM: u64 = 40_000;
 const GAIN_PPM_MIN: u64 = 750_000;
 /// What has passed while there was a queue counts by this part.
 const PASSED_PART: u64 = 3;
+/// Rate over the capacity where the window is what limits.
+const SHARED_PPM: u64 = 125 * PERCENT;
 /// Growth while the queue is shorter than is aimed at, in millionths: at most, of a round.
 const CREEP_PPM: u64 = PERCENT / 4;
 /// Growth while there is no queue, in millionths: of the first such round, and at most.
@@ -52,7 +54,7 @@ pub(super) struct Cruise {
 /// Rate over the capacity, in millionths.
 pub(super) fn gain_ppm(model: &Model) -> u64 {
     if model.is_shared() {
-        return WHOLE;
+        return SHARED_PPM;
     }
     let of_span = |ns: u64| scaled(scaled(ns, WHOLE, model.span_ns()), RATE_PPM, WHOLE);
     let (queue_ns, target_ns) = (model.queue_ns(), model.target_ns());
@@ -84,7 +86,7 @@ impl Cruise {
             return None;
         }
         if model.is_shared() {
-            model.set_capacity(model.best_passed_bps());
+            model.compete(round);
             return None;
         }
         if let Some(excess_ppm) = model.overflow_ppm(round) {

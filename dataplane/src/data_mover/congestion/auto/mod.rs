@@ -10,6 +10,7 @@
 //! acknowledgement tells the mean delay of all that it is news of, precisely enough to hold a short
 //! queue under any jitter, so that the link is never idle and the queue never long.
 
+mod compete;
 mod cruise;
 mod drain;
 mod model;

@@ -1,7 +1,8 @@
 //! The model of the path: capacity, random loss, the round trip without a queue.
 
-use super::super::share::{RandomLoss, WHOLE, bytes_in, scaled};
+use super::super::share::{PERCENT, RandomLoss, WHOLE, bytes_in, scaled};
 use super::super::{AckSample, Mark, PathStart, RoundSample, Settled};
+use super::compete::Window;
 use crate::time::{MICROSECOND_NS, MILLISECOND_NS, SECOND_NS, Time};
 
 /// Slowest rate in bits per second.
@@ -20,8 +21,18 @@ const EXCESS_PPM: u64 = 10_000;
 const OVERFLOW_DATAGRAMS: u64 = 8;
 /// Rounds without one, before an overflow, that make it a single one: something else was in the way.
 const SINGLE_ROUNDS: usize = 64;
-/// Times in a row that a long queue stays before it is taken for the path itself.
-const SHARED_DIPS: u32 = 6;
+/// A queue that answers with more than this part of what is due when it is all ours is ours; one that
+/// answers with less than that is none, the path itself is long.
+const ALONE_PPM: u64 = 7 * WHOLE / 10;
+const LONGER_PPM: u64 = WHOLE / 12;
+/// More than this lost beyond random loss is lost by a queue.
+const FULL_PPM: u64 = 5 * PERCENT;
+/// Times in a row that a queue stays before it is taken for the path itself: one of others, and our
+/// own.
+const SHARED_DIPS: u32 = 32;
+const ALONE_DIPS: u32 = 6;
+/// The same of a short queue.
+const SOME_DIPS: u32 = 2;
 /// Rounds for which losses seen at a low rate tell what is random.
 const FRESH_ROUNDS: u32 = 64;
 /// Rounds of the same rate after which a shorter round trip is believed.
@@ -33,15 +44,12 @@ const STALE_ROUNDS: u32 = 5;
 const SHARED_ROUNDS: u32 = 4;
 const SHARED_ROUNDS_MAX: u32 = 16 + SHARED_ROUNDS;
 const SHARED_MEMORY_ROUNDS: usize = 10;
-/// In flight at most, in per cent of the path: what leaves CUBIC, and takes from BBR, about three
-/// tenths of a path with a queue as long as itself.
+/// In flight at most, in per cent of the path.
 const IN_FLIGHT_PERCENT: u64 = 200;
 /// In flight beyond the path, in datagrams: so that single ones are not stopped.
 const SLACK_DATAGRAMS: u64 = 4;
 /// Time for which acknowledgements may be waited for, in nanoseconds.
 pub(super) const ACKS_NS: u64 = 80 * MILLISECOND_NS;
-/// What a probe sends beyond the capacity on a path shared with others, of a million.
-const SHARED_PROBE_PPM: u64 = 250_000;
 /// What a probe sends beyond the capacity otherwise, of a million, at most.
 const PROBE_PPM_MAX: u64 = 250_000;
 /// The queue that is aimed at: this part of the round trip, or so many hundredths of a datagram
@@ -58,9 +66,6 @@ const TIGHT_PPM_MIN: u64 = WHOLE / 16;
 /// may be none.
 const ABOVE_TARGETS: u64 = 2;
 const ABOVE_ROUNDS: u32 = 8;
-/// The share of the path that is ours, of a million, if less of what we send is to be seen in the
-/// queue of all.
-const ANSWER_SHARE_PPM: u64 = WHOLE / 6;
 /// The least share of the path that is told from none.
 const SHARE_PPM_MIN: u64 = WHOLE / 4;
 
@@ -101,8 +106,9 @@ pub(super) struct Model {
     filled_bps: u64,
     /// Our share of what all send over the bottleneck, in millionths.
     share_ppm: u64,
-    /// Mean round trip at the end of the round before.
+    /// Mean round trip at the end of the round before, and by how much it grows from round to round.
     before_ns: u64,
+    growth_ns: i64,
     /// Rounds in a row with a long queue.
     queued_rounds: u32,
     /// Rounds in a row with a queue that is too long, and the capacity before them.
@@ -111,6 +117,8 @@ pub(super) struct Model {
     /// Whether it stayed when we sent little, and how often in a row.
     shared: bool,
     shared_dips: u32,
+    /// What may be in flight beside them.
+    window: Option<Window>,
     /// What arrived in the latest round that was not sent at a low rate.
     delivered_bps: u64,
     /// Rounds since losses were last seen while less was sent than the capacity.
@@ -146,11 +154,13 @@ impl Model {
             filled_bps: 0,
             share_ppm: WHOLE,
             before_ns: base_ns,
+            growth_ns: 0,
             queued_rounds: 0,
             above_rounds: 0,
             unqueued_bps: 0,
             shared: false,
             shared_dips: 0,
+            window: None,
             delivered_bps: 0,
             low_rounds: u32::MAX,
             passed_bps: [0; SHARED_MEMORY_ROUNDS],
@@ -200,15 +210,36 @@ impl Model {
     }
 
     /// So little was sent for a round that a queue of ours is gone: what is left is the path's, or
-    /// of others. `less_ppm` less was sent than before, when round trips took `before_ns`. Returns
-    /// whether the path itself has become longer.
-    pub(super) fn seen_low(&mut self, round: &RoundSample, before_ns: u64, less_ppm: u64) -> bool {
+    /// of others. `less_ppm` less was sent than before, when round trips took `before_ns`, which was
+    /// start-up if it `started`. Returns whether the path itself has become longer.
+    pub(super) fn seen_low(
+        &mut self,
+        round: &RoundSample,
+        before_ns: u64,
+        less_ppm: u64,
+        started: bool,
+    ) -> bool {
         let left_ns = round.rtt_last_ns.saturating_sub(self.base_ns);
-        self.shared = left_ns > self.long_ns();
-        let shorter_ns = before_ns.saturating_sub(round.rtt_last_ns);
-        let longer = left_ns > self.target_ns() && shorter_ns < self.answer_ns(less_ppm) / 2;
-        if self.shared && !longer && self.shared_dips < SHARED_DIPS {
-            // Others keep their queue: the base stays what it was.
+        // Meanwhile it would have grown.
+        let grown_ns = before_ns.saturating_add_signed(self.growth_ns.max(0));
+        let shorter_ns = grown_ns.saturating_sub(round.rtt_last_ns);
+        let alone_ns = scaled(self.span_ns(), less_ppm, WHOLE);
+        let alone = shorter_ns > scaled(alone_ns, ALONE_PPM, WHOLE);
+        // A queue that overflows all the time does not become shorter either.
+        let longer = left_ns > self.target_ns()
+            && shorter_ns < scaled(alone_ns, LONGER_PPM, WHOLE)
+            && self.excess_ppm(round) < FULL_PPM;
+        let long = left_ns > self.long_ns();
+        let some = left_ns > self.own_target_ns().max(2 * self.noise_ns);
+        let dips_max = match (long, alone) {
+            (true, false) => SHARED_DIPS,
+            (true, true) => ALONE_DIPS,
+            (false, false) if some && !started => SOME_DIPS,
+            (false, _) => 0,
+        };
+        if !longer && self.shared_dips < dips_max {
+            // Others keep their queue, or it was too long for one round: the base stays what it was.
+            self.shared = long && !alone;
             self.shared_dips += 1;
             self.base_at = round.now;
             return false;
@@ -223,15 +254,11 @@ impl Model {
         longer
     }
 
-    /// By how much a queue that we share with others becomes shorter, at least, when we send so
-    /// much less for a round.
-    fn answer_ns(&self, less_ppm: u64) -> u64 {
-        scaled(scaled(self.span_ns(), less_ppm, WHOLE), ANSWER_SHARE_PPM, WHOLE)
-    }
-
     /// A queue that is not ours, in nanoseconds.
     fn long_ns(&self) -> u64 {
-        (self.base_ns / 4).max(4 * self.own_target_ns())
+        // One that has stayed already need not be as long.
+        let part = if self.shared_dips > 0 { 6 } else { 4 };
+        (self.base_ns / part).max(4 * self.own_target_ns())
     }
 
     /// Length of a round as the rate acts on a queue, in nanoseconds.
@@ -277,7 +304,7 @@ impl Model {
     /// What a probe may send beyond the capacity, in millionths: what makes the queue half as long again.
     pub(super) fn probe_ppm(&self) -> u64 {
         if self.is_shared() {
-            return SHARED_PROBE_PPM;
+            return 0;
         }
         let queue_ns = scaled(self.own_target_ns(), self.tight_ppm, WHOLE);
         scaled(queue_ns / 2, WHOLE, self.span_ns()).min(PROBE_PPM_MAX)
@@ -300,10 +327,11 @@ impl Model {
         bytes_in(rate_bps, path_ns + self.spacing_ns)
     }
 
-    /// In flight at most: twice the path; on a shared one no slack but that of acknowledgements.
+    /// In flight at most: twice the path, and what acknowledgements take; beside others the window.
     pub(super) fn in_flight_max(&self) -> u64 {
-        if self.is_shared() {
-            return self.path_bytes_at(self.capacity_bps, IN_FLIGHT_PERCENT) + self.datagram_bytes;
+        if let Some(window) = &self.window {
+            return window.bytes(self.path_bytes())
+                + bytes_in(self.capacity_bps, self.spacing_ns / 2);
         }
         let path_ns = self.path_ns().saturating_mul(IN_FLIGHT_PERCENT) / 100;
         let acks_ns = (2 * self.spacing_ns).max(ACKS_NS);
@@ -348,6 +376,9 @@ impl Model {
         self.noise_ns = round.noise_ns;
         self.round_ns = (3 * self.round_ns + round.round_ns) / 4;
         self.learn_queue(round);
+        if !self.is_shared() {
+            self.window = None;
+        }
         if let Some(settled) = &round.settled {
             self.learn_loss(settled);
         }
@@ -426,6 +457,10 @@ impl Model {
     /// grow.
     fn learn_share(&mut self, round: &RoundSample) {
         let before_ns = std::mem::replace(&mut self.before_ns, round.rtt_last_ns);
+        if round.mark == Mark::Cruise && round.rtt_count > 0 {
+            let grown_ns = round.rtt_last_ns.cast_signed() - before_ns.cast_signed();
+            self.growth_ns = (3 * self.growth_ns + grown_ns) / 4;
+        }
         let probed = round.mark == Mark::ProbeUp && !round.silent && !round.app_limited;
         let queued = before_ns.saturating_sub(self.base_ns) >= self.target_ns() / 2;
         // A queue that overflows does not grow.
@@ -519,8 +554,20 @@ impl Model {
         self.excess > (OVERFLOW_DATAGRAMS * WHOLE).max(by_chance)
     }
 
+    /// Others keep a queue: takes part in it for a round.
+    pub(super) fn compete(&mut self, round: &RoundSample) {
+        self.set_capacity(self.best_passed_bps());
+        if round.rtt_count == 0 {
+            return;
+        }
+        let path_bytes = self.path_bytes();
+        let before_bytes = bytes_in(self.unqueued_bps, self.path_ns());
+        let window = self.window.get_or_insert_with(|| Window::new(round, before_bytes));
+        window.on_round(round, &self.loss, path_bytes);
+    }
+
     /// The best that has passed in the latest rounds.
-    pub(super) fn best_passed_bps(&self) -> u64 {
+    fn best_passed_bps(&self) -> u64 {
         self.passed_bps.iter().copied().max().unwrap_or(0)
     }
 }

@@ -31,6 +31,8 @@ impl ProbeRtt {
     /// begins now.
     pub(super) fn now(model: &Model) -> Self {
         let gain_ppm = Self::gain(model, model.queue_ns().max(model.target_ns()));
+        // A queue that is full all the time is not to be seen: what is lost tells of it.
+        let gain_ppm = if model.loss.is_in_doubt() { GAIN_PPM_MIN } else { gain_ppm };
         let (less_ppm, before_ns) = (WHOLE - gain_ppm, model.before_ns());
         ProbeRtt { gain_ppm, less_ppm, rounds: 1, before_ns, started: false }
     }
@@ -68,7 +70,7 @@ impl ProbeRtt {
         self.rounds += 1;
         let seen = round.mark == Mark::ProbeRtt && round.rtt_count > 0;
         if seen {
-            let longer = model.seen_low(round, self.before_ns, self.less_ppm);
+            let longer = model.seen_low(round, self.before_ns, self.less_ppm, self.started);
             if longer && self.started {
                 // What start-up took for a queue was none.
                 return Some(Phase::Startup(Startup::again(model)));
