@@ -10,9 +10,10 @@ use super::super::share::{DATAGRAM_BYTES, RandomLoss, bytes_in, scaled};
 use super::super::{RoundSample, Settled};
 use crate::time::{SECOND_NS, Time};
 
-/// RFC 9438, section 4.1: growth in datagrams by the cube of seconds, and what remains after a loss.
+/// RFC 9438, section 4.1: growth in datagrams by the cube of seconds.
 const CUBIC_C: f64 = 0.4;
-const BETA_PERCENT: u64 = 70;
+/// What remains after an overflow; CUBIC keeps 70, but knows of it two round trips earlier.
+const BETA_PERCENT: u64 = 65;
 /// Section 4.3: growth in datagrams of a round trip, in hundredths.
 const RENO_PERCENT: u64 = 53;
 /// Rounds after a loss until losses of the time before are settled.

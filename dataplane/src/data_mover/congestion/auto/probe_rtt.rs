@@ -71,8 +71,10 @@ impl ProbeRtt {
         let seen = round.mark == Mark::ProbeRtt && round.rtt_count > 0;
         if seen {
             let longer = model.seen_low(round, self.before_ns, self.less_ppm, self.started);
-            if longer && self.started {
-                // What start-up took for a queue was none.
+            // Who had little to send and met no queue has not seen how much the path carries.
+            let queued = self.before_ns > model.base_ns() + model.target_ns();
+            let unknown = longer || (self.less_ppm > 0 && !queued);
+            if self.started && unknown {
                 return Some(Phase::Startup(Startup::again(model)));
             }
         } else if self.rounds >= ROUNDS_MAX {
