@@ -18,13 +18,15 @@ pub(super) const REPORTS: usize = 8;
 /// Bytes of bitmap in one acknowledgement, at most.
 pub(super) const BITMAP_LEN_MAX: usize = 256;
 /// One byte of acknowledgement is earned by this many bytes of data.
-const ACK_SHARE: u64 = 128;
+const ACK_SHARE: i64 = 128;
 /// What an acknowledgement costs, in bytes: about its size, headers included, usually and without
 /// its bitmap.
-const ACK_COST: u64 = 152;
-const ACK_COST_MIN: u64 = 122;
+const ACK_COST: i64 = 152;
+const ACK_COST_MIN: usize = 122;
 /// Acknowledgements that can be earned in advance.
-const ACKS_EARNED_MAX: u64 = 24;
+const ACKS_EARNED_MAX: i64 = 24;
+/// What may be owed: a long one is paid for by those after it, sparse ones are not held against bulk.
+const OWED_MAX: i64 = 1_024;
 /// Shortest delay of an acknowledgement in nanoseconds.
 const ACK_DELAY_NS_MIN: u64 = MILLISECOND_NS;
 /// Silence in nanoseconds after which the first datagram is acknowledged without delay.
@@ -127,11 +129,15 @@ pub(super) struct Received {
     told_from: [u64; REPORTS],
     /// Everything up to here was covered by an acknowledgement.
     told_to: u64,
+    /// The latest acknowledgement was full: the next goes on here. What comes late meanwhile waits
+    /// until all is told up to the highest, or the highest would never be told.
+    going_on: Option<u64>,
     /// Datagrams to be acknowledged since the latest acknowledgement, and when the first came.
     waiting: u32,
     waiting_since: Time,
     acked_at: Time,
-    earned: u64,
+    /// Bytes that acknowledgements may have; less than none after a long one.
+    earned: i64,
 }
 
 impl Received {
@@ -143,6 +149,7 @@ impl Received {
             news_from: 1,
             told_from: [1; REPORTS],
             told_to: 0,
+            going_on: None,
             waiting: 0,
             waiting_since: Time::ZERO,
             acked_at: Time::ZERO,
@@ -157,6 +164,7 @@ impl Received {
         self.news_from = 1;
         self.told_from = [1; REPORTS];
         self.told_to = 0;
+        self.going_on = None;
         self.waiting = 0;
         self.acked_at = Time::ZERO;
         self.earned = ACKS_EARNED_MAX * ACK_COST;
@@ -177,7 +185,8 @@ impl Received {
             self.highest_at = now;
         }
         self.news_from = self.news_from.min(number);
-        self.earned = (self.earned + ip_bytes as u64 / ACK_SHARE).min(ACKS_EARNED_MAX * ACK_COST);
+        let earned = i64::try_from(ip_bytes).unwrap_or(0) / ACK_SHARE;
+        self.earned = (self.earned + earned).min(ACKS_EARNED_MAX * ACK_COST);
         if answered {
             self.arrivals.add(now.as_ns() / MICROSECOND_NS);
             if self.waiting == 0 {
@@ -238,6 +247,9 @@ impl Received {
         if highest + 1 - base.min(highest + 1) > bits_max {
             base = news_from;
         }
+        if let Some(from) = self.going_on {
+            base = from.max(self.window.lowest());
+        }
         let end = (base + bits_max).min(highest + 1);
         let mut len = 0;
         let mut at = base;
@@ -253,16 +265,30 @@ impl Received {
         (base, len)
     }
 
+    /// So many more bytes are in the acknowledgement.
+    pub(super) fn spent(&mut self, len: usize) {
+        let len = i64::try_from(len).unwrap_or(OWED_MAX);
+        self.earned = self.earned.saturating_sub(len).max(-OWED_MAX);
+    }
+
     fn told(&mut self, now: Time, len: usize, news_from: u64, end: u64, highest: u64) {
         self.acked_at = now;
-        self.earned = self.earned.saturating_sub(ACK_COST_MIN + len as u64);
+        self.spent(ACK_COST_MIN + len);
         if end <= highest {
             // Too much for one: the rest follows at once, and is told once.
-            self.told_to = end - 1;
-            self.news_from = end;
-            self.told_from = [end; REPORTS];
-            self.waiting = ACK_EVERY;
-            self.waiting_since = now;
+            if self.going_on.is_none() {
+                self.news_from = u64::MAX;
+            }
+            self.told_to = self.told_to.max(end - 1);
+            self.going_on = Some(end);
+            (self.waiting, self.waiting_since) = (ACK_EVERY, now);
+            return;
+        }
+        if self.going_on.take().is_some() {
+            self.told_to = highest;
+            self.told_from = [highest + 1; REPORTS];
+            self.news_from = self.news_from.min(highest + 1);
+            (self.waiting, self.waiting_since) = (u32::from(self.news_from <= highest), now);
             return;
         }
         self.told_to = highest;
@@ -337,6 +363,21 @@ mod tests {
         }
         assert_eq!(acks, 5);
         assert!((11..=10_000).all(|number| covered.contains(&number)));
+    }
+
+    #[test]
+    fn what_comes_late_again_and_again_does_not_keep_the_highest_from_being_told() {
+        let mut received = Received::new();
+        received.reset();
+        insert(&mut received, (1..=20_000).filter(|number| number % 20 != 0));
+        let mut covered = std::collections::BTreeSet::new();
+        for ack in 1..=40 {
+            // A late one, far behind, and a new one before each acknowledgement.
+            insert(&mut received, [ack * 20, 20_000 + ack]);
+            covered.extend(told(&mut received, ack).into_iter().filter(|(_, flag)| *flag));
+        }
+        assert!((20_001..20_030).all(|number| covered.contains(&(number, true))));
+        assert!((1..=20).all(|late| covered.contains(&(late * 20, true))));
     }
 
     #[test]

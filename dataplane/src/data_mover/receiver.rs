@@ -149,6 +149,7 @@ impl Receiver {
         let mut complete = [0; COMPLETE_LEN_MAX];
         let (base, received_len) = self.received.report(now, &mut received);
         let complete_len = self.reassembly.report(&mut complete);
+        self.received.spent(complete_len);
         let highest_received = self.received.highest();
         let lowest_incomplete = self.reassembly.lowest_incomplete();
         // Without memory, buffers cannot be taken any faster than they are given back.
