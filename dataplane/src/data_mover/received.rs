@@ -25,8 +25,9 @@ const ACK_COST: i64 = 152;
 const ACK_COST_MIN: usize = 122;
 /// Acknowledgements that can be earned in advance.
 const ACKS_EARNED_MAX: i64 = 24;
-/// What may be owed: a long one is paid for by those after it, sparse ones are not held against bulk.
-const OWED_MAX: i64 = 1_024;
+/// What may be owed: a long one is paid for by those after it, but what was sparse is not held against
+/// bulk for long.
+const OWED_MAX: i64 = 512;
 /// Shortest delay of an acknowledgement in nanoseconds.
 const ACK_DELAY_NS_MIN: u64 = MILLISECOND_NS;
 /// Silence in nanoseconds after which the first datagram is acknowledged without delay.
@@ -191,6 +192,9 @@ impl Received {
             self.arrivals.add(now.as_ns() / MICROSECOND_NS);
             if self.waiting == 0 {
                 self.waiting_since = now;
+                if now.since_ns(self.acked_at) >= QUIET_NS {
+                    self.earned = self.earned.max(0);
+                }
             }
             self.waiting = self.waiting.saturating_add(1);
         }
@@ -278,6 +282,7 @@ impl Received {
             // Too much for one: the rest follows at once, and is told once.
             if self.going_on.is_none() {
                 self.news_from = u64::MAX;
+                self.told_from = [end; REPORTS];
             }
             self.told_to = self.told_to.max(end - 1);
             self.going_on = Some(end);

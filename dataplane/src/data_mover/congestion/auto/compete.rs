@@ -4,7 +4,7 @@
 //!
 //! Room that is made for such others is lost to them, and who makes none takes all from those who
 //! give way when the queue overflows. So this gives way, and comes back, as CUBIC does (RFC 9438),
-//! but not for losses that are random.
+//! but not for losses that are random, as far as these were known before the others came.
 
 use super::super::share::{DATAGRAM_BYTES, RandomLoss, bytes_in, scaled};
 use super::super::{RoundSample, Settled};
@@ -21,8 +21,8 @@ const STALE_ROUNDS: u32 = 4;
 /// Where all give way to a full queue round trips become as much shorter, at least; and the rounds
 /// for which nothing is given way to those who do not, with so many paths in flight.
 const SHORTER_PERCENT: u64 = 87;
-const FIRM_ROUNDS: u32 = 200;
-const FIRM_PERCENT: u64 = 190;
+const FIRM_ROUNDS: u32 = 100;
+const FIRM_PERCENT: u64 = 180;
 /// In flight at least, and paths at most.
 const BYTES_MIN: u64 = 4 * DATAGRAM_BYTES;
 const PATHS_MAX: u64 = 8;
@@ -62,7 +62,8 @@ impl Window {
     /// What may be in flight on a path that holds `path_bytes` without a queue.
     pub(super) fn bytes(&self, path_bytes: u64) -> u64 {
         let firm = self.firm_rounds > 0;
-        if firm { scaled(path_bytes, FIRM_PERCENT, 100).max(BYTES_MIN) } else { self.bytes }
+        let bytes = if firm { scaled(path_bytes, FIRM_PERCENT, 100) } else { self.bytes };
+        bytes.min(PATHS_MAX * path_bytes).max(BYTES_MIN)
     }
 
     /// A round with round trips is over on a path that holds `path_bytes` without a queue.
@@ -76,13 +77,13 @@ impl Window {
             }
             return;
         }
-        let overflowed = round.settled.as_ref().is_some_and(|settled| is_full(settled, loss));
-        if overflowed && self.stale_rounds == 0 {
+        let full = round.settled.as_ref().filter(|settled| is_full(settled, loss));
+        if let (Some(settled), 0) = (full, self.stale_rounds) {
             if self.least_ns > scaled(self.full_ns, SHORTER_PERCENT, 100) {
                 self.firm_rounds = FIRM_ROUNDS;
                 return;
             }
-            (self.full_ns, self.least_ns) = (round.rtt_ns, u64::MAX);
+            (self.full_ns, self.least_ns) = (round.rtt_ns.max(settled.rtt_ns), u64::MAX);
             self.peak_bytes = self.bytes;
             self.from_bytes = scaled(self.bytes, BETA_PERCENT, 100).max(BYTES_MIN);
             self.bytes = self.from_bytes;

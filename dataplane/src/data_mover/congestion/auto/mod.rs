@@ -37,8 +37,8 @@ use super::{AckSample, Controller, Mark, PathStart, RoundSample};
 ///   Startup ------------> Drain ----------------> ProbeRtt ------------> Cruise
 ///      ^                                           |  ^                    |
 ///      +-------------------------------------------+  +--------------------+
-///         there was none: the path became longer        no empty queue seen for long,
-///                                                        or a long one that stays
+///         there was none: the path became longer,       no empty queue seen for long,
+///         or little was sent                             or a long one that stays
 ///
 ///          some rounds                               more is lost than at random
 ///   Cruise -----------> ProbeUp        Cruise, ProbeUp -------------------------> ProbeDown

@@ -117,6 +117,9 @@ pub(super) struct Model {
     /// Whether it stayed when we sent little, and how often in a row.
     shared: bool,
     shared_dips: u32,
+    /// The same with the same answer, and how often that is believed.
+    same_dips: u32,
+    same_dips_max: u32,
     /// What may be in flight beside them.
     window: Option<Window>,
     /// What arrived in the latest round that was not sent at a low rate.
@@ -160,6 +163,8 @@ impl Model {
             unqueued_bps: 0,
             shared: false,
             shared_dips: 0,
+            same_dips: 0,
+            same_dips_max: 0,
             window: None,
             delivered_bps: 0,
             low_rounds: u32::MAX,
@@ -237,10 +242,12 @@ impl Model {
             (false, false) if some && !started => SOME_DIPS,
             (false, _) => 0,
         };
-        if !longer && self.shared_dips < dips_max {
+        self.same_dips = if self.same_dips_max == dips_max { self.same_dips + 1 } else { 1 };
+        self.same_dips_max = dips_max;
+        self.shared_dips += 1;
+        if !longer && self.same_dips <= dips_max && self.shared_dips <= SHARED_DIPS {
             // Others keep their queue, or it was too long for one round: the base stays what it was.
             self.shared = long && !alone;
-            self.shared_dips += 1;
             self.base_at = round.now;
             return false;
         }
@@ -248,7 +255,7 @@ impl Model {
             // Nothing says that it carries less than before it became longer.
             self.set_capacity(self.capacity_bps.max(self.unqueued_bps));
         }
-        (self.queued_rounds, self.shared_dips, self.shared) = (0, 0, false);
+        (self.queued_rounds, self.shared_dips, self.same_dips, self.shared) = (0, 0, 0, false);
         self.above_rounds = 0;
         self.set_base(round.now, round.rtt_last_ns);
         longer
@@ -376,8 +383,9 @@ impl Model {
         self.noise_ns = round.noise_ns;
         self.round_ns = (3 * self.round_ns + round.round_ns) / 4;
         self.learn_queue(round);
-        if !self.is_shared() {
-            self.window = None;
+        if !self.is_shared() && self.window.take().is_some() {
+            // What the full queue took is no overflow of ours.
+            self.distrust_losses();
         }
         if let Some(settled) = &round.settled {
             self.learn_loss(settled);
@@ -416,11 +424,15 @@ impl Model {
         self.queue_ns = round.rtt_ns.saturating_sub(self.base_ns);
         let long_ns = self.long_ns();
         let ours = !matches!(round.mark, Mark::Cruise | Mark::ProbeUp);
-        if self.above_rounds == 0 {
+        if self.above_rounds == 0 && !self.shared {
             self.unqueued_bps = self.capacity_bps;
         }
         let above = !ours && self.queue_ns > ABOVE_TARGETS * self.target_ns();
         self.above_rounds = if above { self.above_rounds.saturating_add(1) } else { 0 };
+        if self.shared && round.mark == Mark::ProbeRtt {
+            // What this says is said when the probe is over.
+            return;
+        }
         self.queued_rounds = if ours {
             0
         } else if self.queue_ns > long_ns {
@@ -456,8 +468,12 @@ impl Model {
     /// A probe adds to what all send as much as our share of that is: so much faster does the queue
     /// grow.
     fn learn_share(&mut self, round: &RoundSample) {
+        if round.rtt_count == 0 {
+            return;
+        }
         let before_ns = std::mem::replace(&mut self.before_ns, round.rtt_last_ns);
-        if round.mark == Mark::Cruise && round.rtt_count > 0 {
+        // Neither this round nor the one before was a probe.
+        if round.mark == Mark::Cruise && self.steady_rounds > 1 {
             let grown_ns = round.rtt_last_ns.cast_signed() - before_ns.cast_signed();
             self.growth_ns = (3 * self.growth_ns + grown_ns) / 4;
         }
@@ -465,7 +481,7 @@ impl Model {
         let queued = before_ns.saturating_sub(self.base_ns) >= self.target_ns() / 2;
         // A queue that overflows does not grow.
         let overflows = self.tight_ppm < WHOLE;
-        if !probed || !queued || overflows || self.is_shared() || round.rtt_count == 0 {
+        if !probed || !queued || overflows || self.is_shared() {
             return;
         }
         let alone_ns = scaled(round.round_ns, self.probe_ppm(), WHOLE);

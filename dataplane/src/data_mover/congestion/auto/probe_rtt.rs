@@ -70,11 +70,12 @@ impl ProbeRtt {
         self.rounds += 1;
         let seen = round.mark == Mark::ProbeRtt && round.rtt_count > 0;
         if seen {
-            let longer = model.seen_low(round, self.before_ns, self.less_ppm, self.started);
-            // Who had little to send and met no queue has not seen how much the path carries.
+            // Who had little to send, met no queue and lost nothing has not seen how much the path
+            // carries.
             let queued = self.before_ns > model.base_ns() + model.target_ns();
-            let unknown = longer || (self.less_ppm > 0 && !queued);
-            if self.started && unknown {
+            let unseen = self.less_ppm > 0 && !queued && model.excess_ppm(round) == 0;
+            let longer = model.seen_low(round, self.before_ns, self.less_ppm, self.started);
+            if self.started && (longer || unseen) {
                 return Some(Phase::Startup(Startup::again(model)));
             }
         } else if self.rounds >= ROUNDS_MAX {
