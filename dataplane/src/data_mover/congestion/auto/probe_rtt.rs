@@ -6,7 +6,7 @@ use super::super::{Mark, RoundSample};
 use super::Phase;
 use super::cruise::Cruise;
 use super::model::Model;
-use super::startup::Startup;
+use super::startup::{MANY_DATAGRAMS, Startup};
 
 /// Least rate over the capacity, in millionths.
 const GAIN_PPM_MIN: u64 = 500_000;
@@ -70,12 +70,11 @@ impl ProbeRtt {
         self.rounds += 1;
         let seen = round.mark == Mark::ProbeRtt && round.rtt_count > 0;
         if seen {
-            // Who had little to send, met no queue and lost nothing has not seen how much the path
-            // carries.
+            // Who had little to send and met no queue has not seen how much the path carries.
             let queued = self.before_ns > model.base_ns() + model.target_ns();
-            let unseen = self.less_ppm > 0 && !queued && model.excess_ppm(round) == 0;
+            let little = self.less_ppm > 0 && round.datagrams < MANY_DATAGRAMS;
             let longer = model.seen_low(round, self.before_ns, self.less_ppm, self.started);
-            if self.started && (longer || unseen) {
+            if self.started && (longer || (little && !queued)) {
                 return Some(Phase::Startup(Startup::again(model)));
             }
         } else if self.rounds >= ROUNDS_MAX {

@@ -34,7 +34,7 @@ const HALF_NS_MIN: u64 = 20 * MILLISECOND_NS;
 /// What arrives of a round is less than what was sent of it by this part when the path is full.
 const BLOCKED_PERCENT: u64 = 75;
 /// Of so many datagrams jitter cannot make a queue.
-const MANY_DATAGRAMS: u64 = 128;
+pub(super) const MANY_DATAGRAMS: u64 = 128;
 
 /// There is a queue.
 #[derive(Clone, Copy, Debug, Default)]
