@@ -172,7 +172,7 @@ mod tests {
         let mut beside = Beside::new();
         let peak = beside.rounds(STALE_ROUNDS, 0);
         assert_eq!(beside.rounds(1, 5), peak * BETA_PERCENT / 100);
-        // The cube root of 120 datagrams over 0.4 is 6.7 seconds.
+        // The cube root of 140 datagrams over 0.4 is 7.0 seconds.
         assert!(beside.rounds(30, 0) < 590_000);
         let back = beside.rounds(37, 0);
         assert!((595_000..605_000).contains(&back), "{back}");
