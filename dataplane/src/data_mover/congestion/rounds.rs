@@ -128,6 +128,8 @@ impl Settled {
 pub struct Settled {
     /// What the controller called it.
     pub mark: Mark,
+    /// Rate at which it was sent, in bits per second of IP bytes.
+    pub sent_bps: u64,
     /// IP bytes that arrived.
     pub arrived_bytes: u64,
     /// IP bytes lost.
@@ -403,13 +405,13 @@ impl Rounds {
         let round = self.get(number);
         let ended_at = self.get(number + 1).begun_at;
         let (from, to) = (round.from, self.before);
-        let sent_us = to.sent_at.since_ns(from.sent_at) / MICROSECOND_NS;
         let delivered_us = to.clock_us.saturating_sub(from.clock_us);
         let passed_us = to.arrived_us.saturating_sub(from.arrived_us);
         let settled = number.checked_sub(SETTLED_AFTER).map(|number| {
             let round = self.get(number);
             Settled {
                 mark: round.mark,
+                sent_bps: sent_bps(&round.from, &self.get(number + 1).from),
                 arrived_bytes: round.arrived_bytes,
                 lost_bytes: round.lost_bytes,
                 rtt_ns: round.rtt_ns(),
@@ -419,7 +421,7 @@ impl Rounds {
         });
         let delivered_bytes = to.delivered_bytes - from.delivered_bytes;
         let passed_bytes = to.passed_bytes - from.passed_bytes;
-        let sent_bps = rate_bps(passed_bytes, sent_us);
+        let sent_bps = sent_bps(&from, &to);
         let passed_bps = match round.slope.ppm() {
             Some(ppm) => stretched_bps(sent_bps, ppm),
             None => rate_bps(passed_bytes, passed_us),
@@ -442,6 +444,12 @@ impl Rounds {
             settled,
         }
     }
+}
+
+/// The rate at which was sent what was passed between the two.
+fn sent_bps(from: &Passed, to: &Passed) -> u64 {
+    let sent_us = to.sent_at.since_ns(from.sent_at) / MICROSECOND_NS;
+    rate_bps(to.passed_bytes.saturating_sub(from.passed_bytes), sent_us)
 }
 
 fn absent_ppm(delivered_bytes: u64, passed_bytes: u64) -> i64 {

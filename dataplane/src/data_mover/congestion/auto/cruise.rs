@@ -107,7 +107,7 @@ impl Cruise {
         } else if !round.app_limited {
             self.quiet = if queue_ns <= 3 * target_ns / 4 { self.quiet + 1 } else { 0 };
             let missing_ppm = scaled(target_ns - queue_ns, WHOLE, target_ns);
-            let growth_ppm = scaled(missing_ppm, CREEP_PPM, WHOLE).max(self.growth_ppm());
+            let growth_ppm = scaled(missing_ppm, CREEP_PPM, WHOLE).max(self.growth_ppm(model));
             let capacity_bps = model.capacity_bps();
             // That something passes is known only of what was sent, two rounds ago.
             let passed_bps = round.sent_bps.min(model.loss.sent_for(round.delivered_bps));
@@ -122,7 +122,11 @@ impl Cruise {
     }
 
     /// Growth of the capacity after some rounds without a queue, in millionths.
-    fn growth_ppm(&self) -> u64 {
+    fn growth_ppm(&mut self, model: &Model) -> u64 {
+        if model.is_just_full() {
+            // It may still carry no more than that: what has grown lately is not known of yet.
+            self.quiet = self.quiet.min(QUIET_ROUNDS + 1);
+        }
         match self.quiet.checked_sub(QUIET_ROUNDS) {
             None => 0,
             Some(LONG_QUIET_ROUNDS..) => LONG_GROWTH_PPM,
@@ -138,15 +142,18 @@ fn follow(round: &RoundSample, model: &mut Model, grown: bool) {
     let capacity_bps = model.capacity_bps();
     let blocked = round.passed_bps < scaled(round.sent_bps, WHOLE - BLOCKED_PPM, WHOLE);
     if grown || (blocked && queue_ns > 3 * target_ns) {
+        model.full(round.passed_bps);
         model.set_capacity(capacity_bps.min(round.passed_bps.max(capacity_bps / 4)));
         return;
     }
-    // A queue that is full does not grow, and loses what does not pass.
+    // A queue that is full neither grows nor shrinks, and loses what does not pass.
+    let shrinks = round.passed_bps > scaled(round.sent_bps, WHOLE + BLOCKED_PPM, WHOLE);
     let passed_bps = match model.excess_ppm(round) {
-        0 => round.passed_bps,
-        _ => round.passed_bps.min(model.loss.sent_for(round.delivered_bps)),
+        1.. if !shrinks => round.passed_bps.min(model.loss.sent_for(round.delivered_bps)),
+        _ => round.passed_bps,
     };
     let passed_bps = passed_bps.clamp(capacity_bps / 2, capacity_bps * 2);
+    model.full(passed_bps);
     let of_both_bps = capacity_bps - capacity_bps / PASSED_PART + passed_bps / PASSED_PART;
     let too_long_ppm = scaled(queue_ns - target_ns, WHOLE, model.span_ns()).min(WHOLE);
     let less_ppm = scaled(too_long_ppm, CAPACITY_PPM, WHOLE);
@@ -197,5 +204,35 @@ mod tests {
         // A sender that is held up sends half of what it might, and nobody says so.
         assert_eq!(capacity_after(100, 25 * MBIT), 50 * MBIT);
         assert!(capacity_after(100, 40 * MBIT) <= 64 * MBIT);
+    }
+
+    /// A round in which half is lost and there is a queue; what the capacity of 50 is then, where so
+    /// much had passed if all had arrived.
+    fn capacity_after_losses(passed_bps: u64) -> u64 {
+        let rtt_ns = 80 * MILLISECOND_NS;
+        let path = PathStart { now: Time::ZERO, rtt_ns: Some(rtt_ns), datagram_bytes: 1_500 };
+        let mut model = Model::new(10_000 * MBIT, path);
+        model.set_capacity(50 * MBIT);
+        let round = RoundSample {
+            datagrams: 100,
+            sent_bps: 50 * MBIT,
+            delivered_bps: 25 * MBIT,
+            passed_bps,
+            absent_ppm: 500_000,
+            round_ns: rtt_ns,
+            rtt_ns: rtt_ns + 5 * MILLISECOND_NS,
+            rtt_last_ns: rtt_ns + 5 * MILLISECOND_NS,
+            rtt_count: 8,
+            ..RoundSample::default()
+        };
+        model.on_round(&round);
+        follow(&round, &mut model, false);
+        model.capacity_bps()
+    }
+
+    #[test]
+    fn a_queue_that_shrinks_is_not_full_whatever_is_lost() {
+        assert!(capacity_after_losses(50 * MBIT) < 45 * MBIT);
+        assert!(capacity_after_losses(55 * MBIT) > 50 * MBIT);
     }
 }

@@ -12,6 +12,7 @@
 
 mod compete;
 mod cruise;
+mod dips;
 mod drain;
 mod model;
 mod probe_down;

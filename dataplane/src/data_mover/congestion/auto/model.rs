@@ -3,6 +3,7 @@
 use super::super::share::{PERCENT, RandomLoss, WHOLE, bytes_in, scaled};
 use super::super::{AckSample, Mark, PathStart, RoundSample, Settled};
 use super::compete::Window;
+use super::dips::{Answer, Dips, Seen};
 use crate::time::{MICROSECOND_NS, MILLISECOND_NS, SECOND_NS, Time};
 
 /// Slowest rate in bits per second.
@@ -10,10 +11,11 @@ const RATE_BPS_MIN: u64 = 100_000;
 /// How long a round trip without a queue is believed, in rounds; at least and at most in
 /// nanoseconds.
 const BASE_VALID_ROUNDS: u64 = 250;
+const BASE_DOUBTED_ROUNDS: u64 = 16;
 const BASE_VALID_NS_MIN: u64 = SECOND_NS;
 const BASE_VALID_NS_MAX: u64 = 10 * SECOND_NS;
-/// Round trip assumed before one is known, in nanoseconds.
-const RTT_NS_INITIAL: u64 = 333 * MILLISECOND_NS;
+/// Round trip assumed before one is known, in nanoseconds: what may be in flight is little then.
+const RTT_NS_INITIAL: u64 = 10 * MILLISECOND_NS;
 /// Loss beyond random loss that does not count yet.
 const EXCESS_PPM: u64 = 10_000;
 /// Datagrams lost beyond random loss, over some rounds, that say that a queue too short to be seen
@@ -21,18 +23,8 @@ const EXCESS_PPM: u64 = 10_000;
 const OVERFLOW_DATAGRAMS: u64 = 8;
 /// Rounds without one, before an overflow, that make it a single one: something else was in the way.
 const SINGLE_ROUNDS: usize = 64;
-/// A queue that answers with more than this part of what is due when it is all ours is ours; one that
-/// answers with less than that is none, the path itself is long.
-const ALONE_PPM: u64 = 7 * WHOLE / 10;
-const LONGER_PPM: u64 = WHOLE / 12;
-/// More than this lost beyond random loss is lost by a queue.
-const FULL_PPM: u64 = 5 * PERCENT;
-/// Times in a row that a queue stays before it is taken for the path itself: one of others, and our
-/// own.
-const SHARED_DIPS: u32 = 32;
-const ALONE_DIPS: u32 = 6;
-/// The same of a short queue.
-const SOME_DIPS: u32 = 2;
+/// By how much a capacity is more than what passed when there was a queue, to be doubted.
+const NEAR_PPM: u64 = 4 * PERCENT;
 /// Rounds for which losses seen at a low rate tell what is random.
 const FRESH_ROUNDS: u32 = 64;
 /// Rounds of the same rate after which a shorter round trip is believed.
@@ -82,6 +74,8 @@ pub(super) struct Model {
     /// Shortest round trip of single datagrams.
     least_ns: u64,
     based: bool,
+    /// Whether a round trip was known before there was one of data.
+    told: bool,
     /// Mean step between round trips that follow each other.
     noise_ns: u64,
     /// Time between acknowledgements, and length of a round.
@@ -93,8 +87,9 @@ pub(super) struct Model {
     queue_ns: u64,
     /// Rounds in a row of about the same rate.
     steady_rounds: u32,
-    /// Datagrams lost beyond random loss in the latest rounds, in millionths.
+    /// Datagrams lost beyond random loss in the latest rounds, in millionths, and all of these rounds.
     excess: u64,
+    excess_of: u64,
     /// Rounds to come whose losses are of a time when more was sent.
     stale_rounds: u32,
     /// The share of its usual length that the queue may have, in millionths: less where it overflows.
@@ -102,8 +97,12 @@ pub(super) struct Model {
     /// The round in which it last did, and the capacity before if that was a single time.
     overflowed_at: usize,
     single_bps: u64,
+    /// The most that ever arrived in a round.
+    arrived_bps: u64,
     /// What arrived when start-up had filled the path, until it is known what is lost at random.
     filled_bps: u64,
+    /// What passed while there was a queue, on average.
+    full_bps: u64,
     /// Our share of what all send over the bottleneck, in millionths.
     share_ppm: u64,
     /// Mean round trip at the end of the round before, and by how much it grows from round to round.
@@ -114,12 +113,8 @@ pub(super) struct Model {
     /// Rounds in a row with a queue that is too long, and the capacity before them.
     above_rounds: u32,
     unqueued_bps: u64,
-    /// Whether it stayed when we sent little, and how often in a row.
-    shared: bool,
-    shared_dips: u32,
-    /// The same with the same answer, and how often that is believed.
-    same_dips: u32,
-    same_dips_max: u32,
+    /// Whether it stayed when we sent little.
+    dips: Dips,
     /// What may be in flight beside them.
     window: Option<Window>,
     /// What arrived in the latest round that was not sent at a low rate.
@@ -143,6 +138,7 @@ impl Model {
             base_at: path.now,
             least_ns: 0,
             based: false,
+            told: path.rtt_ns.is_some(),
             noise_ns: 0,
             spacing_ns: MILLISECOND_NS,
             round_ns: base_ns,
@@ -150,21 +146,21 @@ impl Model {
             queue_ns: 0,
             steady_rounds: 0,
             excess: 0,
+            excess_of: 0,
             stale_rounds: 0,
             tight_ppm: WHOLE,
             overflowed_at: 0,
             single_bps: 0,
+            arrived_bps: 0,
             filled_bps: 0,
+            full_bps: 0,
             share_ppm: WHOLE,
             before_ns: base_ns,
             growth_ns: 0,
             queued_rounds: 0,
             above_rounds: 0,
             unqueued_bps: 0,
-            shared: false,
-            shared_dips: 0,
-            same_dips: 0,
-            same_dips_max: 0,
+            dips: Dips::default(),
             window: None,
             delivered_bps: 0,
             low_rounds: u32::MAX,
@@ -186,8 +182,29 @@ impl Model {
         bps.clamp(RATE_BPS_MIN.min(self.rate_bps_max), self.rate_bps_max)
     }
 
+    /// There was a queue while this passed.
+    pub(super) fn full(&mut self, passed_bps: u64) {
+        self.full_bps = match self.full_bps {
+            0 => passed_bps,
+            bps => (3 * bps + passed_bps) / 4,
+        };
+    }
+
+    /// Whether the capacity is a little more than what passed when there was a queue, and that it
+    /// makes one again would not be known yet: where rounds are longer than the path it is.
+    pub(super) fn is_just_full(&self) -> bool {
+        let full_bps = self.full_bps;
+        let just = full_bps..scaled(full_bps, WHOLE + NEAR_PPM, WHOLE);
+        2 * self.base_ns > self.round_ns && just.contains(&self.capacity_bps)
+    }
+
     pub(super) fn base_ns(&self) -> u64 {
         self.base_ns
+    }
+
+    /// Whether the round trip is known.
+    pub(super) fn is_path_known(&self) -> bool {
+        self.based || self.told
     }
 
     pub(super) fn datagram_bytes(&self) -> u64 {
@@ -200,18 +217,18 @@ impl Model {
 
     /// Whether a queue that was too long stayed so for many rounds, whatever was done against it.
     pub(super) fn is_queue_stuck(&self) -> bool {
-        !self.shared && self.above_rounds > ABOVE_ROUNDS
+        !self.dips.is_shared() && self.above_rounds > ABOVE_ROUNDS
     }
 
     /// Whether the path is shared with others who keep a queue there. Then nothing is gained by
     /// making room: they would take it.
     pub(super) fn is_shared(&self) -> bool {
-        self.shared && self.queued_rounds > SHARED_ROUNDS
+        self.dips.is_shared() && self.queued_rounds > SHARED_ROUNDS
     }
 
     /// Whether there was a long queue for so many rounds that others may have made it.
     pub(super) fn may_be_shared(&self) -> bool {
-        !self.shared && self.queued_rounds > SHARED_ROUNDS
+        !self.dips.is_shared() && self.queued_rounds > SHARED_ROUNDS
     }
 
     /// So little was sent for a round that a queue of ours is gone: what is left is the path's, or
@@ -224,47 +241,36 @@ impl Model {
         less_ppm: u64,
         started: bool,
     ) -> bool {
-        let left_ns = round.rtt_last_ns.saturating_sub(self.base_ns);
         // Meanwhile it would have grown.
         let grown_ns = before_ns.saturating_add_signed(self.growth_ns.max(0));
-        let shorter_ns = grown_ns.saturating_sub(round.rtt_last_ns);
-        let alone_ns = scaled(self.span_ns(), less_ppm, WHOLE);
-        let alone = shorter_ns > scaled(alone_ns, ALONE_PPM, WHOLE);
-        // A queue that overflows all the time does not become shorter either.
-        let longer = left_ns > self.target_ns()
-            && shorter_ns < scaled(alone_ns, LONGER_PPM, WHOLE)
-            && self.excess_ppm(round) < FULL_PPM;
-        let long = left_ns > self.long_ns();
-        let some = left_ns > self.own_target_ns().max(2 * self.noise_ns);
-        let dips_max = match (long, alone) {
-            (true, false) => SHARED_DIPS,
-            (true, true) => ALONE_DIPS,
-            (false, false) if some && !started => SOME_DIPS,
-            (false, _) => 0,
-        };
-        self.same_dips = if self.same_dips_max == dips_max { self.same_dips + 1 } else { 1 };
-        self.same_dips_max = dips_max;
-        self.shared_dips += 1;
-        if !longer && self.same_dips <= dips_max && self.shared_dips <= SHARED_DIPS {
-            // Others keep their queue, or it was too long for one round: the base stays what it was.
-            self.shared = long && !alone;
+        let seen = self.dips.judge(&Answer {
+            left_ns: round.rtt_last_ns.saturating_sub(self.base_ns),
+            shorter_ns: grown_ns.saturating_sub(round.rtt_last_ns),
+            alone_ns: scaled(self.span_ns(), less_ppm, WHOLE),
+            target_ns: self.target_ns(),
+            none_ns: self.own_target_ns().max(2 * self.noise_ns),
+            long_ns: self.long_ns(),
+            excess_ppm: self.excess_ppm(round),
+            started,
+        });
+        if seen == Seen::Queue {
+            // The base stays what it was.
             self.base_at = round.now;
             return false;
         }
-        if longer {
+        if seen == Seen::LongerPath {
             // Nothing says that it carries less than before it became longer.
             self.set_capacity(self.capacity_bps.max(self.unqueued_bps));
         }
-        (self.queued_rounds, self.shared_dips, self.same_dips, self.shared) = (0, 0, 0, false);
-        self.above_rounds = 0;
+        (self.queued_rounds, self.above_rounds) = (0, 0);
         self.set_base(round.now, round.rtt_last_ns);
-        longer
+        seen == Seen::LongerPath
     }
 
     /// A queue that is not ours, in nanoseconds.
     fn long_ns(&self) -> u64 {
         // One that has stayed already need not be as long.
-        let part = if self.shared_dips > 0 { 6 } else { 4 };
+        let part = if self.dips.stayed() { 6 } else { 4 };
         (self.base_ns / part).max(4 * self.own_target_ns())
     }
 
@@ -354,9 +360,11 @@ impl Model {
         (least_ns + noise_ns).max(datagram_ns.min(3 * MILLISECOND_NS))
     }
 
-    /// Whether no empty queue was seen for long.
+    /// Whether no empty queue was seen for long; or for a while, if what stayed may be none.
     pub(super) fn is_base_old(&self, now: Time) -> bool {
-        let valid_ns = self.span_ns().saturating_mul(BASE_VALID_ROUNDS);
+        let doubted = self.dips.stayed() && !self.dips.is_shared();
+        let rounds = if doubted { BASE_DOUBTED_ROUNDS } else { BASE_VALID_ROUNDS };
+        let valid_ns = self.span_ns().saturating_mul(rounds);
         now.since_ns(self.base_at) > valid_ns.clamp(BASE_VALID_NS_MIN, BASE_VALID_NS_MAX)
     }
 
@@ -382,6 +390,9 @@ impl Model {
         self.low_rounds = self.low_rounds.saturating_add(1);
         self.noise_ns = round.noise_ns;
         self.round_ns = (3 * self.round_ns + round.round_ns) / 4;
+        if !round.silent {
+            self.arrived_bps = self.arrived_bps.max(round.delivered_bps);
+        }
         self.learn_queue(round);
         if !self.is_shared() && self.window.take().is_some() {
             // What the full queue took is no overflow of ours.
@@ -424,12 +435,12 @@ impl Model {
         self.queue_ns = round.rtt_ns.saturating_sub(self.base_ns);
         let long_ns = self.long_ns();
         let ours = !matches!(round.mark, Mark::Cruise | Mark::ProbeUp);
-        if self.above_rounds == 0 && !self.shared {
+        if self.above_rounds == 0 && !self.dips.is_shared() {
             self.unqueued_bps = self.capacity_bps;
         }
         let above = !ours && self.queue_ns > ABOVE_TARGETS * self.target_ns();
         self.above_rounds = if above { self.above_rounds.saturating_add(1) } else { 0 };
-        if self.shared && round.mark == Mark::ProbeRtt {
+        if self.dips.is_shared() && round.mark == Mark::ProbeRtt {
             // What this says is said when the probe is over.
             return;
         }
@@ -451,7 +462,9 @@ impl Model {
             Mark::Startup => self.queue_ns_min(settled.rtt_count),
             _ => self.queue_ns_min(settled.rtt_count).max(2 * self.target_ns()),
         };
-        let calm = settled.mark != Mark::ProbeUp && queue_ns <= calm_ns;
+        // A short queue is not seen by then: more than has ever arrived tells nothing.
+        let blind = settled.mark == Mark::Startup && settled.sent_bps > self.arrived_bps;
+        let calm = settled.mark != Mark::ProbeUp && queue_ns <= calm_ns && !blind;
         if calm && !settled.silent {
             let low = matches!(settled.mark, Mark::Drain | Mark::ProbeDown | Mark::ProbeRtt);
             self.loss.learn(settled, low);
@@ -516,7 +529,7 @@ impl Model {
 
     /// Losses to be settled in the next rounds are of a time when more was sent.
     pub(super) fn distrust_losses(&mut self) {
-        self.excess = 0;
+        (self.excess, self.excess_of) = (0, 0);
         self.stale_rounds = STALE_ROUNDS;
     }
 
@@ -531,8 +544,10 @@ impl Model {
         if !self.is_in_excess(settled) {
             return None;
         }
+        // Of one round of few it would be a matter of chance.
+        let excess_ppm = self.excess / self.excess_of.max(1) + EXCESS_PPM;
         self.distrust_losses();
-        Some(settled.lost_ppm().saturating_sub(self.loss.ppm()))
+        Some(excess_ppm)
     }
 
     /// The path is full: it carries so much, as far as random loss is known yet.
@@ -562,6 +577,7 @@ impl Model {
         let expected = (loss_ppm + EXCESS_PPM) * settled.datagrams();
         let lost = settled.lost_ppm() * settled.datagrams();
         self.excess = (self.excess + lost).saturating_sub(expected);
+        self.excess_of = if self.excess > 0 { self.excess_of + settled.datagrams() } else { 0 };
         // Random loss alone comes so far once in a million: exp(-2 h d / s) with d, the share that
         // does not count yet, and s, the variance of one datagram (Page, Biometrika 1954).
         let variance_ppm =
@@ -587,3 +603,6 @@ impl Model {
         self.passed_bps.iter().copied().max().unwrap_or(0)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,6 +90,9 @@ impl Startup {
 
     pub(super) fn in_flight_bytes_max(&self, model: &Model) -> u64 {
         let initial = INITIAL_DATAGRAMS * model.datagram_bytes();
+        if !model.is_path_known() && self.best_bps <= initial_bps(model) {
+            return initial;
+        }
         // On short paths acknowledgements are further apart than a round trip.
         let acks_ns = ACKS_NS.saturating_sub(model.base_ns());
         let acks = bytes_in(self.best_bps, acks_ns);
@@ -154,6 +157,10 @@ impl Startup {
             }
             return None;
         }
+        if !queued && round.datagrams < MANY_DATAGRAMS / 2 && model.excess_ppm(round) == 0 {
+            // What arrives of so few is a matter of chance.
+            return None;
+        }
         self.flat_rounds += 1;
         // Of few, what arrives has to be less than was sent of the same, or it was no queue of ours.
         let blocked = link_bps * 100 < round.sent_bps * BLOCKED_PERCENT;
@@ -183,4 +190,54 @@ fn initial_bps(model: &Model) -> u64 {
 /// A queue that shows, while no more is delivered, that the path is full, in nanoseconds.
 fn queue_ns_max(model: &Model) -> u64 {
     model.base_ns() / QUEUED_PART + QUEUED_NS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::PathStart;
+    use super::*;
+
+    const MBIT: u64 = 1_000_000;
+    const RTT_NS: u64 = 10 * MILLISECOND_NS;
+
+    fn model(rtt_ns: Option<u64>) -> Model {
+        Model::new(10_000 * MBIT, PathStart { now: Time::ZERO, rtt_ns, datagram_bytes: 1_500 })
+    }
+
+    /// Rounds of so many datagrams that arrive at the same rate until start-up ends, at most 20.
+    fn rounds_without_growth(datagrams: u64) -> usize {
+        let mut model = model(Some(RTT_NS));
+        let mut startup = Startup::new(None, &model);
+        let round = RoundSample {
+            now: Time::ZERO,
+            datagrams,
+            sent_bps: 20 * MBIT,
+            delivered_bps: 10 * MBIT,
+            passed_bps: 20 * MBIT,
+            round_ns: RTT_NS,
+            rtt_ns: RTT_NS,
+            rtt_last_ns: RTT_NS,
+            rtt_count: 4,
+            ..RoundSample::default()
+        };
+        (1..=20).take_while(|_| startup.on_round(&round, &mut model).is_none()).count()
+    }
+
+    #[test]
+    fn what_arrives_of_many_tells_that_the_path_is_full_and_of_few_does_not() {
+        assert_eq!(rounds_without_growth(MANY_DATAGRAMS), FLAT_ROUNDS as usize);
+        assert_eq!(rounds_without_growth(MANY_DATAGRAMS / 4), 20);
+    }
+
+    #[test]
+    fn of_an_unknown_path_few_datagrams_ask_at_once() {
+        let (unknown, known) = (model(None), model(Some(RTT_NS)));
+        let (first, next) = (Startup::new(None, &unknown), Startup::new(None, &known));
+        assert_eq!(first.in_flight_bytes_max(&unknown), INITIAL_DATAGRAMS * 1_500);
+        assert!(next.in_flight_bytes_max(&known) > INITIAL_DATAGRAMS * 1_500);
+        assert_eq!(first.basis_bps(), next.basis_bps());
+        // Who is told the capacity need not ask.
+        let hinted = Startup::new(Some(500 * MBIT), &unknown);
+        assert!(hinted.in_flight_bytes_max(&unknown) > 10 * INITIAL_DATAGRAMS * 1_500);
+    }
 }
