@@ -12,8 +12,8 @@ fn cell(rtt_ms: u64, loss_ppm: u32, pattern: Pattern, buffer_milli_bdp: u64, mbp
 /// Runs a cell, and the one with independent losses that it is compared with.
 fn check(cell: Cell) {
     let independent = Cell { pattern: Pattern::Independent, ..cell };
-    let eta = (cell != independent).then(|| run(&independent).eta);
-    let figures = run(&cell);
+    let eta = (cell != independent).then(|| run(&independent, 0).eta);
+    let figures = run(&cell, 0);
     let verdict = judge(&cell, &figures, eta);
     assert_eq!(verdict, Verdict::Ok, "{}: {figures:?}", cell.name());
 }

@@ -16,7 +16,7 @@ use dataplane::data_mover::Session;
 use dataplane::time::Time;
 use perf::matrix::cell::{Cell, Controller, Extent, Pattern, cells};
 use perf::matrix::output::{Row, csv, heat_map};
-use perf::matrix::run::{Figures, run, run_traced};
+use perf::matrix::run::{Figures, median, run, run_traced};
 use perf::matrix::verdict::{Verdict, judge};
 
 /// Runs two data movers over every link of the matrix, in virtual time.
@@ -32,6 +32,15 @@ struct Options {
     /// One cell in this many
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     every: u16,
+    /// Times that each cell is run, with other losses each time: its figures are medians
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    runs: u16,
+    /// Number of the first of them: to see one again
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    /// Names each single run that misses a bar
+    #[arg(long)]
+    singles: bool,
     /// Threads
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1_024))]
     jobs: u16,
@@ -72,20 +81,28 @@ fn trace(now: Time, session: &Session) {
     );
 }
 
-/// Runs all cells on several threads; the figures in the order of the cells.
-fn run_all(cells: &[Cell], options: &Options) -> Vec<Figures> {
+/// Runs all cells on several threads; the figures of each cell's runs, in the order of the cells.
+fn run_all(cells: &[Cell], options: &Options) -> Vec<Vec<Figures>> {
     let next = AtomicUsize::new(0);
-    let figures = Mutex::new(vec![Figures::default(); cells.len()]);
+    let runs = usize::from(options.runs);
+    let figures = Mutex::new(vec![vec![Figures::default(); runs]; cells.len()]);
     // The largest first, so that the threads end together.
     let mut order: Vec<usize> = (0..cells.len()).collect();
     order.sort_by_key(|index| std::cmp::Reverse(cells[*index].capacity_mbps));
     thread::scope(|scope| {
         for _ in 0..options.jobs {
             scope.spawn(|| {
-                while let Some(index) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let cell = &cells[*index];
-                    let measured = if options.trace { run_traced(cell, trace) } else { run(cell) };
-                    figures.lock().expect("no thread panics with the lock")[*index] = measured;
+                loop {
+                    let job = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(index) = order.get(job / runs) else { break };
+                    let (cell, place) = (&cells[*index], job % runs);
+                    let number = options.first + place as u64;
+                    let measured = match options.trace {
+                        true => run_traced(cell, number, trace),
+                        false => run(cell, number),
+                    };
+                    figures.lock().expect("no thread panics with the lock")[*index][place] =
+                        measured;
                 }
             });
         }
@@ -93,17 +110,29 @@ fn run_all(cells: &[Cell], options: &Options) -> Vec<Figures> {
     figures.into_inner().expect("no thread has panicked")
 }
 
-fn judged(cells: &[Cell], figures: &[Figures]) -> Vec<Row> {
+/// Judges each cell by the medians of its runs, and counts the single runs that would have missed.
+fn judged(cells: &[Cell], figures: &[Vec<Figures>], options: &Options) -> (Vec<Row>, usize) {
+    let medians: Vec<Figures> = figures.iter().map(|runs| median(runs)).collect();
     let independent = |cell: &Cell| {
         let twin = Cell { pattern: Pattern::Independent, ..*cell };
-        cells.iter().position(|each| *each == twin).map(|index| figures[index].eta)
+        cells.iter().position(|each| *each == twin).map(|index| medians[index].eta)
     };
-    let rows = cells.iter().zip(figures).map(|(cell, figures)| Row {
-        cell: *cell,
-        figures: *figures,
-        verdict: judge(cell, figures, independent(cell)),
-    });
-    rows.collect()
+    let mut rows = Vec::new();
+    let mut singles = 0;
+    for ((cell, runs), median) in cells.iter().zip(figures).zip(&medians) {
+        for (number, single) in (options.first..).zip(runs) {
+            let verdict = judge(cell, single, independent(cell));
+            if matches!(verdict, Verdict::Missed { .. }) {
+                singles += 1;
+                if options.singles {
+                    println!("{}, run {number}: {}", cell.name(), verdict.text());
+                }
+            }
+        }
+        let verdict = judge(cell, median, independent(cell));
+        rows.push(Row { cell: *cell, figures: *median, verdict });
+    }
+    (rows, singles)
 }
 
 fn write(options: &Options, rows: &[Row]) -> Result<(), String> {
@@ -153,7 +182,7 @@ fn main() -> ExitCode {
     }
     let begun = Instant::now();
     let figures = run_all(&cells, &options);
-    let rows = judged(&cells, &figures);
+    let (rows, singles) = judged(&cells, &figures, &options);
     for Row { cell, figures, verdict } in &rows {
         if *verdict != Verdict::Ok || rows.len() <= 40 {
             println!("{}: {} ({figures:?})", cell.name(), verdict.text());
@@ -164,12 +193,13 @@ fn main() -> ExitCode {
     let missed = count(|verdict| matches!(verdict, Verdict::Missed { .. }));
     let bounded = count(|verdict| matches!(verdict, Verdict::Bounded { .. }));
     let seconds = begun.elapsed().as_secs_f64();
-    let datagrams: u64 = figures.iter().map(|each| each.datagrams).sum();
+    let datagrams: u64 = rows.iter().map(|row| row.figures.datagrams).sum();
     println!(
         "{} cells in {seconds:.0} s ({:.2} million datagrams a second): {missed} miss a bar, {bounded} are bounded",
         rows.len(),
         datagrams as f64 / seconds / 1e6,
     );
+    println!("{singles} of {} single runs miss one", rows.len() * usize::from(options.runs));
     let fixed = rows.iter().filter(|row| row.cell.controller == Controller::Fixed).count();
     println!("{fixed} of them with the rate configured");
     if let Err(error) = write(&options, &rows) {

@@ -155,9 +155,9 @@ impl Cell {
         }
     }
 
-    /// Fixes what is random: the same for the same cell, whatever else is run.
+    /// Fixes what is random in a run: the same for the same cell, whatever else is run.
     #[must_use]
-    pub fn seed(&self) -> u64 {
+    pub fn seed(&self, run: u64) -> u64 {
         let parts = [
             self.rtt_ms,
             u64::from(self.loss_ppm),
@@ -165,7 +165,7 @@ impl Cell {
             self.buffer_milli_bdp,
             self.capacity_mbps,
         ];
-        parts.iter().fold(1, |seed, part| seed.wrapping_mul(1_000_003).wrapping_add(*part))
+        parts.iter().fold(1 + run, |seed, part| seed.wrapping_mul(1_000_003).wrapping_add(*part))
     }
 
     /// As few words as tell it from all others.

@@ -140,7 +140,7 @@ fn peer_config(cell: &Cell) -> PeerConfig {
 }
 
 impl World {
-    fn new(cell: &Cell) -> Self {
+    fn new(cell: &Cell, run: u64) -> Self {
         let config = peer_config(cell);
         let len = buffer_len(cell);
         let count = usize::try_from(memory_max(cell)).unwrap_or(usize::MAX) / len + 64;
@@ -148,7 +148,7 @@ impl World {
         let send_pool = BufferPool::new(&[PoolClass { size: len, count: 4, reserve: 0 }]);
         let mut payload = send_pool.alloc(len).expect("the pool is new");
         payload.set_len(len);
-        let seed = cell.seed();
+        let seed = cell.seed(run);
         let side = |number: u64, pool: &BufferPool| Side {
             session: Session::new(config, Incarnation(number), pool.clone(), seed ^ number),
             delivered: Delivered::default(),
@@ -313,16 +313,16 @@ fn measured_ns(cell: &Cell) -> u64 {
     (seconds * SECOND_NS).max(MEASURED_RTTS * cell.rtt_ns())
 }
 
-/// Runs a cell.
+/// Runs a cell; other runs of it have other losses.
 #[must_use]
-pub fn run(cell: &Cell) -> Figures {
-    run_traced(cell, |_, _| {})
+pub fn run(cell: &Cell, run: u64) -> Figures {
+    run_traced(cell, run, |_, _| {})
 }
 
-/// Runs a cell; `trace` is called some times a round trip with the time and the sender's session.
+/// The same; `trace` is called some times a round trip with the time and the sender's session.
 #[must_use]
-pub fn run_traced(cell: &Cell, mut trace: impl FnMut(Time, &Session)) -> Figures {
-    let mut world = World::new(cell);
+pub fn run_traced(cell: &Cell, run: u64, mut trace: impl FnMut(Time, &Session)) -> Figures {
+    let mut world = World::new(cell, run);
     let up_at = world.connect();
     let warm_up = up_at + WARM_UP_NS.max(WARM_UP_RTTS * cell.rtt_ns());
     let rampup_rtt = world.ramp_up(up_at, warm_up, &mut trace);
@@ -362,6 +362,27 @@ pub fn run_traced(cell: &Cell, mut trace: impl FnMut(Time, &Session)) -> Figures
         overflow: ratio(link.get(LinkCounter::QueuePackets) - drops_before, sent),
         acks: ratio(back.get(MoverCounter::BytesOut) - acks_before, sent_bytes),
         datagrams: link.get(LinkCounter::PacketsIn),
+    }
+}
+
+/// Each figure's median over some runs; the most memory of any.
+#[must_use]
+pub fn median(runs: &[Figures]) -> Figures {
+    let middle = |figure: fn(&Figures) -> f64| {
+        let mut sorted: Vec<f64> = runs.iter().map(figure).collect();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+    };
+    Figures {
+        eta: middle(|run| run.eta),
+        retrans: middle(|run| run.retrans),
+        spurious: middle(|run| run.spurious),
+        queue_p95_ms: middle(|run| run.queue_p95_ms),
+        rampup_rtt: middle(|run| run.rampup_rtt),
+        overflow: middle(|run| run.overflow),
+        acks: middle(|run| run.acks),
+        memory_bytes: runs.iter().map(|run| run.memory_bytes).max().unwrap_or(0),
+        datagrams: runs.iter().map(|run| run.datagrams).sum(),
     }
 }
 
