@@ -37,7 +37,7 @@ pub(super) fn sealed(
 ) -> Option<Vec<u8>> {
     let to = session.established?.peer.session;
     let key_epoch = session.security.as_ref()?.sealing(now)?;
-    session.sender.make_room(now);
+    session.sender.make_room(now).then_some(())?;
     let physical = session.sender.next_physical();
     session.sender.skip(now);
     let mut out = vec![0; HEADER_LEN + 1_024 + rest.len() + bytes.len() + TAG_LEN];
