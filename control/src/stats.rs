@@ -7,7 +7,10 @@ use std::fmt::Write;
 
 use dataplane::counters::{Counter, Counters, Definition, Kind};
 
-use crate::cli::DropView;
+use crate::cli::{CounterView, DropView};
+
+/// What counts neither what came in nor what went out or was dropped.
+const INFO: &str = "info";
 
 /// Counters of one stage at one time.
 #[derive(Clone, Debug)]
@@ -50,27 +53,37 @@ pub fn drops(samples: impl IntoIterator<Item = Sample>) -> Vec<DropView> {
     drops
 }
 
-/// `samples` in Prometheus' text format (version 0.0.4), grouped by name: `tpo_<stage>_<counter>`.
-/// Those of one stage and name (of several workers) are one, with their sum.
-pub fn prometheus(samples: impl IntoIterator<Item = Sample>) -> String {
-    let mut sums: Vec<Sample> = Vec::new();
-    for sample in samples {
-        let same = |known: &&mut Sample| {
-            known.stage == sample.stage && known.definition.name == sample.definition.name
-        };
-        match sums.iter_mut().find(same) {
-            Some(sum) => sum.value = sum.value.wrapping_add(sample.value),
-            None => sums.push(sample),
+/// All of `samples`. Those of one stage and name (of several workers) are one, with their sum, in
+/// the order of their first appearance.
+pub fn counters(samples: impl IntoIterator<Item = Sample>) -> Vec<CounterView> {
+    let mut sums: Vec<CounterView> = Vec::new();
+    for Sample { stage, definition, value } in samples {
+        let Definition { name, unit, kind, help } = *definition;
+        if let Some(sum) = sums.iter_mut().find(|sum| sum.stage == stage && sum.name == name) {
+            sum.value = sum.value.wrapping_add(value);
+            continue;
         }
+        let kind = match kind {
+            Kind::In => "in",
+            Kind::Out => "out",
+            Kind::Drop => "drop",
+            Kind::Info => INFO,
+        };
+        sums.push(CounterView { stage, name, unit, kind, value, help });
     }
+    sums
+}
+
+/// `counters` in Prometheus' text format (version 0.0.4): `tpo_<stage>_<counter>`.
+pub fn prometheus(counters: &[CounterView]) -> String {
     let mut text = String::new();
-    for Sample { stage, definition, value } in sums {
-        let name = format!("tpo_{}_{}", word(stage), word(definition.name));
+    for CounterView { stage, name, unit, kind, value, help } in counters {
+        let name = format!("tpo_{}_{}", word(stage), word(name));
         // What is neither in, out nor dropped may be a gauge.
-        let kind = if definition.kind == Kind::Info { "untyped" } else { "counter" };
-        let help = definition.help.replace('\\', "\\\\").replace('\n', "\\n");
+        let kind = if *kind == INFO { "untyped" } else { "counter" };
+        let help = help.replace('\\', "\\\\").replace('\n', "\\n");
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "# HELP {name} {help} Unit: {}.", definition.unit);
+        let _ = writeln!(text, "# HELP {name} {help} Unit: {unit}.");
         let _ = writeln!(text, "# TYPE {name} {kind}");
         let _ = writeln!(text, "{name} {value}");
     }
@@ -119,7 +132,7 @@ mod tests {
     #[test]
     fn prometheus_text_has_help_type_and_sum() {
         assert_eq!(
-            prometheus(two_workers()),
+            prometheus(&counters(two_workers())),
             "# HELP tpo_packet_driver_frames_in Frames given to the stage. Unit: frames.\n\
              # TYPE tpo_packet_driver_frames_in counter\n\
              tpo_packet_driver_frames_in 15\n\

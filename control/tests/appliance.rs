@@ -59,6 +59,12 @@ fn every_view_of_a_running_appliance() {
     }
     assert!(list(&drops, "drops").iter().all(|drop| !drop["help"].as_str().unwrap().is_empty()));
 
+    let counters = tpo.ask("show counters");
+    let stages = names(list(&counters, "counters"), "stage");
+    for stage in ["wan_device", "edge", "lan", "aggregate", "data_mover", "disaggregate"] {
+        assert!(stages.contains(&stage), "{stage} is not among {stages:?}");
+    }
+
     let pipeline = tpo.ask("show pipeline");
     assert_eq!(
         names(list(&pipeline, "stages"), "name"),

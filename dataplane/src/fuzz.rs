@@ -91,6 +91,17 @@ pub fn pair(bytes: &[u8]) {
     crate::data_mover::fuzz::pair(bytes);
 }
 
+/// One end of a pair: strangers who know its public key, and a peer that writes what it likes into
+/// its handshakes.
+pub fn handshake(bytes: &[u8]) {
+    crate::data_mover::fuzz::handshake(bytes);
+}
+
+/// An edge between a host and a peer that both send what they like.
+pub fn edge(bytes: &[u8]) {
+    crate::edge::fuzz::edge(bytes);
+}
+
 /// Pieces and parities of any shape, in any order.
 pub fn parity(bytes: &[u8]) {
     crate::data_mover::fuzz_parity(bytes);
@@ -119,12 +130,14 @@ mod tests {
 
     type Target = fn(&[u8]);
 
-    const TARGETS: [(&str, Target); 5] = [
+    const TARGETS: [(&str, Target); 7] = [
         ("datagram", datagram),
         ("buffer", buffer),
         ("frame", frame),
         ("pair", pair),
         ("parity", parity),
+        ("handshake", handshake),
+        ("edge", edge),
     ];
 
     fn corpus(target: &str) -> Vec<Vec<u8>> {
@@ -194,6 +207,16 @@ mod tests {
         #[test]
         fn a_pair_driven_by_damaged_bytes_is_survived(bytes in damaged("pair")) {
             pair(&bytes);
+        }
+
+        #[test]
+        fn damaged_handshakes_are_survived(bytes in damaged("handshake")) {
+            handshake(&bytes);
+        }
+
+        #[test]
+        fn an_edge_driven_by_damaged_bytes_is_survived(bytes in damaged("edge")) {
+            edge(&bytes);
         }
     }
 }

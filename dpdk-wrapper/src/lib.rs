@@ -41,6 +41,7 @@ pub mod mbuf;
 mod mempool;
 mod offload;
 pub mod port;
+mod runtime_folder;
 mod sockets;
 mod thread;
 
@@ -51,5 +52,6 @@ pub use mbuf::Mbuf;
 pub use mempool::{Mempool, MempoolConfig, MempoolError};
 pub use offload::{RxOffloads, TxOffloads};
 pub use port::{Port, PortConfig, PortId, Queues, RxQueue, TxQueue, ports};
+pub use runtime_folder::RuntimeFolder;
 pub use sockets::packet_sockets;
 pub use thread::{RegisterError, ThreadRegistration, current_lcore};

@@ -14,21 +14,24 @@ SHARE = 0.9
 """Of the rate, what a transfer may reach: headers and the beginning are taken off."""
 
 UNITS = {
-    "rate": ({"kbit": 1e-3, "mbit": 1.0, "gbit": 1e3}, "mbit", "200mbit"),
-    "time": ({"us": 1e-3, "ms": 1.0, "s": 1e3}, "ms", "80ms"),
-    "share": ({"%": 1.0}, "%", "0.5%"),
+    "rate": ({"kbit": 1e-3, "mbit": 1.0, "gbit": 1e3}, "200mbit"),
+    "time": ({"us": 1e-3, "ms": 1.0, "s": 1e3}, "80ms"),
+    "share": ({"%": 1.0}, "0.5%"),
 }
-"""Of a kind of value: its units, the one that a plain number has, an example."""
+"""Of a kind of value: its units, an example."""
 
 
 def value(kind: str, text: str) -> float:
     """`200mbit` as Mb/s, `80ms` as ms, `0.5%` as percent; a ValueError that says what is wrong."""
-    units, default, example = UNITS[kind]
+    units, example = UNITS[kind]
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z%]*)", text.strip().lower())
-    unit = (found[2] or default) if found else ""
-    if not found or unit not in units:
+    if not found or found[2] and found[2] not in units:
         raise ValueError(f"{text!r} is not a {kind} such as {example}")
-    return float(found[1]) * units[unit]
+    number = float(found[1])
+    # Nothing is nothing in every unit; else a guess would be a link that nobody asked for.
+    if not found[2] and number:
+        raise ValueError(f"{text!r} has no unit: write {' or '.join(found[1] + u for u in units)}")
+    return number * units.get(found[2], 1.0)
 
 
 @dataclass(frozen=True)

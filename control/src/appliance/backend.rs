@@ -22,14 +22,14 @@ use super::running::{Running, StartError};
 use super::{counters, flows};
 use crate::args::Args;
 use crate::cli::{
-    Backend, CommandError, CoreView, DropView, FlowFilter, Flows, LinkView, PeerView, PipelineView,
-    PortAction, PortCounters, PortForwarding, PortInfo, Ports as Chosen, Reloaded, RuleView,
-    StageView, Statistics, Xstat,
+    Backend, CommandError, CoreView, CounterView, DropView, FlowFilter, Flows, LinkView, PeerView,
+    PipelineView, PortAction, PortCounters, PortForwarding, PortInfo, Ports as Chosen, Reloaded,
+    RuleView, StageView, Statistics, Xstat,
 };
 use crate::config::Config;
 use crate::machine::Machine;
 use crate::run::Plan;
-use crate::stats;
+use crate::stats::{self, Sample};
 use crate::worker::CoreReport;
 
 /// Counters of the devices, by the names of their drops.
@@ -117,15 +117,20 @@ impl Optimizer {
         self.devices.numbers.iter().position(|number| *number == port)
     }
 
-    /// All drops since the start.
-    fn all_drops(&self) -> Vec<DropView> {
+    /// All counters since the start.
+    fn samples(&self) -> Vec<Sample> {
         let mut samples = Vec::new();
         for (stage, number) in SIDES.into_iter().zip(self.devices.numbers) {
             let counters = self.devices.ports.counted(number).unwrap_or_default();
             samples.extend(counters::of_device(stage, &counters));
         }
         samples.extend(counters::of_stages(self.handles.as_ref()));
-        stats::drops(samples)
+        samples
+    }
+
+    /// All drops since the start.
+    fn all_drops(&self) -> Vec<DropView> {
+        stats::drops(self.samples())
     }
 
     /// What was forwarded since the start.
@@ -333,6 +338,10 @@ impl Backend for Optimizer {
             drop.count = drop.count.saturating_sub(cleared.count);
         }
         drops
+    }
+
+    fn counters(&self) -> Vec<CounterView> {
+        stats::counters(self.samples())
     }
 
     fn cores(&self) -> Vec<CoreView> {

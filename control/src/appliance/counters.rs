@@ -1,6 +1,7 @@
 //! Every counter of an appliance in one list.
 //!
-//! In: the stages' counters, those of the devices. Out: samples for `show drops`. A stage that
+//! In: the stages' counters, those of the devices. Out: samples for `show drops` and
+//! `show counters`. A stage that
 //! does not run yet has its counters at zero, so that every reason can always be read about.
 
 use dataplane::counters::{Counter, Counters, Definition, Kind};
@@ -42,6 +43,10 @@ pub(super) fn of_stages(handles: Option<&Handles>) -> Vec<Sample> {
     add(&mut samples, handles.map(|handles| &handles.transmit));
     add(&mut samples, handles.map(|handles| &handles.demux));
     add(&mut samples, handles.map(|handles| &handles.exchange));
+    match handles {
+        Some(handles) => handles.lan.iter().for_each(|lan| add(&mut samples, Some(lan))),
+        None => add::<dataplane::edge::LanCounter>(&mut samples, None),
+    }
     match handles {
         Some(handles) => handles.movers.iter().for_each(|mover| add(&mut samples, Some(mover))),
         None => add::<dataplane::data_mover::MoverCounter>(&mut samples, None),

@@ -9,7 +9,7 @@
 //! | `counters`, `flows`, `peers`, `load` | what they show |
 //! | `pairwise` | the commands without a configuration: forwarding between ports |
 //! | `precheck` | what devices need of the system |
-//! | `start_log`, `runtime_folder` | DPDK's words and its folder |
+//! | `start_log` | DPDK's words |
 
 pub mod backend;
 pub mod convert;
@@ -23,10 +23,11 @@ mod peers;
 pub mod ports;
 mod precheck;
 pub mod running;
-mod runtime_folder;
 mod start_log;
 
 use std::error::Error;
+
+use dpdk_wrapper::RuntimeFolder;
 
 use crate::cli::Executor;
 use crate::run::Plan;
@@ -34,7 +35,6 @@ use crate::serve::{FrontEnds, Signals, serve};
 use crate::socket::check_free;
 use backend::Optimizer;
 use pairwise::Pairwise;
-use runtime_folder::RuntimeFolder;
 use start_log::StartLog;
 
 /// Runs an appliance until it is told to stop, and leaves nothing behind.

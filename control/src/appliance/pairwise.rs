@@ -23,9 +23,9 @@ use super::load::LoadMeter;
 use super::ports::{Ports, refused};
 use crate::args::{Args, Idle};
 use crate::cli::{
-    Backend, CommandError, CoreView, DropView, FlowFilter, Flows, LinkView, PeerView, PipelineView,
-    PortAction, PortCounters, PortForwarding, PortInfo, Ports as Chosen, Reloaded, RuleView,
-    StageView, Statistics, Xstat,
+    Backend, CommandError, CoreView, CounterView, DropView, FlowFilter, Flows, LinkView, PeerView,
+    PipelineView, PortAction, PortCounters, PortForwarding, PortInfo, Ports as Chosen, Reloaded,
+    RuleView, StageView, Statistics, Xstat,
 };
 use crate::config::{Config, Limits};
 use crate::idle::{Backoff, Doorbell, Wakeup};
@@ -170,13 +170,17 @@ impl Pairwise {
         self.pairs.iter().map(one).collect()
     }
 
-    fn all_drops(&self) -> Vec<DropView> {
+    fn samples(&self) -> Vec<Sample> {
         let devices = self.ports.numbers().into_iter().flat_map(|port| {
             let counters = self.ports.counted(port).unwrap_or_default();
             super::counters::of_device("device", &counters).collect::<Vec<Sample>>()
         });
         let streams = self.pairs.iter().flat_map(|(_, _, counters)| stats::samples(counters));
-        stats::drops(devices.chain(streams))
+        devices.chain(streams).collect()
+    }
+
+    fn all_drops(&self) -> Vec<DropView> {
+        stats::drops(self.samples())
     }
 }
 
@@ -353,6 +357,10 @@ impl Backend for Pairwise {
             drop.count = drop.count.saturating_sub(cleared.count);
         }
         drops
+    }
+
+    fn counters(&self) -> Vec<CounterView> {
+        stats::counters(self.samples())
     }
 
     fn cores(&self) -> Vec<CoreView> {

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use super::command::{FlowFilter, PortAction, Statistics};
 use super::view::{
-    CoreView, DropView, Flows, PeerView, PipelineView, PortCounters, PortForwarding, PortInfo,
-    RuleView, Xstat,
+    CoreView, CounterView, DropView, Flows, PeerView, PipelineView, PortCounters, PortForwarding,
+    PortInfo, RuleView, Xstat,
 };
 use crate::config::{Change, Config, ConfigErrors, ConfigWarnings, NeedsRestart};
 
@@ -117,6 +117,8 @@ pub trait Backend {
     fn rules(&self) -> Vec<RuleView>;
     /// Every reason for not forwarding, also those that never happened.
     fn drops(&self) -> Vec<DropView>;
+    /// Every counter since the start; those that several workers or peers have are summed.
+    fn counters(&self) -> Vec<CounterView>;
     /// What the cores do.
     fn cores(&self) -> Vec<CoreView>;
     /// Stages and links.

@@ -35,6 +35,8 @@ pub enum Command {
     ShowRule,
     /// Show what was not forwarded, by reason.
     ShowDrops,
+    /// Show every counter, for a program that collects them.
+    ShowCounters,
     /// Show what the cores do.
     ShowCores,
     /// Show stages and links.

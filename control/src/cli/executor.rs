@@ -95,6 +95,7 @@ impl<B: Backend> Executor<B> {
             }
             Command::ShowRule => Ok(Reply::Rules { rules: self.backend.rules() }),
             Command::ShowDrops => Ok(Reply::Drops { drops: self.backend.drops() }),
+            Command::ShowCounters => Ok(Reply::Counters { counters: self.backend.counters() }),
             Command::ShowCores => Ok(Reply::Cores { cores: self.backend.cores() }),
             Command::ShowPipeline => Ok(Reply::Pipeline(self.backend.pipeline())),
             Command::Clear(statistics) => self.clear(*statistics),

@@ -5,8 +5,9 @@ use std::path::Path;
 use super::backend::{Backend, CommandError, Reloaded};
 use super::command::{FlowFilter, PortAction, Statistics};
 use super::view::{
-    CoreView, DescriptorLimits, Direction, DropView, FlowView, Flows, LinkView, Parity, PeerState,
-    PeerView, PipelineView, PortCounters, PortForwarding, PortInfo, RuleView, StageView, Xstat,
+    CoreView, CounterView, DescriptorLimits, Direction, DropView, FlowView, Flows, LinkView,
+    Parity, PeerState, PeerView, PipelineView, PortCounters, PortForwarding, PortInfo, RuleView,
+    StageView, Xstat,
 };
 use crate::config::{Change, Config, ConfigWarnings, Size};
 use crate::machine::Machine;
@@ -202,6 +203,17 @@ impl Backend for Fake {
             help: "Shorter than its headers.",
         };
         vec![drop("too_short", 2), drop("never_seen", 0)]
+    }
+
+    fn counters(&self) -> Vec<CounterView> {
+        vec![CounterView {
+            stage: "interceptor",
+            name: "too_short",
+            unit: "frames",
+            kind: "drop",
+            value: 2,
+            help: "Shorter than its headers.",
+        }]
     }
 
     fn cores(&self) -> Vec<CoreView> {

@@ -137,6 +137,11 @@ pub(crate) const COMMANDS: &[Entry] = &[
         "Show what was not forwarded: stage, reason and count.",
         |_| Command::ShowDrops,
     ),
+    entry(
+        &[Word("show"), Word("counters")],
+        "Show every counter, in the text format of Prometheus.",
+        |_| Command::ShowCounters,
+    ),
     entry(&[Word("show"), Word("cores")], "Show what each core runs and how busy it is.", |_| {
         Command::ShowCores
     }),

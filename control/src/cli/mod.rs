@@ -37,7 +37,7 @@ pub use prompt::prompt;
 pub use reply::{ConfigView, HelpEntry, Reply};
 pub use script::{ScriptError, run_script};
 pub use view::{
-    CoreView, DescriptorLimits, Direction, DropView, FlowView, Flows, LinkView, Parity, PeerState,
-    PeerView, PipelineView, PortCounters, PortForwarding, PortInfo, PortStats, PortXstats,
-    RuleView, StageView, Xstat,
+    CoreView, CounterView, DescriptorLimits, Direction, DropView, FlowView, Flows, LinkView,
+    Parity, PeerState, PeerView, PipelineView, PortCounters, PortForwarding, PortInfo, PortStats,
+    PortXstats, RuleView, StageView, Xstat,
 };

@@ -3,8 +3,8 @@
 use serde::{Serialize, Serializer};
 
 use super::view::{
-    CoreView, DropView, Flows, PeerView, PipelineView, PortForwarding, PortInfo, PortStats,
-    PortXstats, RuleView,
+    CoreView, CounterView, DropView, Flows, PeerView, PipelineView, PortForwarding, PortInfo,
+    PortStats, PortXstats, RuleView,
 };
 use crate::config::Config;
 
@@ -72,6 +72,11 @@ pub enum Reply {
     Drops {
         /// Every reason, also those that never happened.
         drops: Vec<DropView>,
+    },
+    /// `show counters`.
+    Counters {
+        /// Those of all stages and devices, each once.
+        counters: Vec<CounterView>,
     },
     /// `show cores`.
     Cores {

@@ -94,6 +94,12 @@ fn tables_for_people() {
          interceptor  too_short      2  frames  Shorter than its headers.\n"
     );
     assert_eq!(
+        text(&mut executor, "show counters"),
+        "# HELP tpo_interceptor_too_short Shorter than its headers. Unit: frames.\n\
+         # TYPE tpo_interceptor_too_short counter\n\
+         tpo_interceptor_too_short 2\n"
+    );
+    assert_eq!(
         text(&mut executor, "show cores"),
         "core    busy  turns/s  stages\n   0  12.3 %  1000000  port edge\n"
     );
@@ -129,6 +135,8 @@ fn json_has_the_data_of_the_text() {
         json!({"lan_bytes": 190, "wan_bytes": 100})
     );
     assert_eq!(json("show drops")["drops"].as_array().unwrap().len(), 2);
+    let counter = json("show counters")["counters"][0].clone();
+    assert_eq!((&counter["kind"], &counter["value"]), (&json!("drop"), &json!(2)));
     assert_eq!(json("show flow")["flows"][0]["destination"], "10.77.2.9");
     assert_eq!(json("show config")["peer"][0]["rate"], "200mbit");
     assert_eq!(json("show rule")["rules"][0]["flows"], 3);

@@ -7,7 +7,7 @@ use super::table::{Align, Table};
 use super::testpmd;
 use super::view::{CoreView, Direction, DropView, Flows, Parity, PeerView, PipelineView, RuleView};
 use crate::config::Rate;
-use crate::stats::seconds;
+use crate::stats::{prometheus, seconds};
 
 use Align::{Left, Right};
 
@@ -32,6 +32,7 @@ impl Display for Reply {
             Reply::Flows(chosen) => flows(f, chosen),
             Reply::Rules { rules } => self::rules(f, rules),
             Reply::Drops { drops } => self::drops(f, drops),
+            Reply::Counters { counters } => f.write_str(&prometheus(counters)),
             Reply::Cores { cores } => self::cores(f, cores),
             Reply::Pipeline(view) => pipeline(f, view),
             Reply::Reloaded { changes, warnings } => {

@@ -368,6 +368,23 @@ pub struct DropView {
     pub help: &'static str,
 }
 
+/// One counter of a stage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CounterView {
+    /// The stage.
+    pub stage: &'static str,
+    /// Its name, unique within the stage.
+    pub name: &'static str,
+    /// What is counted.
+    pub unit: &'static str,
+    /// `in`, `out`, `drop`, or `info` for what may also go down.
+    pub kind: &'static str,
+    /// How many.
+    pub value: u64,
+    /// What it means.
+    pub help: &'static str,
+}
+
 /// What one core does.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CoreView {

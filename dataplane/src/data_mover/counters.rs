@@ -43,6 +43,7 @@ crate::counters! {
         ParityIn: Info, "parity_in", "datagrams", "Datagrams received that carry parity.";
         ParityUseless: Info, "parity_useless", "datagrams", "Of these, those that nothing was restored with: nothing was lost, or too much.";
         PiecesRestored: Info, "pieces_restored", "pieces", "Pieces restored from parity.";
+        SendsHeld: Info, "sends_held", "times", "Times that nothing was sent because no more transmissions and losses can be kept track of until an acknowledgement comes.";
         Probes: Info, "probes", "datagrams", "Transmissions because the tail was silent.";
         PathProbes: Info, "path_probes", "datagrams", "Probes of the path's MTU sent.";
         PathProbesLost: Info, "path_probes_lost", "datagrams", "Of these, lost: no loss of data.";

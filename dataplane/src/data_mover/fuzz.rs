@@ -4,8 +4,12 @@
 //! In: any bytes, as a list of things that happen. Out: nothing; a panic when memory is not
 //! bounded, a session ends without a name, or the pair does not come up again once it is left alone.
 
+mod handshake;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+
+pub(crate) use handshake::handshake;
 
 use super::PeerConfig;
 use super::demux::{Sessions, Source};
@@ -37,7 +41,7 @@ pub(super) fn sealed(
 ) -> Option<Vec<u8>> {
     let to = session.established?.peer.session;
     let key_epoch = session.security.as_ref()?.sealing(now)?;
-    session.sender.make_room(now);
+    session.sender.make_room(now).then_some(())?;
     let physical = session.sender.next_physical();
     session.sender.skip(now);
     let mut out = vec![0; HEADER_LEN + 1_024 + rest.len() + bytes.len() + TAG_LEN];
@@ -75,6 +79,10 @@ struct End {
     out: VecDeque<Vec<u8>>,
 }
 
+fn private_key(number: u8) -> PrivateKey {
+    PrivateKey::new([number; 32])
+}
+
 fn address(side: usize) -> SocketAddr {
     let last = if side == 0 { 1 } else { 2 };
     SocketAddr::from(([10, 0, 0, last], 4980))
@@ -83,7 +91,6 @@ fn address(side: usize) -> SocketAddr {
 impl End {
     fn new(side: usize) -> Self {
         let number = if side == 0 { 1 } else { 2 };
-        let key = |number: u8| PrivateKey::new([number; 32]);
         let pool = BufferPool::new(&[
             PoolClass { size: 2_048, count: 64, reserve: 8 },
             PoolClass { size: 65_536, count: 8, reserve: 0 },
@@ -97,14 +104,14 @@ impl End {
         let incarnation = Incarnation(u64::from(number));
         let session = Session::new(config, incarnation, pool.clone(), u64::from(number));
         let mut sessions = Sessions::new(vec![(address(1 - side), session)]);
-        let peers = vec![Some(PeerKeys { public: key(3 - number).public(), psk: None })];
+        let peers = vec![Some(PeerKeys { public: private_key(3 - number).public(), psk: None })];
         let mut drawn = 0_u8;
         let entropy = move |bytes: &mut [u8]| {
             drawn = drawn.wrapping_add(1);
             bytes.fill(drawn ^ number << 6);
             true
         };
-        let exchange = sessions.secure(key(number), peers, true, [3; 4], Box::new(entropy));
+        let exchange = sessions.secure(private_key(number), peers, true, [3; 4], Box::new(entropy));
         End { sessions, exchange, pool, heard: Heard::default(), out: VecDeque::new() }
     }
 

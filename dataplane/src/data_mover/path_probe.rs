@@ -40,7 +40,7 @@ impl Session {
         established: &Established,
     ) -> Option<usize> {
         let probe_len = self.sender.path_mtu.probe(now)?;
-        self.make_room(now);
+        self.make_room(now)?;
         self.scratch.clear(probe_len.min(out.len()));
         self.scratch.append(emit_keepalive);
         let len = self.write(now, out, established.peer.session, Body::Pieces(&Pieces::new()))?;

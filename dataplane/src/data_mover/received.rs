@@ -22,7 +22,7 @@ const ACK_SHARE: i64 = 128;
 /// What an acknowledgement costs, in bytes: about its size, headers included, usually and without
 /// its bitmap.
 const ACK_COST: i64 = 152;
-const ACK_COST_MIN: usize = 122;
+pub(super) const ACK_COST_MIN: usize = 122;
 /// Acknowledgements that can be earned in advance.
 const ACKS_EARNED_MAX: i64 = 24;
 /// What may be owed: a long one is paid for by those after it, but what was sparse is not held against
@@ -308,6 +308,9 @@ impl Received {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{HashSet, VecDeque};
+
+    use super::super::rng::Rng;
     use super::super::wire::Bitmap;
     use super::*;
 
@@ -438,5 +441,58 @@ mod tests {
         }
         assert!(acks * 130 * 100 < 10_000 * 1_464 + 24 * 14_000, "{acks}");
         assert!(acks > 500, "{acks}");
+    }
+
+    #[test]
+    fn what_was_sparse_is_not_held_against_bulk_for_long() {
+        let mut received = Received::new();
+        received.reset();
+        let mut now = Time::from_ms(1_000);
+        let mut number = 0;
+        // Ten seconds of little: each is acknowledged, and earns nothing.
+        for _ in 0..200 {
+            number += 1;
+            now = now + 50 * MILLISECOND_NS;
+            received.insert(now, number, 100, true);
+            let due = received.due(MILLISECOND_NS);
+            assert!(due <= now + ACK_DELAY_NS_MAX);
+            received.report(due, &mut [0; BITMAP_LEN_MAX]);
+        }
+        // Then 1.2 Gb/s.
+        now = now + 50 * MILLISECOND_NS;
+        let mut bulk_bytes = 0;
+        while received.due(MILLISECOND_NS) > now {
+            number += 1;
+            now = now + 10 * MICROSECOND_NS;
+            received.insert(now, number, 1_464, true);
+            bulk_bytes += 1_464;
+        }
+        assert!(bulk_bytes <= 100_000, "{bulk_bytes} bytes until the first acknowledgement");
+    }
+
+    #[test]
+    fn the_highest_is_told_within_as_many_as_hold_all_that_is_news() {
+        let mut rng = Rng::new(7);
+        let mut received = Received::new();
+        received.reset();
+        // Newest first: what each acknowledgement was to tell.
+        let mut awaited: VecDeque<u64> = VecDeque::new();
+        let mut next = 30_000;
+        for _ in 0..2_000 {
+            // Late ones by up to 30,000, which is the news of 15 acknowledgements, and new ones.
+            let late = (0..rng.next_u64() % 4).map(|_| next - 1 - rng.next_u64() % 29_999);
+            insert(&mut received, late.collect::<Vec<_>>());
+            let new = 1 + rng.next_u64() % 64;
+            insert(&mut received, (next..next + new).filter(|number| number % 7 != 0));
+            next += new;
+            awaited.push_front(received.highest());
+            let told: HashSet<u64> = told(&mut received, 0)
+                .into_iter()
+                .filter(|(_, flag)| *flag)
+                .map(|(n, _)| n)
+                .collect();
+            awaited.retain(|highest| !told.contains(highest));
+            assert!(awaited.len() <= 16, "{} acknowledgements without it", awaited.len());
+        }
     }
 }

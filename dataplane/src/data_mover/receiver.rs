@@ -183,7 +183,54 @@ fn clock_us(now: Time) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::received::ACK_COST_MIN;
+    use super::super::wire::Piece;
     use super::*;
+    use crate::packet_driver::{PeerIndex, PoolClass};
+
+    /// A receiver to which the first buffer never comes and the 255 after it have: in every
+    /// acknowledgement there are the flags of all of them.
+    fn waiting_for_the_first() -> Receiver {
+        let pool = BufferPool::new(&[PoolClass { size: 4_096, count: 4, reserve: 0 }]);
+        let config = PeerConfig { buffers_max: 256, ..PeerConfig::new(PeerIndex(0), 1_000_000) };
+        let mut receiver = Receiver::new(&config.clamped(), pool);
+        receiver.begin(Time::ZERO);
+        for logical in 1..256 {
+            let piece =
+                Piece { logical, kind: BufferKind::Stream, buffer_len: 1, offset: 0, len: 1 };
+            assert!(matches!(receiver.reassembly.take(&piece, &[0]), Taken::Complete(_)));
+        }
+        receiver
+    }
+
+    #[test]
+    fn one_byte_in_128_is_acknowledgement_however_long_acknowledgements_are() {
+        const DATAGRAM_LEN: usize = 1_464;
+        let mut receiver = waiting_for_the_first();
+        let mut now = Time::from_ms(1_000);
+        let (mut told_bytes, mut acks, mut full) = (0, 0, 0);
+        // 98 Mb/s over a short way: without a limit there would be one each millisecond. One in
+        // sixteen comes late by more than a bitmap covers.
+        for step in 1..=100_000_u64 {
+            now = now + 120 * MICROSECOND_NS;
+            let number = if step % 16 == 0 { step } else { step + 3_200 };
+            receiver.received.insert(now, number, DATAGRAM_LEN, true);
+            while receiver.received.due(MILLISECOND_NS) <= now {
+                let len = receiver.acknowledge(now, 0, &mut [0; ACK_LEN_MAX]).unwrap();
+                let flags_len = len - Acknowledgement::BASE_LEN;
+                assert!(flags_len >= COMPLETE_LEN_MAX);
+                told_bytes += ACK_COST_MIN + flags_len;
+                acks += 1;
+                full += u32::from(len == ACK_LEN_MAX);
+            }
+        }
+        assert!(full > 500, "{full} full ones");
+        let data_bytes = 100_000 * DATAGRAM_LEN;
+        // What is earned in advance at the start is less than 4 KB.
+        assert!((told_bytes - 4_000) * 128 <= data_bytes, "{told_bytes} bytes in {acks}");
+        // And they are not kept back either.
+        assert!(told_bytes * 150 >= data_bytes, "{told_bytes} bytes in {acks}");
+    }
 
     #[test]
     fn a_rate_settles_on_what_is_delivered() {

@@ -3,21 +3,23 @@
 //! In: buffers to send, acknowledgements, the time. Out: which pieces go into the next datagram
 //! and when. Never: bytes of headers.
 
+mod acknowledge;
+
 use super::MoverCounter;
 use super::config::PeerConfig;
-use super::congestion::{AckSample, Congestion, Controller, Heard, Outcome, PathStart, Rounds};
+use super::congestion::{Congestion, Controller, Outcome, PathStart, Rounds};
 use super::fec::{Encoder, Next};
-use super::one_way::{Edge, OneWay};
+use super::one_way::OneWay;
 use super::outbound::{Gate, Lost, Outbound, Range};
 use super::pacing::Pacer;
 use super::path_mtu::PathMtu;
 use super::recovery::Recovery;
 use super::rtt::Rtt;
 use super::sent::{Fate, Sent, Transmission};
-use super::wire::{Acknowledgement, Limits, PIECE_LEN, PIECES_MAX, Piece};
+use super::wire::{Limits, PIECE_LEN, PIECES_MAX, Piece};
 use crate::counters::Counters;
 use crate::packet_driver::BufferKind;
-use crate::time::{MICROSECOND_NS, MILLISECOND_NS, Time};
+use crate::time::{MILLISECOND_NS, Time};
 
 /// Slowest rate in bits per second that a backlogged receiver can bring us to.
 const BACKLOGGED_RATE_BPS_MIN: u64 = 1_000_000;
@@ -307,13 +309,18 @@ impl Sender {
         self.counters.add(MoverCounter::BuffersAbandoned, late.abandoned);
     }
 
-    /// Makes sure that a transmission can be remembered, by forgetting the oldest if need be.
-    pub(super) fn make_room(&mut self, now: Time) {
+    /// Makes sure that a transmission can be remembered, by forgetting the oldest if need be; false,
+    /// and counted, when what that one carried cannot be noted either: then nothing may be sent
+    /// until an acknowledgement comes, or bytes would be forgotten that were promised.
+    #[must_use]
+    pub(super) fn make_room(&mut self, now: Time) -> bool {
         while let Some(oldest) = self.sent.oldest_if_full() {
             if !self.take_for_lost(now, oldest) {
-                break;
+                self.counters.increment(MoverCounter::SendsHeld);
+                return false;
             }
         }
+        true
     }
 
     /// Whether a probe is wanted, and waits for neither the pacer nor the window.
@@ -341,7 +348,8 @@ impl Sender {
         }
     }
 
-    /// Leaves [`Sender::next_physical`] out; the caller has called [`Sender::make_room`].
+    /// Leaves [`Sender::next_physical`] out; the caller has made sure by
+    /// [`Sender::make_room`] that it can be remembered.
     pub(super) fn skip(&mut self, now: Time) {
         self.sent.skip(now);
         self.has_skipped = true;
@@ -376,179 +384,6 @@ impl Sender {
         transmission.fate == Fate::InFlight
             && oldest < self.peer.highest_received
             && self.recovery.is_overdue(transmission.at, &self.rtt)
-    }
-
-    /// An acknowledgement arrived.
-    ///
-    /// # Errors
-    /// It is of something never sent; nothing changed.
-    pub(super) fn acknowledge(
-        &mut self,
-        now: Time,
-        ack: &Acknowledgement<'_>,
-    ) -> Result<(), Violation> {
-        let ahead = ack.highest_received >= self.sent.next()
-            || ack.lowest_incomplete > self.outbound.next();
-        let received =
-            ack.received.iter().filter(|(number, flag)| *flag && *number <= ack.highest_received);
-        let skipped = |number| self.sent.get(number).is_some_and(|t| t.fate == Fate::Skipped);
-        if ahead || self.has_skipped && received.into_iter().any(|(number, _)| skipped(number)) {
-            return Err(Violation::Acknowledgement);
-        }
-        let rtt_ns = self.sample_rtt(now, ack);
-        let mut news = false;
-        for (number, received) in ack.received.iter() {
-            if number > ack.highest_received {
-                break;
-            }
-            if received {
-                news |= self.arrived(now, number);
-            } else {
-                self.missing(number);
-            }
-        }
-        self.peer_state(ack);
-        self.logical(ack);
-        if news {
-            self.recovery.progress(now, &self.rtt);
-        }
-        self.detect_losses(now);
-        if news {
-            self.control(now, ack, rtt_ns);
-        }
-        self.path_news(now);
-        Ok(())
-    }
-
-    /// Tells the controller what an acknowledgement has brought.
-    fn control(&mut self, now: Time, ack: &Acknowledgement<'_>, rtt_ns: Option<u64>) {
-        let apart_ns = now.since_ns(self.news_at).min(self.rtt.smoothed_ns());
-        (self.news_at, self.spacing_ns) = (now, (7 * self.spacing_ns + apart_ns) / 8);
-        let highest = self.sent.get(ack.highest_received).copied().unwrap_or_default();
-        let arrived_us = ack.clock_us.wrapping_sub(ack.delay_us);
-        let edge = rtt_ns.map(|rtt_ns| Edge { sent_at: highest.at, arrived_us, rtt_ns });
-        let batch = self.one_way.heard(ack.arrivals, edge);
-        let smoothed_ns = self.rtt.smoothed_ns();
-        if ack.highest_received < self.control_from {
-            return;
-        }
-        self.rounds.heard(&Heard {
-            now,
-            clock_us: ack.clock_us,
-            delay_us: ack.delay_us,
-            passed_bytes: highest.sent_bytes,
-            sent_at: highest.at,
-            round: highest.round,
-            batch,
-            silent_ns: 2 * smoothed_ns + SILENCE_NS,
-        });
-        if self.rounds.is_reached(now, ack.highest_received, 8 * smoothed_ns) {
-            let sample = self.rounds.turn(now, self.sent.next());
-            if let Some(sample) = sample {
-                self.controller.on_round(&sample);
-            }
-            self.rounds.mark(self.controller.mark());
-        }
-        self.controller.on_ack(&AckSample {
-            now,
-            outstanding_bytes: self.sent.outstanding_bytes(),
-            delivered_bps: self.rounds.delivered_bps(self.rtt.min_ns() / 2),
-            rtt_ns: batch.map(|batch| batch.rtt_ns),
-            least_ns: self.rtt.min_ns(),
-            smoothed_ns,
-            variation_ns: self.rtt.variation_ns(),
-            spacing_ns: self.spacing_ns,
-        });
-    }
-
-    /// The round trip, without the receiver's delay, when the acknowledgement tells one.
-    fn sample_rtt(&mut self, now: Time, ack: &Acknowledgement<'_>) -> Option<u64> {
-        if ack.highest_received <= self.peer.highest_received {
-            return None;
-        }
-        let transmission = self.sent.get(ack.highest_received)?;
-        if transmission.probe {
-            // A long one takes longer, and means no queue.
-            return None;
-        }
-        let total_ns = now.since_ns(transmission.at);
-        let delay_ns = u64::from(ack.delay_us) * 1_000;
-        if delay_ns >= total_ns {
-            return None;
-        }
-        self.rtt.sample(now, total_ns, delay_ns);
-        Some(total_ns - delay_ns)
-    }
-
-    fn arrived(&mut self, now: Time, number: u64) -> bool {
-        let Some(fate) = self.sent.get(number).map(|transmission| transmission.fate) else {
-            return false;
-        };
-        if matches!(fate, Fate::Arrived | Fate::Settled | Fate::Skipped) {
-            return false;
-        }
-        let Some(transmission) = self.sent.set(number, Fate::Arrived) else { return false };
-        self.recovery.arrived(now, transmission.at, fate != Fate::InFlight);
-        self.one_way.sent.add(transmission.at.as_ns() / MICROSECOND_NS);
-        self.path_passed(now, &transmission);
-        if transmission.probe {
-            return true;
-        }
-        self.fec.arrived(fate == Fate::Lost);
-        let outcome = match fate {
-            Fate::Lost => Outcome::ArrivedLate,
-            _ => Outcome::Arrived,
-        };
-        self.fared(number, &transmission, outcome);
-        if fate == Fate::Lost {
-            // Its ranges are accounted for by their new transmissions.
-            self.counters.increment(MoverCounter::LossesSpurious);
-            return true;
-        }
-        for index in 0..transmission.pieces() {
-            let range = self.sent.piece(&transmission, index);
-            if range.is_some_and(|range| self.outbound.acknowledged(&range)) {
-                self.counters.increment(MoverCounter::BuffersCompleted);
-            }
-        }
-        true
-    }
-
-    /// What became of a transmission, for the controller.
-    fn fared(&mut self, number: u64, transmission: &Transmission, outcome: Outcome) {
-        if number >= self.control_from {
-            let ip_bytes = u64::from(transmission.ip_bytes);
-            self.rounds.outcome(transmission.round, ip_bytes, outcome);
-        }
-    }
-
-    fn missing(&mut self, number: u64) {
-        let in_flight = self.sent.get(number).is_some_and(|t| t.fate == Fate::InFlight);
-        if in_flight && self.recovery.missing(number) {
-            self.sent.set(number, Fate::Missing);
-        }
-    }
-
-    fn peer_state(&mut self, ack: &Acknowledgement<'_>) {
-        if ack.highest_received < self.peer.highest_received {
-            return;
-        }
-        self.peer.highest_received = ack.highest_received;
-        self.peer.room_bytes = u64::from(ack.room_bytes);
-        let reported_bps = u64::from(ack.delivery_kbytes_per_s) * 8_000;
-        self.peer.rate_bps_max =
-            ack.backlogged.then_some(reported_bps.max(BACKLOGGED_RATE_BPS_MIN));
-    }
-
-    fn logical(&mut self, ack: &Acknowledgement<'_>) {
-        let lowest = ack.lowest_incomplete;
-        self.peer.lowest_incomplete = self.peer.lowest_incomplete.max(lowest);
-        let mut completed = self.outbound.complete_below(lowest);
-        for (number, _) in ack.complete.iter().filter(|(_, complete)| *complete) {
-            completed += u64::from(self.outbound.complete(number));
-        }
-        self.counters.add(MoverCounter::BuffersCompleted, completed);
-        self.outbound.abandoned_known(|number| number < lowest || ack.complete.contains(number));
     }
 
     /// Takes for lost what is overdue.
@@ -587,6 +422,14 @@ impl Sender {
         self.sent.set(number, Fate::Lost).is_some()
     }
 
+    /// What became of a transmission, for the controller.
+    fn fared(&mut self, number: u64, transmission: &Transmission, outcome: Outcome) {
+        if number >= self.control_from {
+            let ip_bytes = u64::from(transmission.ip_bytes);
+            self.rounds.outcome(transmission.round, ip_bytes, outcome);
+        }
+    }
+
     /// When [`Sender::on_timeout`] has something to do.
     pub(super) fn next_timeout(&self) -> Time {
         let probe_at = match self.sent.in_flight() {
@@ -616,5 +459,43 @@ impl Sender {
     /// Whether a buffer of this kind has a place among those on their way.
     pub(super) fn has_slot(&self, kind: BufferKind) -> bool {
         self.outbound.has_slot(kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet_driver::{BufferPool, Lane, PeerIndex, PoolClass};
+
+    #[test]
+    fn what_can_neither_be_remembered_nor_noted_as_lost_is_not_sent() {
+        let now = Time::from_ms(1);
+        let config = PeerConfig::new(PeerIndex(0), 1_000_000).clamped();
+        let mut sender = Sender::new(&config, Counters::default());
+        sender.begin(now, Limits { numbers_max: 1 << 20, ..Limits::default() }, None);
+        let pool = BufferPool::new(&[PoolClass { size: 65_536, count: 1, reserve: 0 }]);
+        let mut buffer = pool.alloc(65_536).unwrap();
+        buffer.set_len(65_536);
+        let kind = BufferKind::Stream;
+        let logical = sender.outbound.push(kind, Lane::BULK, None, buffer.freeze());
+        // Lost bytes with others between them.
+        let mut offset = 0;
+        while sender.outbound.can_note_losses() {
+            assert_eq!(sender.outbound.lost(Range { logical, offset, len: 1 }), Lost::Queued);
+            offset += 2;
+        }
+        let mut pieces = Pieces::new();
+        pieces.push(Piece { logical, kind, buffer_len: 65_536, offset, len: 1 });
+        while sender.sent.has_room() {
+            assert!(sender.make_room(now));
+            sender.record(now, 100, true, &pieces);
+        }
+        let before = (sender.in_flight_bytes(), sender.next_physical());
+        assert!(!sender.make_room(now));
+        assert_eq!(sender.counters.get(MoverCounter::SendsHeld), 1);
+        assert_eq!((sender.in_flight_bytes(), sender.next_physical()), before);
+        // As soon as one has arrived there is room.
+        sender.sent.set(1, Fate::Arrived);
+        assert!(sender.make_room(now));
     }
 }

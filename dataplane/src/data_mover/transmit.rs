@@ -184,7 +184,7 @@ impl Session {
         established: &Established,
         due: Due,
     ) -> Option<usize> {
-        self.make_room(now);
+        self.make_room(now)?;
         let ack_len = self.write_subfields(now, due);
         let mut pieces = Pieces::new();
         if due.data {
@@ -222,7 +222,7 @@ impl Session {
         let taken = HEADER_LEN + DATA_BASE_LEN + self.config.tag_len();
         let room = out.len().checked_sub(taken)?;
         let next = self.sender.next_parity(now, room.saturating_sub(Parity::LEN))?;
-        self.make_room(now);
+        self.make_room(now)?;
         self.scratch.clear(0);
         let mut pieces = Pieces::new();
         let session = established.peer.session;
@@ -249,15 +249,19 @@ impl Session {
         Some(len)
     }
 
-    /// Makes sure that a transmission can be remembered. Of a sealed session a number is left out
-    /// now and then: a peer that acknowledges it tells what it cannot know.
-    pub(super) fn make_room(&mut self, now: Time) {
-        self.sender.make_room(now);
-        let Some(security) = &mut self.security else { return };
-        if security.skips(self.sender.next_physical(), self.rng.next_u64()) {
+    /// Makes sure that a transmission can be remembered; `None` when nothing may be sent. Of a
+    /// sealed session a number is left out now and then: a peer that acknowledges it tells what it
+    /// cannot know.
+    pub(super) fn make_room(&mut self, now: Time) -> Option<()> {
+        let mut has_room = self.sender.make_room(now);
+        if has_room
+            && let Some(security) = &mut self.security
+            && security.skips(self.sender.next_physical(), self.rng.next_u64())
+        {
             self.sender.skip(now);
-            self.sender.make_room(now);
+            has_room = self.sender.make_room(now);
         }
+        has_room.then_some(())
     }
 
     /// Writes what goes behind the first subfield; the length of the acknowledgement in it.
@@ -335,7 +339,8 @@ impl Session {
     fn transmit_close(&mut self, now: Time, out: &mut [u8]) -> Option<usize> {
         let closing = self.closing.filter(|closing| closing.left > 0 && closing.at <= now)?;
         let established = self.established?;
-        self.sender.make_room(now);
+        // Nobody asks any more for what is forgotten for it.
+        let _ = self.sender.make_room(now);
         self.scratch.clear(0);
         self.scratch.append(|out| closing.reason.emit(out));
         let pieces = Pieces::new();

@@ -24,6 +24,8 @@ pub mod credit;
 pub mod flow;
 mod flow_ids;
 mod frames;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod held_frames;
 mod inbound;
 mod memory;

@@ -8,7 +8,9 @@ use std::path::Path;
 
 use dpdk_wrapper::eal::EalError;
 use dpdk_wrapper::port::{ConfigureError, OpenError, StartError};
-use dpdk_wrapper::{Eal, Mempool, MempoolConfig, MempoolError, Port, PortConfig, RxQueue, TxQueue};
+use dpdk_wrapper::{
+    Eal, Mempool, MempoolConfig, MempoolError, Port, PortConfig, RuntimeFolder, RxQueue, TxQueue,
+};
 
 /// Mbufs that the devices may hold themselves: two ports, each with a fill, a receive, a transmit
 /// and a completion ring of 2048 descriptors (AF_XDP's, the greediest of the drivers used).
@@ -58,6 +60,8 @@ pub struct Ports {
     pub ports: [EmulatorPort; 2],
     /// Where both receive into. After the ports, so that their mbufs are back before it goes.
     pub pool: Mempool,
+    /// Where DPDK keeps its files; goes last.
+    _folder: RuntimeFolder,
 }
 
 /// The EAL arguments for two devices, each a PCI address or a vdev such as
@@ -108,10 +112,12 @@ fn mbufs(packets_max: u32) -> u32 {
 ///
 /// [`PortError`], in words for the user.
 pub fn start(devices: [&str; 2], packets_max: u32, hugepages: bool) -> Result<Ports, PortError> {
-    let eal = Eal::init(eal_arguments(devices, packets_max, hugepages))?;
+    let arguments = eal_arguments(devices, packets_max, hugepages);
+    let folder = RuntimeFolder::of(&arguments, []);
+    let eal = Eal::init(arguments)?;
     let pool = Mempool::new(&eal, &MempoolConfig::new("wanem", mbufs(packets_max)))?;
     let ports = [open(&eal, devices[0], &pool)?, open(&eal, devices[1], &pool)?];
-    Ok(Ports { ports, pool })
+    Ok(Ports { ports, pool, _folder: folder })
 }
 
 fn open(eal: &Eal, device: &str, pool: &Mempool) -> Result<EmulatorPort, PortError> {

@@ -28,12 +28,18 @@ class Parts(unittest.TestCase):
     """What needs no lab."""
 
     def test_values_have_units(self) -> None:
-        for kind, text, expected in (("rate", "200", 200), ("rate", "1.5gbit", 1500),
-                                     ("time", "80ms", 80), ("time", "0.1s", 100),
-                                     ("share", "0.5%", 0.5), ("share", "2", 2)):
+        for kind, text, expected in (("rate", "200 Mbit", 200), ("rate", "1.5gbit", 1500),
+                                     ("time", "80ms", 80), ("time", "0.1s", 100), ("time", "0", 0),
+                                     ("share", "0.5%", 0.5), ("share", "0", 0)):
             self.assertAlmostEqual(demo_link.value(kind, text), expected)
         for kind, text in (("rate", "fast"), ("rate", "200ms"), ("time", "-1"), ("share", "")):
-            with self.assertRaises(ValueError):
+            with self.assertRaisesRegex(ValueError, "is not a"):
+                demo_link.value(kind, text)
+
+    def test_a_number_without_a_unit_is_not_guessed_at(self) -> None:
+        for kind, text, said in (("rate", "200", "200kbit or 200mbit or 200gbit"),
+                                 ("time", "80", "80us or 80ms or 80s"), ("share", "0.5", "0.5%")):
+            with self.assertRaisesRegex(ValueError, f"'{text}' has no unit: write {said}$"):
                 demo_link.value(kind, text)
 
     def test_direct_files_shrink_with_what_cubic_can_carry(self) -> None:

@@ -53,6 +53,7 @@ fn every_command_is_read() {
         ),
         ("show rule", Command::ShowRule),
         ("show drops", Command::ShowDrops),
+        ("show counters", Command::ShowCounters),
         ("show cores", Command::ShowCores),
         ("show pipeline", Command::ShowPipeline),
         ("clear port stats 1", Command::Clear(Statistics::Port(Ports::One(1)))),

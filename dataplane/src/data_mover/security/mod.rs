@@ -15,6 +15,8 @@
 #[expect(clippy::disallowed_methods, reason = "copies tags")]
 mod aead;
 mod exchange;
+#[cfg(any(test, feature = "fuzz"))]
+pub(super) mod fuzz;
 mod guard;
 mod key;
 mod keyring;

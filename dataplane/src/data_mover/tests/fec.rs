@@ -14,6 +14,8 @@ struct Flows {
     /// Round trips from the request to the last byte: half of the flows, 99 of 100.
     p50: f64,
     p99: f64,
+    /// Share of the flows that took half a round trip more than need be.
+    late: f64,
     /// Parity as a share of the bytes sent.
     overhead: f64,
 }
@@ -33,9 +35,26 @@ fn heard(world: &mut World, side: usize, buffers: usize) -> Time {
     world.now
 }
 
+/// What is said of flows that took so many round trips.
+fn flows_of(mut times: Vec<f64>, overhead: f64) -> Flows {
+    times.sort_by(f64::total_cmp);
+    let late = times.iter().filter(|time| **time > 1.5).count();
+    Flows {
+        p50: times[times.len() / 2],
+        p99: times[times.len() * 99 / 100],
+        late: late as f64 / times.len() as f64,
+        overhead,
+    }
+}
+
+fn flows(world: World) -> Flows {
+    let (times, overhead) = flow_times(world);
+    flows_of(times, overhead)
+}
+
 /// Requests of 200 bytes, each answered by 100 KB, one after the other, with pauses; the session
-/// has seen some before.
-fn flows(mut world: World) -> Flows {
+/// has seen some before. The round trips that each took, and parity as a share of the bytes sent.
+fn flow_times(mut world: World) -> (Vec<f64>, f64) {
     world.run_ms(1_000);
     let mut times = Vec::new();
     for flow in 0..FLOWS + 50 {
@@ -52,24 +71,18 @@ fn flows(mut world: World) -> Flows {
     world.run_ms(3_000);
     world.assert_clean();
     times.drain(..50);
-    times.sort_by(f64::total_cmp);
     let sent: u64 = world.sides.iter().map(|side| side.get(C::BytesOut)).sum();
     let parity: u64 = world.sides.iter().map(|side| side.get(C::ParityBytesOut)).sum();
-    let flows = Flows {
-        p50: times[FLOWS / 2],
-        p99: times[FLOWS * 99 / 100],
-        overhead: parity as f64 / sent as f64,
-    };
     let count = |counter| world.sides.iter().map(|side| side.get(counter)).sum::<u64>();
     println!(
-        "{flows:?} lost {} parity {} useless {} restored {} again {}",
+        "lost {} parity {} useless {} restored {} again {}",
         count(C::DatagramsLost),
         count(C::ParityOut),
         count(C::ParityUseless),
         count(C::PiecesRestored),
         count(C::PiecesRetransmitted)
     );
-    flows
+    (times, parity as f64 / sent as f64)
 }
 
 #[test]
@@ -188,19 +201,28 @@ fn packets_are_lost_less_often() {
     assert!(with * 2 <= without && overhead <= 0.005, "{with} and {without}, {overhead}");
 }
 
-/// One flow in ten meets a burst, and the four slowest of 400 are a matter of which datagrams it
-/// takes: so several runs are looked at together.
+/// What is said of the flows of many worlds: where losses come in bursts, one flow in ten meets one,
+/// and the few slowest of one world are a matter of which datagrams it takes.
+fn flows_of_many(loss: u64, burst: u64, fec: bool, worlds: u64) -> Flows {
+    let (mut all, mut overheads) = (Vec::new(), 0.0);
+    for seed in 0..worlds {
+        let World { config, sides, .. } = world(loss, burst, fec);
+        let (times, overhead) = flow_times(World::new(config, sides[0].link, 1_000 + seed));
+        all.extend(times);
+        overheads += overhead;
+    }
+    let flows = flows_of(all, overheads / worlds as f64);
+    println!("{worlds} worlds, fec {fec}: {flows:?}");
+    flows
+}
+
+/// The bar is that of losses one by one. Of these flows 0.75 % take longer: a burst took the
+/// request, what repeats it and what asks after it. With so many flows that is three standard
+/// deviations from 1 %: which losses are drawn does not decide.
 #[test]
 fn short_flows_at_one_percent_in_bursts() {
-    let p99_sum = |fec: bool| -> f64 {
-        let one = |seed: u64| {
-            let World { config, sides, .. } = world(10_000, 8, fec);
-            let flows = flows(World::new(config, sides[0].link, seed));
-            assert!(flows.p50 <= 1.2, "{flows:?}");
-            flows.p99
-        };
-        (77..80).map(one).sum()
-    };
-    let (with, without) = (p99_sum(true), p99_sum(false));
-    assert!(with < 0.9 * without, "{with} and {without}");
+    let with = flows_of_many(10_000, 8, true, 36);
+    assert!(with.p50 <= 1.2 && with.p99 <= 2.5, "{with:?}");
+    let without = flows_of_many(10_000, 8, false, 9);
+    assert!(with.late < without.late, "{with:?} {without:?}");
 }

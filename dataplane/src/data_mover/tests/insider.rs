@@ -295,7 +295,7 @@ fn a_number_far_ahead_ends_the_session_and_one_a_little_ahead_does_not() {
     let mut world = up(9);
     for _ in 0..5_000 {
         let now = world.now;
-        world.sides[0].session.sender.make_room(now);
+        assert!(world.sides[0].session.sender.make_room(now));
         world.sides[0].session.sender.skip(now);
     }
     world.run_ms(500);

@@ -2,18 +2,23 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 /// The option that names it.
 const PREFIX: &str = "--file-prefix";
 
-/// The folder of this process; goes away with this value. Keep it longer than the EAL.
-pub(super) struct RuntimeFolder(Option<PathBuf>);
+/// The folder of this process; goes away with this value. Keep it longer than the [`Eal`].
+///
+/// [`Eal`]: crate::Eal
+#[derive(Debug)]
+pub struct RuntimeFolder(Option<PathBuf>);
 
 impl RuntimeFolder {
     /// The folder that DPDK will make when started with these arguments. One whose name was given
     /// on the command line (`given`, the whole line) may be shared and is left alone.
-    pub(super) fn of(eal_args: &[String], given: impl IntoIterator<Item = OsString>) -> Self {
+    #[must_use]
+    pub fn of(eal_args: &[String], given: impl IntoIterator<Item = OsString>) -> Self {
         let mut given = given.into_iter();
         let is_given =
             given.any(|argument| argument.as_encoded_bytes().starts_with(PREFIX.as_bytes()));
@@ -29,7 +34,7 @@ fn base() -> PathBuf {
     if let Some(folder) = named("RUNTIME_DIRECTORY") {
         return folder.into();
     }
-    if nix::unistd::getuid().is_root() {
+    if fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0) {
         return "/var/run".into();
     }
     named("XDG_RUNTIME_DIR").map_or_else(|| "/tmp".into(), PathBuf::from)
