@@ -2,11 +2,12 @@
 //!
 //! Prints a line for each, and exits 1 when a bar is missed without a stated reason.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
 use dpdk_wrapper::Eal;
+use dpdk_wrapper::log::{self, LogLevel, LogTarget};
 use perf::micro::output::{self, Environment};
 use perf::micro::{self, Plan};
 
@@ -65,6 +66,7 @@ impl Options {
         } else {
             &["--no-huge", "--no-shconf"]
         });
+        log::set(LogTarget::Stderr, LogLevel::Error);
         let lcores = format!("0@({})", cpus_allowed()?);
         arguments.extend(["--lcores", &lcores]);
         Ok(Eal::init(arguments)?)
@@ -94,15 +96,19 @@ fn environment(options: &Options, eal: &Eal) -> Environment {
     }
 }
 
+/// Whether a file can be written there; none is left behind, and one that is there stays as it is.
+fn check_writable(path: &Path) -> std::io::Result<()> {
+    let is_new = !path.exists();
+    std::fs::OpenOptions::new().append(true).create(true).open(path)?;
+    if is_new { std::fs::remove_file(path) } else { Ok(()) }
+}
+
 fn run(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
     let words = options.words();
     micro::check_words(&words)?;
     if let Some(path) = &options.output {
         // Now, not when everything is measured.
-        std::fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(path)
+        check_writable(path)
             .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
     }
     let eal = options.eal()?;

@@ -72,8 +72,8 @@ pub const BENCHES: &[Spec] = &[
     spec("ring same core, copied", "rte_ring SP/SC", "item", None),
     Spec {
         reason: Some(
-            "the waits are for cache lines that go from core to core: copying the items, in the row \
-             below, is no faster",
+            "most of the time cache lines go from core to core; items that are copied, in the row \
+             below, gain a part of what is missing",
         ),
         ..spec("ring two cores", "rte_ring SP/SC", "item", Some(1.0))
     },

@@ -82,6 +82,11 @@ impl Verdict {
     }
 }
 
+/// As many digits as say something.
+fn digits(ns: f64) -> String {
+    if ns < 1.0 { format!("{ns:.3}") } else { format!("{ns:.2}") }
+}
+
 /// Three digits behind the point.
 fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
@@ -148,7 +153,7 @@ pub fn line(row: &Row) -> String {
             "{:>6.2} {:>13} {:>18} {bar:>5}  {:<9} {} ({} switched, {} stolen, {} gaps)",
             f.ratio.median,
             format!("{:.2} - {:.2}", f.ratio.low, f.ratio.high),
-            format!("{:.2} / {:.2}", f.ours_ns, f.baseline_ns),
+            format!("{} / {}", digits(f.ours_ns), digits(f.baseline_ns)),
             row.verdict().word(),
             f.rounds,
             f.switched,
