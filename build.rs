@@ -13,11 +13,13 @@ const VERSION_MIN: (u32, u32) = (22, 11);
 
 /// The libraries whose symbols the shim and the bindings name. Drivers are not among them: with
 /// shared libraries the EAL loads every driver of its plug-in folder by itself.
-const LIBRARIES: [&str; 4] = ["rte_ethdev", "rte_mbuf", "rte_mempool", "rte_eal"];
+const LIBRARIES: [&str; 6] =
+    ["rte_hash", "rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring", "rte_eal"];
 
 /// Functions that DPDK exports as they are; whatever is inline or a macro there is in the shim.
-const FUNCTIONS: [&str; 24] = [
+const FUNCTIONS: [&str; 29] = [
     "rte_eal_cleanup",
+    "rte_version",
     "rte_thread_register",
     "rte_thread_unregister",
     "rte_get_tsc_hz",
@@ -25,6 +27,10 @@ const FUNCTIONS: [&str; 24] = [
     "rte_mempool_avail_count",
     "rte_pktmbuf_free_bulk",
     "rte_pktmbuf_copy",
+    "rte_hash_free",
+    "rte_hash_add_key",
+    "rte_hash_lookup_bulk",
+    "rte_ring_free",
     "rte_eth_dev_is_valid_port",
     "rte_eth_dev_start",
     "rte_eth_dev_stop",
@@ -131,6 +137,7 @@ fn generate_bindings(header: &Path, cflags: &[String], into: &Path) {
         // Fields are read through the offsets of the shim, not through the struct.
         .opaque_type("rte_mbuf")
         .opaque_type("rte_mempool")
+        .opaque_type("rte_ring")
         .blocklist_item("rte_mbuf__bindgen_.*|rte_mbuf_sched.*")
         // Thread-local in DPDK: a plain extern links and then crashes.
         .blocklist_item("per_lcore_.*")

@@ -19,4 +19,5 @@ pub mod interceptor;
 pub mod link;
 pub mod packet_driver;
 pub mod pipeline;
+mod prefetch;
 pub mod time;

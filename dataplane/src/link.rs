@@ -95,6 +95,43 @@ impl<T> Link<T> {
         }
     }
 
+    /// Sends from the front of `items`, as many as there is room for; the others stay.
+    pub fn push_all(&mut self, items: &mut VecDeque<T>) {
+        match self {
+            // Two copies of memory at most, where the queue has all of its room from the start.
+            Link::Direct { queue, limit } if *limit - queue.len() >= items.len() => {
+                queue.append(items);
+            }
+            Link::Direct { queue, limit } => queue.extend(items.drain(..*limit - queue.len())),
+            Link::Sender(producer) => {
+                // How far the receiver is, is asked only when what is known of it does not do.
+                let known = producer.cached_slots();
+                let room = if known < items.len() { producer.slots() } else { known };
+                if let Ok(chunk) = producer.write_chunk_uninit(room.min(items.len())) {
+                    let count = chunk.len();
+                    chunk.fill_from_iter(items.drain(..count));
+                }
+            }
+            Link::Absent | Link::Receiver(_) => {}
+        }
+    }
+
+    /// Receives at most `most` items, behind those that are in `into`.
+    pub fn pop_into(&mut self, most: usize, into: &mut VecDeque<T>) {
+        match self {
+            Link::Direct { queue, .. } if queue.len() <= most => into.append(queue),
+            Link::Direct { queue, .. } => into.extend(queue.drain(..most)),
+            Link::Receiver(consumer) => {
+                let known = consumer.cached_slots();
+                let waiting = if known < most { consumer.slots() } else { known };
+                if let Ok(chunk) = consumer.read_chunk(waiting.min(most)) {
+                    into.extend(chunk);
+                }
+            }
+            Link::Absent | Link::Sender(_) => {}
+        }
+    }
+
     /// Receives one item.
     pub fn pop(&mut self) -> Option<T> {
         match self {
@@ -127,18 +164,46 @@ mod tests {
     proptest! {
         /// Whatever the order of operations, a ring and a direct link behave like a bounded queue.
         #[test]
-        fn ring_and_direct_agree(operations in prop::collection::vec(any::<bool>(), 0..200)) {
-            let mut direct = Link::direct(7);
-            let (mut sender, mut receiver) = Link::ring(7);
-            for (item, push) in operations.into_iter().enumerate() {
-                prop_assert_eq!(direct.room(), sender.room());
-                prop_assert_eq!(direct.waiting(), receiver.waiting());
-                let holds = direct.waiting() > 0;
+        fn ring_and_direct_agree(operations in prop::collection::vec((0..4, 0..9usize), 0..200)) {
+            const LIMIT: usize = 7;
+            let mut direct = Link::direct(LIMIT);
+            let (mut sender, mut receiver) = Link::ring(LIMIT);
+            let mut model = VecDeque::new();
+            for (item, (operation, count)) in operations.into_iter().enumerate() {
+                let room = LIMIT - model.len();
+                prop_assert_eq!((direct.room(), sender.room()), (room, room));
+                prop_assert_eq!((direct.waiting(), receiver.waiting()), (model.len(), model.len()));
+                let holds = !model.is_empty();
                 prop_assert_eq!((direct.holds(), sender.holds(), receiver.holds()), (holds, holds, holds));
-                if push {
-                    prop_assert_eq!(direct.push(item), sender.push(item));
-                } else {
-                    prop_assert_eq!(direct.pop(), receiver.pop());
+                match operation {
+                    0 => {
+                        let expected = if room > 0 { Ok(()) } else { Err(item) };
+                        model.extend(expected.is_ok().then_some(item));
+                        prop_assert_eq!(direct.push(item), expected);
+                        prop_assert_eq!(sender.push(item), expected);
+                    }
+                    1 => {
+                        let expected = model.pop_front();
+                        prop_assert_eq!((direct.pop(), receiver.pop()), (expected, expected));
+                    }
+                    2 => {
+                        let items: VecDeque<_> = (0..count).map(|n| 1000 * item + n).collect();
+                        let mut left = [items.clone(), items.clone()];
+                        direct.push_all(&mut left[0]);
+                        sender.push_all(&mut left[1]);
+                        let sent = count.min(room);
+                        model.extend(items.range(..sent));
+                        let kept: VecDeque<_> = items.range(sent..).copied().collect();
+                        prop_assert_eq!(left, [kept.clone(), kept]);
+                    }
+                    _ => {
+                        let mut got = [VecDeque::from([7]), VecDeque::from([7])];
+                        direct.pop_into(count, &mut got[0]);
+                        receiver.pop_into(count, &mut got[1]);
+                        let mut expected = VecDeque::from([7]);
+                        expected.extend(model.drain(..count.min(model.len())));
+                        prop_assert_eq!(got, [expected.clone(), expected]);
+                    }
                 }
             }
         }

@@ -13,6 +13,8 @@
 #include <rte_dev.h>
 #include <rte_devargs.h>
 #include <rte_errno.h>
+#include <rte_hash_crc.h>
+#include <rte_ip.h>
 #include <rte_log.h>
 #include <rte_mbuf_pool_ops.h>
 #include <rte_memzone.h>
@@ -189,6 +191,41 @@ uint32_t shim_mempool_cache_len(struct rte_mempool *pool)
 	struct rte_mempool_cache *cache = rte_mempool_default_cache(pool, rte_lcore_id());
 
 	return cache == NULL ? 0 : cache->len;
+}
+
+/* ---- the baselines of perf ---- */
+
+struct rte_hash *shim_hash_create(const char *name, uint32_t entries, uint32_t key_len)
+{
+	struct rte_hash_parameters parameters = {
+		.name = name,
+		.entries = entries,
+		.key_len = key_len,
+		.hash_func = rte_hash_crc,
+		.socket_id = SOCKET_ID_ANY,
+	};
+
+	return rte_hash_create(&parameters);
+}
+
+struct rte_ring *shim_ring_create(const char *name, uint32_t count)
+{
+	return rte_ring_create(name, count, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+}
+
+uint32_t shim_ring_enqueue_burst(struct rte_ring *ring, const uintptr_t *items, uint32_t count)
+{
+	return rte_ring_sp_enqueue_burst(ring, (void *const *)items, count, NULL);
+}
+
+uint32_t shim_ring_dequeue_burst(struct rte_ring *ring, uintptr_t *items, uint32_t count)
+{
+	return rte_ring_sc_dequeue_burst(ring, (void **)items, count, NULL);
+}
+
+uint16_t shim_raw_cksum(const void *bytes, size_t len)
+{
+	return rte_raw_cksum(bytes, len);
 }
 
 /* ---- queues ---- */

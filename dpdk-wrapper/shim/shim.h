@@ -10,9 +10,12 @@
 
 #include <rte_eal.h>
 #include <rte_ethdev.h>
+#include <rte_hash.h>
 #include <rte_lcore.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
+#include <rte_ring.h>
+#include <rte_version.h>
 
 #define SHIM_CONST static const __attribute__((unused))
 
@@ -122,6 +125,20 @@ int shim_mbuf_chain(struct rte_mbuf *head, struct rte_mbuf *tail);
 int shim_mbuf_linearize(struct rte_mbuf *mbuf);
 uint32_t shim_mempool_size(const struct rte_mempool *pool);
 uint32_t shim_mempool_cache_len(struct rte_mempool *pool);
+
+/* ---- the baselines of perf: hash tables, rings of one producer and one consumer, checksums ---- */
+
+SHIM_CONST uint32_t SHIM_HASH_NAMESIZE = RTE_HASH_NAMESIZE;
+SHIM_CONST uint32_t SHIM_HASH_LOOKUP_BULK_MAX = RTE_HASH_LOOKUP_BULK_MAX;
+SHIM_CONST uint32_t SHIM_RING_NAMESIZE = RTE_RING_NAMESIZE;
+
+/* A table for one writer, hashed by CRC32 where the CPU has it. */
+struct rte_hash *shim_hash_create(const char *name, uint32_t entries, uint32_t key_len);
+/* `count` is a power of two; one fewer fit. */
+struct rte_ring *shim_ring_create(const char *name, uint32_t count);
+uint32_t shim_ring_enqueue_burst(struct rte_ring *ring, const uintptr_t *items, uint32_t count);
+uint32_t shim_ring_dequeue_burst(struct rte_ring *ring, uintptr_t *items, uint32_t count);
+uint16_t shim_raw_cksum(const void *bytes, size_t len);
 
 /* ---- queues ---- */
 

@@ -3,7 +3,7 @@
 //! In: EAL arguments. Out: an [`Eal`], which everything else of DPDK asks for. Never: a second
 //! start; DPDK supports one per process.
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CStr, CString, c_char};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -142,6 +142,14 @@ impl Eal {
     pub fn tsc_hz(&self) -> u64 {
         // SAFETY: reads what the EAL measured at its start.
         unsafe { ffi::rte_get_tsc_hz() }
+    }
+
+    /// What DPDK calls its version, e.g. `DPDK 22.11.4`.
+    #[must_use]
+    pub fn version(&self) -> String {
+        // SAFETY: a constant string of DPDK.
+        let version = unsafe { CStr::from_ptr(ffi::rte_version()) };
+        version.to_string_lossy().into_owned()
     }
 
     /// Keeps the EAL up until the end of the process.

@@ -1,8 +1,9 @@
 //! The only crate with DPDK in it: bindings and a safe API over them.
 //!
 //! In: EAL arguments, device names, port settings. Out: [`Eal`], [`Mempool`], [`Mbuf`],
-//! [`Burst`], [`Port`] with its [`RxQueue`]s and [`TxQueue`]s. Never: a packet parsed, a thread
-//! started, a policy for what a full queue did not take.
+//! [`Burst`], [`Port`] with its [`RxQueue`]s and [`TxQueue`]s; what others are measured against
+//! ([`baseline`]). Never: a packet parsed, a thread started, a policy for what a full queue did not
+//! take.
 //!
 //! Who owns what:
 //!
@@ -32,6 +33,7 @@
 //! # }
 //! ```
 
+pub mod baseline;
 mod burst;
 pub mod eal;
 mod errno;

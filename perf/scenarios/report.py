@@ -55,7 +55,7 @@ class Report:
     @staticmethod
     def begin(scenario: str, repository: Path) -> Report:
         """An empty report that knows where it is made."""
-        return Report(scenario, _commit(repository), _environment())
+        return Report(scenario, commit(repository), _environment())
 
     @property
     def passed(self) -> bool:
@@ -102,7 +102,8 @@ def _cpu() -> str:
     return platform.machine()
 
 
-def _commit(repository: Path) -> str:
+def commit(repository: Path) -> str:
+    """What is measured, as git describes it."""
     command = ["git", "-C", str(repository), "describe", "--always", "--dirty", "--abbrev=12"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"

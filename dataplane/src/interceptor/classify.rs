@@ -273,5 +273,6 @@ impl Burst {
         self.found.clear();
         self.found.resize(frames.len(), None);
         flows.lookup_bulk(&self.keys, &mut self.found);
+        flows.prefetch_notes(&self.found);
     }
 }

@@ -2,25 +2,32 @@
 //!
 //! In: words. Out: a view of one flow, as a whole. Never: a view of two.
 
+use std::hint::black_box;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU64, fence};
 
-use super::flow_hash::CanonicalKey;
+use super::flow_hash::{KEY_WORDS, key_of, reversed};
 use super::verdict::Decision;
 use crate::frame::FlowKey;
 use crate::time::Time;
 
-/// Words of a key.
-pub(super) const KEY_WORDS: usize = 5;
 /// In the word of the decision: the entry is of a flow.
 pub(super) const OCCUPIED: u64 = 1 << 63;
-/// In the word of the decision: the key of the flow's first packet is the key reversed.
-pub(super) const SWAPPED: u64 = 1 << 62;
 /// In the word of the decision: what the edge says of its end of the flow.
 pub(super) const EDGE_STATE: u64 = 0x1f << EDGE_STATE_SHIFT;
 pub(super) const EDGE_STATE_SHIFT: u32 = 57;
 
-const _: () = assert!(size_of::<Entry>() == 128, "two cache lines per entry");
+const _: () = assert!(size_of::<Entry>() == 64, "a lookup takes one cache line");
+const _: () = assert!(size_of::<Traffic>() == 64, "noting a packet takes another");
+
+/// Which way a packet goes, seen from the flow's first packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// As the first packet.
+    Forward,
+    /// Against it.
+    Backward,
+}
 
 /// Names an entry; of no effect once that flow is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,18 +55,25 @@ pub struct FlowView {
     pub bytes: [u64; 2],
 }
 
+/// What a lookup needs.
 #[derive(Debug, Default)]
-#[repr(align(128))]
+#[repr(align(64))]
 pub(super) struct Entry {
-    /// Odd while the first line is being written.
+    /// Odd while the entry, or when its flow was created, is being written.
     pub(super) version: AtomicU64,
-    /// [`CanonicalKey::words`].
+    /// That of the flow's first packet, as words.
     pub(super) key: [AtomicU64; KEY_WORDS],
-    /// [`Decision::to_word`], [`OCCUPIED`], [`EDGE_STATE`], and [`SWAPPED`] of the first packet.
+    /// [`Decision::to_word`], [`OCCUPIED`] and [`EDGE_STATE`].
     pub(super) decision: AtomicU64,
     /// Slot in the lower half, generation in the upper.
     pub(super) slot: AtomicU64,
+}
 
+/// What packets leave behind: apart from the entry, so that those that are looked for lie close
+/// together.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(super) struct Traffic {
     pub(super) created: AtomicU64,
     pub(super) last_seen: AtomicU64,
     pub(super) frames: [AtomicU64; 2],
@@ -79,18 +93,18 @@ impl Entry {
     }
 
     /// A whole view from another thread; `None` when the entry is free or kept changing.
-    pub(super) fn read(&self) -> Option<FlowView> {
-        self.read_around(|| ())
+    pub(super) fn read(&self, traffic: &Traffic) -> Option<FlowView> {
+        self.read_around(traffic, || ())
     }
 
     /// As [`Entry::read`]; `meanwhile` runs before it is known whether the view is whole.
-    fn read_around(&self, mut meanwhile: impl FnMut()) -> Option<FlowView> {
+    fn read_around(&self, traffic: &Traffic, mut meanwhile: impl FnMut()) -> Option<FlowView> {
         const TRIES: usize = 8;
         for _ in 0..TRIES {
             let before = self.version.load(Acquire);
             if before.is_multiple_of(2) {
                 let occupied = self.decision.load(Relaxed) & OCCUPIED != 0;
-                let view = self.view();
+                let view = self.view(traffic);
                 meanwhile();
                 fence(Acquire);
                 if self.version.load(Relaxed) == before {
@@ -103,33 +117,54 @@ impl Entry {
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "fields are taken out of words")]
-    pub(super) fn view(&self) -> FlowView {
+    pub(super) fn view(&self, traffic: &Traffic) -> FlowView {
         let slot = self.slot.load(Relaxed) as u32;
         let word = self.decision.load(Relaxed);
         FlowView {
             key: self.first_key(),
             decision: Decision::of_word(word, slot),
             edge_state: ((word & EDGE_STATE) >> EDGE_STATE_SHIFT) as u8,
-            created: Time::from_ns(self.created.load(Relaxed)),
-            last_seen: Time::from_ns(self.last_seen.load(Relaxed)),
-            frames: [self.frames[0].load(Relaxed), self.frames[1].load(Relaxed)],
-            bytes: [self.bytes[0].load(Relaxed), self.bytes[1].load(Relaxed)],
+            created: Time::from_ns(traffic.created.load(Relaxed)),
+            last_seen: Time::from_ns(traffic.last_seen.load(Relaxed)),
+            frames: traffic.frames.each_ref().map(|frames| frames.load(Relaxed)),
+            bytes: traffic.bytes.each_ref().map(|bytes| bytes.load(Relaxed)),
         }
     }
 
+    #[inline]
     pub(super) fn key_words(&self) -> [u64; KEY_WORDS] {
         let [a, b, c, d, e] = &self.key;
         [a.load(Relaxed), b.load(Relaxed), c.load(Relaxed), d.load(Relaxed), e.load(Relaxed)]
     }
 
-    pub(super) fn first_key(&self) -> FlowKey {
-        let swapped = self.decision.load(Relaxed) & SWAPPED != 0;
-        CanonicalKey { words: self.key_words(), swapped }.key()
+    /// Which way a packet of this key goes, if it is of this flow.
+    #[inline]
+    pub(super) fn direction(&self, key: [u64; KEY_WORDS]) -> Option<Direction> {
+        let own = self.key_words();
+        let (forward, backward) = (differing(own, key), differing(own, reversed(key)));
+        // Either direction is as likely; that it is neither, hardly. The compiler, if it saw through
+        // this, would ask for each by itself, and the processor guess wrong half of the time.
+        let neither = u8::from(forward != 0) & u8::from(backward != 0);
+        if black_box(neither) != 0 {
+            return None;
+        }
+        Some(if forward == 0 { Direction::Forward } else { Direction::Backward })
     }
 
+    pub(super) fn first_key(&self) -> FlowKey {
+        key_of(self.key_words())
+    }
+
+    #[inline]
     pub(super) fn handle(&self, index: u32) -> FlowHandle {
         FlowHandle { index, generation: (self.slot.load(Relaxed) >> 32) as u32 }
     }
+}
+
+/// The bits in which two keys differ, of all their words.
+#[inline]
+fn differing(a: [u64; KEY_WORDS], b: [u64; KEY_WORDS]) -> u64 {
+    a.iter().zip(b).fold(0, |bits, (a, b)| bits | (a ^ b))
 }
 
 #[cfg(test)]
@@ -141,20 +176,20 @@ mod tests {
         entry.write(|entry| {
             let decision = Decision::pass(PassReason::NoRule);
             entry.decision.store(decision.to_word() | OCCUPIED, Relaxed);
-            assert_eq!(entry.read(), None, "half written");
+            assert_eq!(entry.read(&Traffic::default()), None, "half written");
             entry.slot.store(slot, Relaxed);
         });
     }
 
     #[test]
     fn reader_sees_nothing_that_is_half_written() {
-        let entry = Entry::default();
-        assert_eq!(entry.read(), None, "free");
+        let (entry, traffic) = (Entry::default(), Traffic::default());
+        assert_eq!(entry.read(&traffic), None, "free");
         store(&entry, 1);
-        assert_eq!(entry.read().unwrap().decision.slot, 1);
+        assert_eq!(entry.read(&traffic).unwrap().decision.slot, 1);
         // Written once while it is read: read again.
         let mut writes = 0;
-        let view = entry.read_around(|| {
+        let view = entry.read_around(&traffic, || {
             if writes == 0 {
                 store(&entry, 2);
             }
@@ -162,6 +197,6 @@ mod tests {
         });
         assert_eq!((view.unwrap().decision.slot, writes), (2, 2));
         // Written all the time: given up.
-        assert_eq!(entry.read_around(|| store(&entry, 3)), None);
+        assert_eq!(entry.read_around(&traffic, || store(&entry, 3)), None);
     }
 }

@@ -8,52 +8,52 @@ use std::hash::{BuildHasher, Hasher};
 
 use crate::frame::FlowKey;
 
-/// The 5-tuple in a form that both directions share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct CanonicalKey {
-    /// Smaller end's address, larger end's address, then ports, VLAN and protocol.
-    pub(crate) words: [u64; 5],
-    /// Whether source and destination were exchanged.
-    pub(crate) swapped: bool,
+/// Words of a key.
+pub(crate) const KEY_WORDS: usize = 5;
+
+/// A key as words: source, destination, then ports, VLAN and protocol, from the lowest bit on.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "addresses are taken apart into halves")]
+pub(crate) fn words_of(key: &FlowKey) -> [u64; KEY_WORDS] {
+    let (source, destination) = (key.source_bits(), key.destination_bits());
+    let rest = u64::from(key.source_port)
+        | u64::from(key.destination_port) << 16
+        | u64::from(key.vlan) << 32
+        | u64::from(key.protocol) << 48;
+    let [source_high, destination_high] = [source >> 64, destination >> 64].map(|half| half as u64);
+    [source as u64, source_high, destination as u64, destination_high, rest]
 }
 
-impl CanonicalKey {
-    /// The shared form of a key: the end with the smaller address, then port, comes first.
-    #[expect(clippy::cast_possible_truncation, reason = "addresses are taken apart into halves")]
-    pub(crate) fn of(key: &FlowKey) -> Self {
-        let (source, destination) = (key.source_bits(), key.destination_bits());
-        let swapped = (source, key.source_port) > (destination, key.destination_port);
-        let (low, high, low_port, high_port) = if swapped {
-            (destination, source, key.destination_port, key.source_port)
-        } else {
-            (source, destination, key.source_port, key.destination_port)
-        };
-        let rest = u64::from(low_port) << 48
-            | u64::from(high_port) << 32
-            | u64::from(key.vlan) << 16
-            | u64::from(key.protocol);
-        CanonicalKey {
-            words: [low as u64, (low >> 64) as u64, high as u64, (high >> 64) as u64, rest],
-            swapped,
-        }
-    }
+/// The key of these words.
+#[expect(clippy::cast_possible_truncation, reason = "fields are taken out of a word")]
+pub(crate) fn key_of(words: [u64; KEY_WORDS]) -> FlowKey {
+    let [a, b, c, d, rest] = words;
+    let source = u128::from(b) << 64 | u128::from(a);
+    let destination = u128::from(d) << 64 | u128::from(c);
+    let ports = (rest as u16, (rest >> 16) as u16);
+    FlowKey::from_bits((source, destination), ports, (rest >> 48) as u8, (rest >> 32) as u16)
+}
 
-    /// The key whose shared form this is.
-    #[expect(clippy::cast_possible_truncation, reason = "fields are taken out of a word")]
-    pub(crate) fn key(&self) -> FlowKey {
-        let [a, b, c, d, rest] = self.words;
-        let low = u128::from(b) << 64 | u128::from(a);
-        let high = u128::from(d) << 64 | u128::from(c);
-        let ports = ((rest >> 48) as u16, (rest >> 32) as u16);
-        let key = FlowKey::from_bits((low, high), ports, rest as u8, (rest >> 16) as u16);
-        if self.swapped { key.reversed() } else { key }
-    }
+const PORTS: u64 = 0xffff_ffff;
+
+/// Both ports, of the last word of a key.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+fn ports(rest: u64) -> u32 {
+    rest as u32
+}
+
+/// The words of the opposite direction.
+#[inline]
+pub(crate) fn reversed(words: [u64; KEY_WORDS]) -> [u64; KEY_WORDS] {
+    let [a, b, c, d, rest] = words;
+    [c, d, a, b, rest & !PORTS | u64::from(ports(rest).rotate_left(16))]
 }
 
 /// A keyed hash; all workers of a process share the key.
 #[derive(Clone, Debug)]
 pub struct FlowHasher {
-    keys: [u64; 6],
+    keys: [u64; 4],
 }
 
 impl FlowHasher {
@@ -63,7 +63,7 @@ impl FlowHasher {
     pub fn new(secret: [u64; 2]) -> Self {
         // SplitMix64 (Steele, Lea, Flood 2014) spreads the secret over the words that are used.
         let mut state = secret[0];
-        let mut keys = [0; 6];
+        let mut keys = [0; 4];
         for key in &mut keys {
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let mut mixed = state ^ secret[1].rotate_left(32);
@@ -77,7 +77,7 @@ impl FlowHasher {
     /// The hash of a flow, the same for both directions.
     #[must_use]
     pub fn hash(&self, key: &FlowKey) -> u64 {
-        self.hash_words(&CanonicalKey::of(key).words)
+        self.hash_words(words_of(key))
     }
 
     /// Which of `count` workers owns a flow, the same for both directions; 0 for a count of 0.
@@ -87,12 +87,17 @@ impl FlowHasher {
         ((((self.hash(key) >> 16) & 0xffff_ffff) * count as u64) >> 32) as usize
     }
 
-    pub(crate) fn hash_words(&self, words: &[u64; 5]) -> u64 {
-        let [k0, k1, k2, k3, k4, k5] = self.keys;
-        let [w0, w1, w2, w3, w4] = *words;
-        let low = fold(w0 ^ k0, w1 ^ k1);
-        let high = fold(w2 ^ k2, w3 ^ k3);
-        fold(low ^ w4 ^ k4, high ^ k5)
+    /// Each end by itself, then what of both does not depend on their order. There is no branch in
+    /// it: it would go either way as often.
+    #[inline]
+    pub(crate) fn hash_words(&self, words: [u64; KEY_WORDS]) -> u64 {
+        let [k0, k1, k2, k3] = self.keys;
+        let [w0, w1, w2, w3, rest] = words;
+        let source = fold(w0 ^ k0, w1 ^ k1);
+        let destination = fold(w2 ^ k0, w3 ^ k1);
+        let ports = ports(rest).min(ports(rest).rotate_left(16));
+        let rest = rest & !PORTS | u64::from(ports);
+        fold(source.wrapping_add(destination) ^ rest ^ k2, source ^ destination ^ k3)
     }
 }
 
@@ -162,19 +167,27 @@ mod tests {
             prop_assert_eq!(hasher.hash(&key), hasher.hash(&key.reversed()));
             prop_assert_eq!(hasher.owner(&key, 5), hasher.owner(&key.reversed(), 5));
             prop_assert!(hasher.owner(&key, 5) < 5);
-            prop_assert_eq!(CanonicalKey::of(&key).key(), key);
-            prop_assert_eq!(CanonicalKey::of(&key).words, CanonicalKey::of(&key.reversed()).words);
+            prop_assert_eq!(key_of(words_of(&key)), key);
+            prop_assert_eq!(reversed(words_of(&key)), words_of(&key.reversed()));
         }
 
         #[test]
         fn every_field_counts(key in any_key(), other in any_key()) {
             let hasher = FlowHasher::new([1, 2]);
-            let mut changed = [key; 3];
+            let mut changed = [key; 6];
             changed[0].source_port = other.source_port;
             changed[1].vlan = other.vlan;
             changed[2].protocol = other.protocol;
+            // Neither the sum of the ports nor which is whose may be all that counts.
+            changed[3].source_port = key.source_port.wrapping_add(1);
+            changed[3].destination_port = key.destination_port.wrapping_sub(1);
+            let ports = (key.source_port, key.destination_port);
+            let of = |addresses| FlowKey::from_bits(addresses, ports, key.protocol, key.vlan);
+            changed[4] = of((other.source_bits(), key.destination_bits()));
+            changed[5] = of((key.source_bits(), other.destination_bits()));
             for changed in changed {
-                prop_assert_eq!(changed == key, hasher.hash(&changed) == hasher.hash(&key));
+                let same = changed == key || changed == key.reversed();
+                prop_assert_eq!(same, hasher.hash(&changed) == hasher.hash(&key));
             }
         }
     }

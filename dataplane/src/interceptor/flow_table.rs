@@ -4,46 +4,30 @@
 //! packet of it goes. Never: a lock, growth, or more than one writer.
 //!
 //! The writer ([`FlowTable`], not `Clone`) looks up without waiting for anybody; any number of
-//! [`FlowReader`]s in other threads see whole entries or skip those that change under them.
+//! [`FlowReader`]s in other threads see whole entries or skip those that change under them. The
+//! index is the writer's alone.
 //!
-//! A bucket is one cache line: seven places, each 32 bits of the hash beside an entry's number,
-//! and a count of entries that should be here but found it full and are in their second bucket.
-//! An entry is two lines: what a lookup needs is in the first. At capacity a bucket holds four on
-//! average, so that one in twenty is full.
+//! A lookup takes two cache lines, a bucket of the index and an entry; noting a packet, another.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::flow_entry::{EDGE_STATE, EDGE_STATE_SHIFT, Entry, KEY_WORDS, OCCUPIED, SWAPPED};
-pub use super::flow_entry::{FlowHandle, FlowView};
-use super::flow_hash::{CanonicalKey, FlowHasher};
+pub use super::flow_entry::{Direction, FlowHandle, FlowView};
+use super::flow_entry::{EDGE_STATE, EDGE_STATE_SHIFT, Entry, OCCUPIED, Traffic};
+use super::flow_hash::{FlowHasher, KEY_WORDS, words_of};
+use super::flow_index::{ABSENT, ELSEWHERE, FlowIndex, NUMBERS};
 use super::verdict::{Decision, Verdict};
 use crate::frame::FlowKey;
 use crate::frame::ip::protocol;
+use crate::prefetch::prefetch;
 use crate::time::Time;
 
 /// Most keys in one bulk lookup.
 pub const BULK_MAX: usize = 64;
+/// Keys of it whose entries are asked for together.
+const GROUP: usize = 16;
 /// Most entries in a table.
-pub const FLOWS_MAX: usize = 1 << 24;
-
-const PLACES: usize = 7;
-/// Entries per bucket when the table is full.
-const LOAD: usize = 4;
-
-const _: () = assert!(size_of::<Bucket>() == 64, "one cache line per bucket");
-const _: () = assert!(FLOWS_MAX < u32::MAX as usize, "entry numbers have 32 bits, 0 is none");
-const _: () = assert!(LOAD < PLACES, "a full table must not fill its buckets");
-
-/// Which way a packet goes, seen from the flow's first packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// As the first packet.
-    Forward,
-    /// Against it.
-    Backward,
-}
+pub const FLOWS_MAX: usize = NUMBERS;
 
 /// A flow that a key was found to belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,31 +84,20 @@ impl Timeouts {
     }
 }
 
-#[derive(Debug, Default)]
-#[repr(align(64))]
-struct Bucket {
-    /// Upper half of the hash, then the entry's number plus one; 0 is free.
-    places: [AtomicU64; PLACES],
-    /// Entries of this bucket that are in their second one.
-    overflowed: AtomicU64,
-}
-
-#[derive(Debug)]
-struct Shared {
-    buckets: Box<[Bucket]>,
-    entries: Box<[Entry]>,
-}
-
 /// Reads a flow table from another thread.
 #[derive(Clone, Debug)]
 pub struct FlowReader {
-    shared: Arc<Shared>,
+    entries: Arc<[Entry]>,
+    traffic: Arc<[Traffic]>,
 }
 
 /// The flow table: the writer's half.
 #[derive(Debug)]
 pub struct FlowTable {
-    shared: Arc<Shared>,
+    entries: Arc<[Entry]>,
+    /// Of each entry.
+    traffic: Arc<[Traffic]>,
+    index: FlowIndex,
     hasher: FlowHasher,
     /// Numbers of free entries.
     free: Vec<u32>,
@@ -139,13 +112,10 @@ impl FlowTable {
     #[expect(clippy::cast_possible_truncation, reason = "capacity is at most FLOWS_MAX")]
     pub fn new(capacity: usize, hasher: FlowHasher) -> Self {
         let capacity = capacity.clamp(1, FLOWS_MAX);
-        let buckets = capacity.div_ceil(LOAD).next_power_of_two().max(2);
-        let shared = Shared {
-            buckets: (0..buckets).map(|_| Bucket::default()).collect(),
-            entries: (0..capacity).map(|_| Entry::default()).collect(),
-        };
         FlowTable {
-            shared: Arc::new(shared),
+            entries: (0..capacity).map(|_| Entry::default()).collect(),
+            traffic: (0..capacity).map(|_| Traffic::default()).collect(),
+            index: FlowIndex::new(capacity),
             hasher,
             free: (0..capacity as u32).rev().collect(),
             sweep_at: 0,
@@ -156,7 +126,7 @@ impl FlowTable {
     /// A reader for another thread.
     #[must_use]
     pub fn reader(&self) -> FlowReader {
-        FlowReader { shared: Arc::clone(&self.shared) }
+        FlowReader { entries: Arc::clone(&self.entries), traffic: Arc::clone(&self.traffic) }
     }
 
     /// Flows in the table.
@@ -174,7 +144,7 @@ impl FlowTable {
     /// Most flows it takes.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.shared.entries.len()
+        self.entries.len()
     }
 
     /// Whether new flows should go elsewhere: from 15/16 of the capacity on, until it is down to
@@ -193,32 +163,48 @@ impl FlowTable {
     /// Finds the flow of a key, whichever direction it has.
     #[must_use]
     pub fn lookup(&self, key: &FlowKey) -> Option<Found> {
-        let canonical = CanonicalKey::of(key);
-        self.find(&canonical, self.hasher.hash_words(&canonical.words))
+        let words = words_of(key);
+        self.find(words, self.hasher.hash_words(words))
     }
 
     /// Finds the flows of many keys: memory is asked for ahead, so that the waits overlap. Keys
     /// beyond [`BULK_MAX`], and beyond the length of `found`, are left out.
     pub fn lookup_bulk(&self, keys: &[FlowKey], found: &mut [Option<Found>]) {
-        let mut canonical = [CanonicalKey { words: [0; KEY_WORDS], swapped: false }; BULK_MAX];
         let mut hashes = [0u64; BULK_MAX];
-        let mut asked = 0;
-        for ((key, canonical), hash) in keys.iter().zip(&mut canonical).zip(&mut hashes) {
-            *canonical = CanonicalKey::of(key);
-            *hash = self.hasher.hash_words(&canonical.words);
-            // A load that nothing depends on is a prefetch.
-            asked ^= self.bucket(self.first_bucket(*hash)).overflowed.load(Relaxed);
+        for (key, hash) in keys.iter().zip(&mut hashes) {
+            *hash = self.hasher.hash_words(words_of(key));
         }
-        std::hint::black_box(asked);
+        // Loops of their own: what waits for the page of a prefetch holds up all behind it, and the
+        // less that is, the more of them wait at a time.
         for (_, hash) in keys.iter().zip(&hashes) {
-            if let Some(entry) = self.candidate(self.first_bucket(*hash), *hash) {
-                asked ^= entry.version.load(Relaxed);
+            self.index.prefetch(*hash);
+        }
+        let mut candidates = [ABSENT; BULK_MAX];
+        let asked = hashes.get(..keys.len()).unwrap_or(&hashes);
+        for (hashes, candidates) in asked.chunks(GROUP).zip(candidates.chunks_mut(GROUP)) {
+            for (hash, candidate) in hashes.iter().zip(&mut *candidates) {
+                *candidate = self.index.candidate(*hash);
+            }
+            for (hash, candidate) in hashes.iter().zip(&*candidates) {
+                match self.entries.get(*candidate as usize) {
+                    Some(entry) => prefetch(entry),
+                    None => self.index.prefetch_elsewhere(*hash, *candidate),
+                }
             }
         }
-        std::hint::black_box(asked);
-        let answers = keys.iter().zip(found).zip(canonical.iter().zip(&hashes));
-        for ((_, found), (canonical, hash)) in answers {
-            *found = self.find(canonical, *hash);
+        for ((_, hash), candidate) in keys.iter().zip(&hashes).zip(&mut candidates) {
+            if *candidate == ELSEWHERE {
+                *candidate = self.index.candidate_elsewhere(*hash);
+                self.entries.get(*candidate as usize).map(prefetch);
+            }
+        }
+        let known = hashes.iter().zip(&candidates);
+        for ((key, found), (hash, candidate)) in keys.iter().zip(found).zip(known) {
+            let words = words_of(key);
+            *found = self.is(*candidate, words);
+            if found.is_none() && *candidate != ABSENT {
+                *found = self.find(words, *hash);
+            }
         }
     }
 
@@ -232,8 +218,9 @@ impl FlowTable {
 
     /// What was decided about a flow, and when the latest packet of it came.
     pub(crate) fn decision_and_last_seen(&self, flow: FlowHandle) -> Option<(Decision, Time)> {
-        let last_seen = self.entry(flow)?.last_seen.load(Relaxed);
-        Some((self.decision(flow)?, Time::from_ns(last_seen)))
+        let decision = self.decision(flow)?;
+        let last_seen = self.traffic.get(flow.index as usize)?.last_seen.load(Relaxed);
+        Some((decision, Time::from_ns(last_seen)))
     }
 
     /// The key of a flow's first packet; `None` when it is gone.
@@ -252,28 +239,32 @@ impl FlowTable {
         decision: Decision,
         now: Time,
     ) -> Result<FlowHandle, InsertError> {
-        let canonical = CanonicalKey::of(key);
-        let hash = self.hasher.hash_words(&canonical.words);
-        if self.find(&canonical, hash).is_some() {
+        let words = words_of(key);
+        let hash = self.hasher.hash_words(words);
+        if self.find(words, hash).is_some() {
             return Err(InsertError::Exists);
         }
         let index = *self.free.last().ok_or(InsertError::Full)?;
-        let entry = self.shared.entries.get(index as usize).ok_or(InsertError::Full)?;
-        if !self.place(hash, index) {
+        let entry = self.entries.get(index as usize).ok_or(InsertError::Full)?;
+        let traffic = self.traffic.get(index as usize).ok_or(InsertError::Full)?;
+        let (entries, hasher) = (&self.entries, &self.hasher);
+        let hash_of = |number: u32| {
+            entries.get(number as usize).map(|entry| hasher.hash_words(entry.key_words()))
+        };
+        if !self.index.insert(hash, index, hash_of) {
             return Err(InsertError::Full);
         }
         self.free.pop();
         let generation = (entry.slot.load(Relaxed) >> 32).wrapping_add(1) & 0xffff_ffff;
-        let swapped = if canonical.swapped { SWAPPED } else { 0 };
         entry.write(|entry| {
-            for (to, from) in entry.key.iter().zip(canonical.words) {
+            for (to, from) in entry.key.iter().zip(words) {
                 to.store(from, Relaxed);
             }
-            entry.decision.store(decision.to_word() | OCCUPIED | swapped, Relaxed);
+            entry.decision.store(decision.to_word() | OCCUPIED, Relaxed);
             entry.slot.store(generation << 32 | u64::from(decision.slot), Relaxed);
-            entry.created.store(now.as_ns(), Relaxed);
-            entry.last_seen.store(now.as_ns(), Relaxed);
-            for counter in entry.frames.iter().chain(&entry.bytes) {
+            traffic.created.store(now.as_ns(), Relaxed);
+            traffic.last_seen.store(now.as_ns(), Relaxed);
+            for counter in traffic.frames.iter().chain(&traffic.bytes) {
                 counter.store(0, Relaxed);
             }
         });
@@ -285,7 +276,7 @@ impl FlowTable {
     /// Changes what was decided; false when the flow is gone.
     pub fn set_decision(&mut self, flow: FlowHandle, decision: Decision) -> bool {
         let Some(entry) = self.entry(flow) else { return false };
-        let kept = entry.decision.load(Relaxed) & (OCCUPIED | SWAPPED | EDGE_STATE);
+        let kept = entry.decision.load(Relaxed) & (OCCUPIED | EDGE_STATE);
         entry.write(|entry| {
             entry.decision.store(decision.to_word() | kept, Relaxed);
             let generation = u64::from(flow.generation) << 32;
@@ -304,24 +295,33 @@ impl FlowTable {
         }
     }
 
+    /// Asks for the memory in which packets of these flows will be noted.
+    pub fn prefetch_notes(&self, found: &[Option<Found>]) {
+        for found in found.iter().flatten() {
+            self.traffic.get(found.flow.index as usize).map(prefetch);
+        }
+    }
+
     /// Notes a packet of a flow; nothing when it is gone.
     pub fn touch(&self, found: Found, bytes: usize, now: Time) {
-        if let Some(entry) = self.entry(found.flow) {
-            entry.last_seen.store(now.as_ns(), Relaxed);
-            let [frames, sum] = match found.direction {
-                Direction::Forward => [&entry.frames[0], &entry.bytes[0]],
-                Direction::Backward => [&entry.frames[1], &entry.bytes[1]],
-            };
-            frames.store(frames.load(Relaxed).wrapping_add(1), Relaxed);
-            sum.store(sum.load(Relaxed).wrapping_add(bytes as u64), Relaxed);
+        if self.entry(found.flow).is_none() {
+            return;
         }
+        let Some(traffic) = self.traffic.get(found.flow.index as usize) else { return };
+        traffic.last_seen.store(now.as_ns(), Relaxed);
+        let [frames, sum] = match found.direction {
+            Direction::Forward => [&traffic.frames[0], &traffic.bytes[0]],
+            Direction::Backward => [&traffic.frames[1], &traffic.bytes[1]],
+        };
+        frames.store(frames.load(Relaxed).wrapping_add(1), Relaxed);
+        sum.store(sum.load(Relaxed).wrapping_add(bytes as u64), Relaxed);
     }
 
     /// Removes a flow; false when it is gone already.
     pub fn remove(&mut self, flow: FlowHandle) -> bool {
-        let Some(entry) = self.entry(flow) else { return false };
-        let hash = self.hasher.hash_words(&entry.key_words());
-        self.displace(hash, flow.index);
+        let Some(entry) = live(&self.entries, flow) else { return false };
+        let hash = self.hasher.hash_words(entry.key_words());
+        self.index.remove(hash, flow.index);
         entry.write(|entry| entry.decision.store(0, Relaxed));
         self.free.push(flow.index);
         self.note_load();
@@ -335,12 +335,13 @@ impl FlowTable {
         for _ in 0..entries.min(self.capacity()) {
             let index = self.sweep_at;
             self.sweep_at = if index + 1 < self.capacity() { index + 1 } else { 0 };
-            let Some(entry) = self.shared.entries.get(index) else { continue };
+            let here = (self.entries.get(index), self.traffic.get(index));
+            let (Some(entry), Some(traffic)) = here else { continue };
             let word = entry.decision.load(Relaxed);
             if word & OCCUPIED == 0 || Decision::of_word(word, 0).verdict == Verdict::Optimize {
                 continue;
             }
-            let idle_ns = now.since_ns(Time::from_ns(entry.last_seen.load(Relaxed)));
+            let idle_ns = now.since_ns(Time::from_ns(traffic.last_seen.load(Relaxed)));
             if idle_ns >= timeouts.of(entry.first_key().protocol) {
                 let handle = entry.handle(u32::try_from(index).unwrap_or(u32::MAX));
                 removed += usize::from(self.remove(handle));
@@ -352,13 +353,14 @@ impl FlowTable {
     /// One flow as a reader sees it; `None` when it is gone.
     #[must_use]
     pub fn view(&self, flow: FlowHandle) -> Option<FlowView> {
-        self.entry(flow).map(Entry::view)
+        let traffic = self.traffic.get(flow.index as usize)?;
+        self.entry(flow).map(|entry| entry.view(traffic))
     }
 
     /// Entries that are in their second bucket.
     #[cfg(test)]
     pub(super) fn overflowed(&self) -> u64 {
-        self.shared.buckets.iter().map(|bucket| bucket.overflowed.load(Relaxed)).sum()
+        self.index.overflowed()
     }
 
     fn note_load(&mut self) {
@@ -368,142 +370,36 @@ impl FlowTable {
         self.overloaded = if self.overloaded { len > limit } else { len >= limit };
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "masked to the number of buckets")]
-    fn first_bucket(&self, hash: u64) -> usize {
-        hash as usize & (self.shared.buckets.len() - 1)
+    #[inline(never)]
+    fn find(&self, words: [u64; KEY_WORDS], hash: u64) -> Option<Found> {
+        self.index.find(hash, |number| self.is(number, words))
     }
 
-    /// Another bucket than the first: its distance is odd and comes from other bits of the hash.
-    #[expect(clippy::cast_possible_truncation, reason = "masked to the number of buckets")]
-    fn second_bucket(&self, hash: u64) -> usize {
-        (hash as usize ^ ((hash >> 32) as usize | 1)) & (self.shared.buckets.len() - 1)
-    }
-
-    fn bucket(&self, index: usize) -> &Bucket {
-        // A power of two of buckets, and every index is masked.
-        &self.shared.buckets[index & (self.shared.buckets.len() - 1)]
-    }
-
-    /// The entry of the first place of a bucket whose signature is that of the hash.
-    #[expect(clippy::cast_possible_truncation, reason = "the entry's number is the lower half")]
-    fn candidate(&self, bucket: usize, hash: u64) -> Option<&Entry> {
-        let places = &self.bucket(bucket).places;
-        let place = places
-            .iter()
-            .map(|place| place.load(Relaxed))
-            .find(|place| *place >> 32 == hash >> 32 && *place != 0)?;
-        self.shared.entries.get((place as u32).wrapping_sub(1) as usize)
-    }
-
-    fn find(&self, key: &CanonicalKey, hash: u64) -> Option<Found> {
-        let first = self.first_bucket(hash);
-        self.find_in(first, key, hash).or_else(|| {
-            if self.bucket(first).overflowed.load(Relaxed) == 0 {
-                return None;
-            }
-            self.find_in(self.second_bucket(hash), key, hash)
-        })
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "the entry's number is the lower half")]
-    fn find_in(&self, bucket: usize, key: &CanonicalKey, hash: u64) -> Option<Found> {
-        for place in &self.bucket(bucket).places {
-            let place = place.load(Relaxed);
-            if place >> 32 != hash >> 32 || place == 0 {
-                continue;
-            }
-            let index = (place as u32).wrapping_sub(1);
-            let Some(entry) = self.shared.entries.get(index as usize) else { continue };
-            if entry.key_words() == key.words {
-                let swapped = entry.decision.load(Relaxed) & SWAPPED != 0;
-                let direction =
-                    if swapped == key.swapped { Direction::Forward } else { Direction::Backward };
-                return Some(Found { flow: entry.handle(index), direction });
-            }
-        }
-        None
-    }
-
-    /// Puts an entry's number into a bucket, moving another entry on if both are full; false
-    /// when that is not enough.
-    fn place(&self, hash: u64, index: u32) -> bool {
-        self.place_as_is(hash, index)
-            || ((self.make_room(self.first_bucket(hash))
-                || self.make_room(self.second_bucket(hash)))
-                && self.place_as_is(hash, index))
-    }
-
-    fn place_as_is(&self, hash: u64, index: u32) -> bool {
-        let value = place_value(hash, index);
-        let first = self.bucket(self.first_bucket(hash));
-        if first.replace(0, value) {
-            return true;
-        }
-        let placed = self.bucket(self.second_bucket(hash)).replace(0, value);
-        if placed {
-            first.overflowed.store(first.overflowed.load(Relaxed) + 1, Relaxed);
-        }
-        placed
-    }
-
-    /// Moves one entry of a full bucket to its other bucket; false when all those are full too.
-    #[expect(clippy::cast_possible_truncation, reason = "the entry's number is the lower half")]
-    fn make_room(&self, bucket: usize) -> bool {
-        for place in &self.bucket(bucket).places {
-            let index = (place.load(Relaxed) as u32).wrapping_sub(1);
-            let Some(entry) = self.shared.entries.get(index as usize) else { continue };
-            let hash = self.hasher.hash_words(&entry.key_words());
-            let (first, second) = (self.first_bucket(hash), self.second_bucket(hash));
-            let is_first = first == bucket;
-            let other = self.bucket(if is_first { second } else { first });
-            if other.replace(0, place_value(hash, index)) {
-                let overflowed = &self.bucket(first).overflowed;
-                let count = overflowed.load(Relaxed);
-                overflowed
-                    .store(if is_first { count + 1 } else { count.saturating_sub(1) }, Relaxed);
-                place.store(0, Relaxed);
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Takes an entry's number out of its bucket.
-    fn displace(&self, hash: u64, index: u32) {
-        let value = place_value(hash, index);
-        let first = self.bucket(self.first_bucket(hash));
-        if !first.replace(value, 0) && self.bucket(self.second_bucket(hash)).replace(value, 0) {
-            first.overflowed.store(first.overflowed.load(Relaxed).saturating_sub(1), Relaxed);
-        }
+    /// What was found, if the entry has this key.
+    #[inline]
+    fn is(&self, number: u32, words: [u64; KEY_WORDS]) -> Option<Found> {
+        let entry = self.entries.get(number as usize)?;
+        let direction = entry.direction(words)?;
+        Some(Found { flow: entry.handle(number), direction })
     }
 
     fn entry(&self, flow: FlowHandle) -> Option<&Entry> {
-        let entry = self.shared.entries.get(flow.index as usize)?;
-        let live = entry.decision.load(Relaxed) & OCCUPIED != 0
-            && entry.slot.load(Relaxed) >> 32 == u64::from(flow.generation);
-        live.then_some(entry)
+        live(&self.entries, flow)
     }
 }
 
-/// What a bucket's place holds for an entry.
-fn place_value(hash: u64, index: u32) -> u64 {
-    hash >> 32 << 32 | (u64::from(index) + 1)
-}
-
-impl Bucket {
-    /// Replaces the first place that holds `old`; false when none does.
-    fn replace(&self, old: u64, new: u64) -> bool {
-        let place = self.places.iter().find(|place| place.load(Relaxed) == old);
-        place.is_some_and(|place| {
-            place.store(new, Relaxed);
-            true
-        })
-    }
+/// The entry of a flow, unless that is gone.
+fn live(entries: &[Entry], flow: FlowHandle) -> Option<&Entry> {
+    let entry = entries.get(flow.index as usize)?;
+    let live = entry.decision.load(Relaxed) & OCCUPIED != 0
+        && entry.slot.load(Relaxed) >> 32 == u64::from(flow.generation);
+    live.then_some(entry)
 }
 
 impl FlowReader {
     /// All flows, each as a whole; one that is changing all the time is left out.
     pub fn iter(&self) -> impl Iterator<Item = FlowView> + '_ {
-        self.shared.entries.iter().filter_map(Entry::read)
+        let all = self.entries.iter().zip(self.traffic.iter());
+        all.filter_map(|(entry, traffic)| entry.read(traffic))
     }
 }

@@ -139,6 +139,30 @@ fn takes_its_capacity_whole() {
     }
 }
 
+/// All at once as one by one: of both directions, from both buckets, and what is not there.
+#[test]
+fn bulk_lookups_agree_with_single_ones_in_a_full_table() {
+    let mut table = FlowTable::new(4096, FlowHasher::new([7, 3]));
+    for n in 0..4096 {
+        table.insert(&key(n), passed(), Time::ZERO).unwrap();
+    }
+    assert!(table.overflowed() > 0, "a full table uses second buckets");
+    let keys: Vec<_> = (0..8192)
+        .map(|n| n * 1009 % 8192)
+        .map(|n| if n % 3 == 0 { key(n).reversed() } else { key(n) })
+        .collect();
+    for len in [1, 15, 16, 17, 63, 64] {
+        for keys in keys.chunks(len) {
+            let mut found = [None; 64];
+            table.lookup_bulk(keys, &mut found);
+            for (key, found) in keys.iter().zip(found) {
+                assert_eq!(found, table.lookup(key));
+            }
+        }
+    }
+    assert_eq!(keys.iter().filter(|key| table.lookup(key).is_some()).count(), 4096);
+}
+
 /// Entries move between their buckets; none may get lost, nor leave a trace when it goes.
 #[test]
 fn nothing_is_lost_when_entries_move() {

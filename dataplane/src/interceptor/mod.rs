@@ -13,6 +13,7 @@ pub mod classify;
 pub mod counter;
 mod flow_entry;
 pub mod flow_hash;
+mod flow_index;
 pub mod flow_table;
 #[cfg(test)]
 mod flow_table_tests;

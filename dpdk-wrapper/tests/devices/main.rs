@@ -3,6 +3,7 @@
 //! The EAL starts once in a process, so all tests share one. Each attaches a device of its own,
 //! takes mbufs from a pool of its own, and ends with nothing left in use.
 
+mod baseline;
 mod bench;
 mod mbufs;
 mod pools;

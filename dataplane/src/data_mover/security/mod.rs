@@ -11,9 +11,12 @@
 //! | `noise`, `exchange` | the handshake; the thread that does its arithmetic |
 //! | `mac`, `guard` | what is checked before that, on the data path |
 //! | `secured` | what a session does with all of it |
+//! | `alone` | sealing and opening without a session, for benches |
 
 #[expect(clippy::disallowed_methods, reason = "copies tags")]
 mod aead;
+#[cfg(any(test, feature = "bench"))]
+pub mod alone;
 mod exchange;
 #[cfg(any(test, feature = "fuzz"))]
 pub(super) mod fuzz;

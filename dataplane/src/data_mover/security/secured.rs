@@ -223,7 +223,7 @@ impl Secured {
 }
 
 /// The physical number of a datagram, not yet authenticated.
-fn physical(datagram: &[u8]) -> Option<u64> {
+pub(super) fn physical(datagram: &[u8]) -> Option<u64> {
     let (_, field, _) = DatagramHeader::parse(datagram).ok()?;
     let first = Subfields::new(field).next()?.ok()?;
     let number = first.body.first_chunk().filter(|_| field.len() >= DATA_BASE_LEN)?;

@@ -1,0 +1,146 @@
+//! Micro benches: jobs of the dataplane beside other ways to do them, in one process.
+//!
+//! Prints a line for each, and exits 1 when a bar is missed without a stated reason.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use dpdk_wrapper::Eal;
+use dpdk_wrapper::log::{self, LogLevel, LogTarget};
+use perf::micro::output::{self, Environment};
+use perf::micro::{self, Plan};
+
+/// Megabytes of DPDK's memory: a table of 1M keys takes 90, the rings little.
+const DPDK_MEGABYTES: &str = "320";
+
+/// Measures jobs of the dataplane beside other ways to do them; every figure is a ratio of the same
+/// run.
+#[derive(Debug, Parser)]
+#[command(name = "micro", version)]
+struct Options {
+    /// Only benches with all these words in their names: --only "classify 1M"
+    #[arg(long, value_name = "WORDS")]
+    only: Option<String>,
+    /// Fewer and shorter rounds
+    #[arg(long)]
+    quick: bool,
+    /// Where the results go, as JSON
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The commit that is measured, to stand in the results
+    #[arg(long, default_value = "unknown")]
+    commit: String,
+    /// List the benches with their baselines and bars
+    #[arg(long)]
+    list: bool,
+    /// Use hugepages for DPDK's tables; ours then have those of the system's choice
+    #[arg(long)]
+    hugepages: bool,
+}
+
+impl Options {
+    fn words(&self) -> Vec<String> {
+        let only = self.only.as_deref().unwrap_or("");
+        only.split_whitespace().map(str::to_owned).collect()
+    }
+
+    fn plan(&self) -> Plan {
+        if self.quick { Plan::QUICK } else { Plan::FULL }
+    }
+
+    /// The options that matter to figures, as text.
+    fn text(&self) -> String {
+        let quick = if self.quick { "--quick " } else { "" };
+        let hugepages = if self.hugepages { "--hugepages " } else { "" };
+        let only = self.only.as_ref().map_or(String::new(), |words| format!("--only {words:?}"));
+        format!("{quick}{hugepages}{only}").trim_end().to_owned()
+    }
+
+    fn eal(&self) -> Result<Eal, Box<dyn std::error::Error>> {
+        let prefix = format!("micro-{}", std::process::id());
+        let mut arguments =
+            vec!["-m", DPDK_MEGABYTES, "--no-pci", "--no-telemetry", "--file-prefix", &prefix];
+        arguments.extend(if self.hugepages {
+            &["--in-memory"][..]
+        } else {
+            &["--no-huge", "--no-shconf"]
+        });
+        log::set(LogTarget::Stderr, LogLevel::Error);
+        let lcores = format!("0@({})", cpus_allowed()?);
+        arguments.extend(["--lcores", &lcores]);
+        Ok(Eal::init(arguments)?)
+    }
+}
+
+/// The CPUs that this process may use, as a list such as `0-3,6`.
+fn cpus_allowed() -> std::io::Result<String> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    Ok(list.map_or("0", str::trim).to_owned())
+}
+
+fn environment(options: &Options, eal: &Eal) -> Environment {
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    Environment {
+        cpu: model.map_or("unknown", |(_, model)| model.trim()).to_owned(),
+        cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        kernel: kernel.trim().to_owned(),
+        dpdk: eal.version(),
+        tsc_mhz: eal.tsc_hz() / 1_000_000,
+        pages: if options.hugepages { "DPDK's 2 MiB, ours 4 KiB" } else { "4 KiB" },
+        options: options.text(),
+        rules: output::rules(&options.plan()),
+    }
+}
+
+/// Whether a file can be written there; none is left behind, and one that is there stays as it is.
+fn check_writable(path: &Path) -> std::io::Result<()> {
+    let is_new = !path.exists();
+    std::fs::OpenOptions::new().append(true).create(true).open(path)?;
+    if is_new { std::fs::remove_file(path) } else { Ok(()) }
+}
+
+fn run(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
+    let words = options.words();
+    micro::check_words(&words)?;
+    if let Some(path) = &options.output {
+        // Now, not when everything is measured.
+        check_writable(path)
+            .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+    }
+    let eal = options.eal()?;
+    let environment = environment(options, &eal);
+    println!(
+        "{}, kernel {}, {}, pages {}, commit {}",
+        environment.cpu, environment.kernel, environment.dpdk, environment.pages, options.commit
+    );
+    println!("{}\n\n{}", environment.rules, output::head());
+    let rows =
+        micro::run(&eal, options.plan(), &words, &mut |row| println!("{}", output::line(row)))?;
+    if let Some(path) = &options.output {
+        std::fs::write(path, output::json(&options.commit, &environment, &rows)?)?;
+    }
+    Ok(rows.iter().all(micro::Row::passes))
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    if options.list {
+        for spec in micro::BENCHES {
+            let bar = spec.bar.map_or_else(|| "-".to_owned(), |bar| format!("{bar:.2}"));
+            println!("{:<24} beside {:<24} bar {bar}", spec.name, spec.baseline);
+        }
+        return ExitCode::SUCCESS;
+    }
+    match run(&options) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("micro: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
