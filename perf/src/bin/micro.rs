@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use dpdk_wrapper::Eal;
 use dpdk_wrapper::log::{self, LogLevel, LogTarget};
+use dpdk_wrapper::{Eal, RuntimeFolder};
 use perf::micro::output::{self, Environment};
 use perf::micro::{self, Plan};
 
@@ -57,19 +57,14 @@ impl Options {
         format!("{quick}{hugepages}{only}").trim_end().to_owned()
     }
 
-    fn eal(&self) -> Result<Eal, Box<dyn std::error::Error>> {
+    fn eal_arguments(&self) -> std::io::Result<Vec<String>> {
         let prefix = format!("micro-{}", std::process::id());
-        let mut arguments =
-            vec!["-m", DPDK_MEGABYTES, "--no-pci", "--no-telemetry", "--file-prefix", &prefix];
-        arguments.extend(if self.hugepages {
-            &["--in-memory"][..]
-        } else {
-            &["--no-huge", "--no-shconf"]
-        });
-        log::set(LogTarget::Stderr, LogLevel::Error);
         let lcores = format!("0@({})", cpus_allowed()?);
-        arguments.extend(["--lcores", &lcores]);
-        Ok(Eal::init(arguments)?)
+        let pages: &[&str] =
+            if self.hugepages { &["--in-memory"] } else { &["--no-huge", "--no-shconf"] };
+        let common = ["-m", DPDK_MEGABYTES, "--no-pci", "--no-telemetry", "--file-prefix", &prefix];
+        let all = common.iter().chain(pages).chain(&["--lcores"]).copied().chain([&*lcores]);
+        Ok(all.map(str::to_owned).collect())
     }
 }
 
@@ -111,7 +106,11 @@ fn run(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
         check_writable(path)
             .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
     }
-    let eal = options.eal()?;
+    log::set(LogTarget::Stderr, LogLevel::Error);
+    let arguments = options.eal_arguments()?;
+    // Declared first, so that it goes last.
+    let _folder = RuntimeFolder::of(&arguments, []);
+    let eal = Eal::init(arguments)?;
     let environment = environment(options, &eal);
     println!(
         "{}, kernel {}, {}, pages {}, commit {}",
