@@ -123,10 +123,12 @@ impl PortPair {
 impl PortIo for PortPair {
     type Frame = MbufFrame;
 
-    fn receive(&mut self, side: Side, most: usize, into: &mut Vec<MbufFrame>) {
+    fn receive(&mut self, side: Side, most: usize, into: &mut VecDeque<MbufFrame>) {
         // Vectorised drivers receive whole groups only, so a small remainder is left for later.
         for _ in 0..most / GROUP {
             let count = self.sides[side.index()].rx.rx_burst(&mut self.received);
+            // All will be looked at soon, and come from elsewhere: the waits overlap.
+            self.received.iter().for_each(Mbuf::prefetch);
             into.extend(self.received.drain().map(MbufFrame));
             if count < GROUP {
                 break;
@@ -135,11 +137,10 @@ impl PortIo for PortPair {
     }
 
     fn transmit(&mut self, side: Side, frames: &mut VecDeque<MbufFrame>) {
-        while let Some(MbufFrame(mbuf)) = frames.pop_front() {
-            if let Err(mbuf) = self.sending.push(mbuf) {
-                frames.push_front(MbufFrame(mbuf));
-                break;
-            }
+        let count = self.sending.room().min(frames.len());
+        for MbufFrame(mbuf) in frames.drain(..count) {
+            // There is room for so many.
+            let _ = self.sending.push(mbuf);
         }
         self.sides[side.index()].tx.tx_burst(&mut self.sending);
         // What the device did not take goes back to the front, in order.

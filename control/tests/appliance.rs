@@ -71,7 +71,7 @@ fn every_view_of_a_running_appliance() {
         ["port", "edge", "aggregate", "compress", "transmit", "decompress"]
     );
     assert!(list(&pipeline, "links").iter().all(|link| link["kind"] == "direct"));
-    assert_eq!(list(&pipeline, "links").len(), 10);
+    assert_eq!(list(&pipeline, "links").len(), 11);
     wait_for("a core that turns", || {
         list(&tpo.ask("show cores"), "cores")[0]["turns_per_second"].as_u64() > Some(0)
     });

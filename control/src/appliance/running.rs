@@ -55,7 +55,7 @@ enum Io {
 impl PortIo for Io {
     type Frame = MbufFrame;
 
-    fn receive(&mut self, side: Side, most: usize, into: &mut Vec<MbufFrame>) {
+    fn receive(&mut self, side: Side, most: usize, into: &mut VecDeque<MbufFrame>) {
         if let Io::Ports(pair) = self {
             pair.receive(side, most, into);
         }

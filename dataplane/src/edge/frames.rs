@@ -14,36 +14,35 @@ use crate::packet_driver::reset::ResetCause;
 use crate::time::Time;
 
 impl<F: Frame> EdgeStage<F> {
-    /// Takes in at most a burst of frames; none while the packet driver is behind.
+    /// Takes in at most a burst of frames of each side; none while the packet driver is behind.
     pub(super) fn take_frames<S: FrameSource<Frame = F>>(
         &mut self,
         now: Time,
-        frames_in: &mut Link<(Side, F)>,
+        frames_in: &mut [Link<F>; 2],
         source: &mut S,
     ) -> bool {
-        if self.upstream.len() >= UPSTREAM_BUSY {
-            return false;
-        }
-        let mut bursts = std::mem::take(&mut self.bursts);
-        for _ in 0..BURST {
-            let Some((side, frame)) = frames_in.pop() else { break };
-            bursts[side.index()].push(frame);
-        }
+        let mut burst = std::mem::take(&mut self.burst);
         let mut busy = false;
-        for side in Side::BOTH {
-            let burst = &mut bursts[side.index()];
+        for (side, link) in Side::BOTH.into_iter().zip(frames_in) {
+            if self.upstream.len() >= UPSTREAM_BUSY {
+                break;
+            }
+            link.pop_into(BURST, &mut burst);
             if burst.is_empty() {
                 continue;
             }
             busy = true;
             let mut actions = std::mem::take(&mut self.actions);
-            self.interceptor.classify(side, burst, now, &mut actions);
+            self.interceptor.classify(side, burst.make_contiguous(), now, &mut actions);
+            if actions.iter().all(|action| *action == Action::Forward) && !self.looks_at_passing() {
+                self.put_all_out(side.other(), &mut burst);
+            }
             for (frame, action) in burst.drain(..).zip(&actions) {
                 self.act(now, side, frame, action, source);
             }
             self.actions = actions;
         }
-        self.bursts = bursts;
+        self.burst = burst;
         self.take_reassembled(now, source);
         busy
     }
@@ -117,8 +116,7 @@ impl<F: Frame> EdgeStage<F> {
         frame: F,
         source: &mut S,
     ) {
-        let remembers = !(self.time_wait.is_empty() && self.restarts.is_quiet());
-        if (remembers || self.restarts.has_lost())
+        if self.looks_at_passing()
             && let Ok(parsed) = crate::frame::parse(frame.head(), frame.frame_len())
             && parsed.key.protocol == protocol::TCP
         {
@@ -135,6 +133,11 @@ impl<F: Frame> EdgeStage<F> {
             }
         }
         self.put_out(side.other(), frame);
+    }
+
+    /// Whether frames that pass may be of connections that were here.
+    fn looks_at_passing(&self) -> bool {
+        !(self.time_wait.is_empty() && self.restarts.is_quiet()) || self.restarts.has_lost()
     }
 
     /// A segment that was not passed after all leaves no entry behind.

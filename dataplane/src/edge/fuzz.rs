@@ -80,7 +80,7 @@ struct Bench {
     source: HeapSource,
     memory: ReceiveMemory,
     now: Time,
-    frames_in: Link<(Side, HeapFrame)>,
+    frames_in: [Link<HeapFrame>; 2],
     delivered: Link<Inbound>,
     messages: Link<Upstream<HeapFrame>>,
     frames_out: [Link<HeapFrame>; 2],
@@ -169,7 +169,7 @@ impl Bench {
             source: HeapSource::new(192),
             memory,
             now: Time::from_ms(1),
-            frames_in: Link::direct(64),
+            frames_in: [Link::direct(64), Link::direct(64)],
             delivered: Link::direct(64),
             messages: Link::direct(64),
             frames_out: [Link::direct(64), Link::direct(64)],
@@ -277,7 +277,7 @@ impl Bench {
             LinkHeader { destination: FAR_MAC, source: HOST_MAC, vlans: VlanList::default() };
         let link = if side == Side::Lan { link } else { link.mirrored() };
         if prepend_link(&mut frame, &link, ethertype::IPV4).is_ok() {
-            let _ = self.frames_in.push((side, frame));
+            let _ = self.frames_in[side.index()].push(frame);
         }
     }
 
@@ -360,7 +360,7 @@ fn happen(bench: &mut Bench, code: u8, script: &mut Script<'_>) -> Option<()> {
             let side = if other { Side::Wan } else { Side::Lan };
             let len = usize::from(script.byte()?);
             if let Some(frame) = bench.source.frame_of(script.bytes(len)) {
-                let _ = bench.frames_in.push((side, frame));
+                let _ = bench.frames_in[side.index()].push(frame);
             }
         }
         3 => {

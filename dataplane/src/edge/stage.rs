@@ -34,7 +34,7 @@ use crate::packet_driver::{
 };
 use crate::time::{MILLISECOND_NS, Time};
 
-/// Frames and messages taken in per turn, at most.
+/// Frames of either side, and messages, taken in per turn, at most.
 pub(crate) const BURST: usize = 64;
 /// Messages that may wait for the packet driver while more frames are taken in: beyond it, hosts
 /// are left to wait in the port's queue.
@@ -92,8 +92,8 @@ pub struct EdgeStage<F> {
     pub(super) upstream: VecDeque<Upstream<F>>,
     /// Frames to go out, by side.
     pub(super) frames: [VecDeque<F>; 2],
-    /// Room for a burst of each side and what is to be done with it, kept from turn to turn.
-    pub(super) bursts: [Vec<F>; 2],
+    /// Room for a burst and what is to be done with it, kept from turn to turn.
+    pub(super) burst: VecDeque<F>,
     pub(super) actions: Vec<Action>,
     pub(super) reassembly: Reassembly<F>,
     /// Packets put together, to be classified.
@@ -145,7 +145,7 @@ impl<F: Frame> EdgeStage<F> {
             mirrors: Mirrors::new(config.mirrors),
             upstream: VecDeque::with_capacity(2 * UPSTREAM_BUSY),
             frames: [(); 2].map(|()| VecDeque::with_capacity(config.frames_max)),
-            bursts: [Vec::with_capacity(BURST), Vec::with_capacity(BURST)],
+            burst: VecDeque::with_capacity(BURST),
             actions: Vec::with_capacity(BURST),
             reassembly: Reassembly::default(),
             reassembled: Vec::with_capacity(BURST),
@@ -247,7 +247,7 @@ impl<F: Frame> EdgeStage<F> {
     pub fn turn<S: FrameSource<Frame = F>>(
         &mut self,
         now: Time,
-        frames_in: &mut Link<(Side, F)>,
+        frames_in: &mut [Link<F>; 2],
         delivered: &mut Link<Inbound>,
         messages: &mut Link<Upstream<F>>,
         frames_out: &mut [Link<F>; 2],
@@ -313,13 +313,19 @@ impl<F: Frame> EdgeStage<F> {
             busy = true;
         }
         for (queue, link) in self.frames.iter_mut().zip(frames_out) {
-            while link.room() > 0 {
-                let Some(frame) = queue.pop_front() else { break };
-                let _ = link.push(frame);
-                busy = true;
-            }
+            let before = queue.len();
+            link.push_all(queue);
+            busy |= queue.len() < before;
         }
         busy
+    }
+
+    /// Puts frames that are not of a connection into the queue of a port, if it has room for all.
+    pub(super) fn put_all_out(&mut self, side: Side, frames: &mut VecDeque<F>) {
+        let queue = &mut self.frames[side.index()];
+        if queue.len() + frames.len() <= self.config.frames_max {
+            queue.append(frames);
+        }
     }
 
     /// Puts a frame that is not of a connection into the queue of a port.

@@ -26,6 +26,8 @@ struct Entry {
 pub struct TimerWheel {
     heads: Box<[u32]>,
     occupied: [u64; WORDS],
+    /// Deadlines that are set.
+    set: usize,
     entries: Box<[Entry]>,
     /// All ticks before this one have been handed out.
     tick: u64,
@@ -38,6 +40,7 @@ impl TimerWheel {
         TimerWheel {
             heads: vec![NONE; BUCKETS].into_boxed_slice(),
             occupied: [0; WORDS],
+            set: 0,
             entries: vec![Entry { due: UNSET, previous: NONE, next: NONE }; places]
                 .into_boxed_slice(),
             tick: 0,
@@ -112,6 +115,9 @@ impl TimerWheel {
 
     /// The first tick from `from` on, within one turn, whose bucket holds anything.
     fn next_occupied(&self, from: u64) -> Option<u64> {
+        if self.set == 0 {
+            return None;
+        }
         let start = bucket_of(from);
         for step in 0..=WORDS {
             let word = (start / 64 + step) % WORDS;
@@ -131,6 +137,7 @@ impl TimerWheel {
     }
 
     fn link(&mut self, place: u32, due: u64) {
+        self.set += 1;
         let bucket = bucket_of(due);
         let head = self.heads[bucket];
         self.entries[place as usize] = Entry { due, previous: NONE, next: head };
@@ -156,6 +163,7 @@ impl TimerWheel {
             }
         }
         self.entries[place as usize] = Entry { due: UNSET, previous: NONE, next: NONE };
+        self.set -= 1;
     }
 }
 

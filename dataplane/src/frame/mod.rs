@@ -23,6 +23,7 @@ pub mod ndp;
 mod parse;
 #[cfg(test)]
 mod parse_tests;
+mod plain;
 mod side;
 pub mod vlan;
 
@@ -33,6 +34,7 @@ pub use parse::{
     ETHERNET_LEN, FragmentInfo, IPV6_EXTENSIONS_MAX, Malformed, Network, Parsed, Transport, parse,
     parse_quoted,
 };
+pub use plain::{Plain, parse_plain};
 pub use side::Side;
 pub use vlan::{VlanList, VlanTag};
 

@@ -117,13 +117,18 @@ impl Interceptor {
 
     /// Bridges a frame, unless it was sent to our own station.
     pub(super) fn pass<F: Frame>(&self, side: Side, frame: &F, reason: PassReason) -> Action {
-        if destination_mac(frame) == self.own.side(side).mac {
+        if self.is_to_our_station(side, frame) {
             return Action::Drop(DropReason::NotForUs);
         }
         if side == Side::Lan {
             self.counters.increment(reason.counter());
         }
         Action::Forward
+    }
+
+    /// Whether a frame that came from a side is to our port there.
+    pub(super) fn is_to_our_station<F: Frame>(&self, side: Side, frame: &F) -> bool {
+        destination_mac(frame) == self.own.side(side).mac
     }
 
     /// Whether a frame comes from one of our own ports.

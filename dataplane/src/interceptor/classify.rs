@@ -15,10 +15,11 @@ use super::flow_table::{BULK_MAX, FlowReader, FlowTable, Found, Timeouts};
 use super::fragments::FragmentMemory;
 use super::neighbours::Neighbours;
 use super::own::{self, Learned, Own, OwnVerdict};
+use super::passing::Passed;
 use super::reason::{DropReason, PassReason};
 use super::table::RuleTable;
 use crate::counters::Counters;
-use crate::frame::{FlowKey, Frame, Malformed, Network, Parsed, parse};
+use crate::frame::{FlowKey, Frame, Malformed, Network, Parsed, parse, parse_plain};
 use crate::packet_driver::PeerIndex;
 use crate::time::Time;
 
@@ -53,13 +54,27 @@ pub struct Interceptor {
     pub(super) peers: Vec<PeerStatus>,
     pub(super) fragments: FragmentMemory,
     edge_overloaded: bool,
+    /// Our own addresses of both sides.
+    pub(super) own_bits: Box<[u128]>,
     burst: Burst,
+    /// Nothing takes the short way.
+    #[cfg(test)]
+    pub(super) is_thorough: bool,
+}
+
+/// What is known of a frame.
+#[derive(Debug)]
+enum Seen {
+    /// It is an everyday packet, with these TCP flags.
+    Plain(u8),
+    /// It had to be parsed.
+    Parsed(Result<Parsed, Malformed>),
 }
 
 /// Room for what is known of the frames of a burst, kept from one to the next.
 #[derive(Debug)]
 struct Burst {
-    parsed: Vec<Result<Parsed, Malformed>>,
+    seen: Vec<Seen>,
     keys: Vec<FlowKey>,
     found: Vec<Option<Found>>,
 }
@@ -76,15 +91,18 @@ impl Interceptor {
             counters: Counters::default(),
             timeouts: config.timeouts,
             fragments: FragmentMemory::new(hasher.clone()),
+            own_bits: config.own.address_bits().collect(),
             own: config.own,
             rules: config.rules,
             peers: config.peers,
             edge_overloaded: false,
             burst: Burst {
-                parsed: Vec::with_capacity(BULK_MAX),
+                seen: Vec::with_capacity(BULK_MAX),
                 keys: Vec::with_capacity(BULK_MAX),
                 found: Vec::with_capacity(BULK_MAX),
             },
+            #[cfg(test)]
+            is_thorough: false,
         }
     }
 
@@ -150,16 +168,43 @@ impl Interceptor {
         for frames in frames.chunks_mut(BULK_MAX) {
             let mut burst = std::mem::replace(&mut self.burst, Burst::EMPTY);
             burst.look_at(frames, &self.flows);
-            let known = burst.parsed.iter().zip(&burst.found);
-            for (frame, (parsed, found)) in frames.iter_mut().zip(known) {
-                let action = match parsed {
-                    Ok(parsed) => self.classify_one(side, frame, parsed, *found, now),
-                    Err(malformed) => self.malformed(side, frame, *malformed),
+            let mut passed = Passed::default();
+            let known = burst.seen.iter().zip(burst.keys.iter().zip(&burst.found));
+            for (frame, (seen, (key, found))) in frames.iter_mut().zip(known) {
+                let (found, destination) = (*found, key.destination_bits());
+                if let Seen::Plain(flags) = seen
+                    && let Some(reason) = self.passes(side, frame, destination, *flags, found, now)
+                {
+                    passed.note(reason, &self.counters, side);
+                    actions.push(Action::Forward);
+                    continue;
+                }
+                let action = match seen {
+                    Seen::Parsed(parsed) => self.classify_parsed(side, frame, parsed, found, now),
+                    Seen::Plain(_) => {
+                        let parsed = parse(frame.head(), frame.frame_len());
+                        self.classify_parsed(side, frame, &parsed, found, now)
+                    }
                 };
                 self.count(side, &action);
                 actions.push(action);
             }
+            passed.count(&self.counters, side);
             self.burst = burst;
+        }
+    }
+
+    fn classify_parsed<F: Frame>(
+        &mut self,
+        side: Side,
+        frame: &mut F,
+        parsed: &Result<Parsed, Malformed>,
+        found: Option<Found>,
+        now: Time,
+    ) -> Action {
+        match parsed {
+            Ok(parsed) => self.classify_one(side, frame, parsed, found, now),
+            Err(malformed) => self.malformed(side, frame, *malformed),
         }
     }
 
@@ -258,17 +303,22 @@ impl Interceptor {
 }
 
 impl Burst {
-    const EMPTY: Burst = Burst { parsed: Vec::new(), keys: Vec::new(), found: Vec::new() };
+    const EMPTY: Burst = Burst { seen: Vec::new(), keys: Vec::new(), found: Vec::new() };
 
     /// Parses the frames and looks their flows up, all at once.
     fn look_at<F: Frame>(&mut self, frames: &[F], flows: &FlowTable) {
-        self.parsed.clear();
+        self.seen.clear();
         self.keys.clear();
         for frame in frames {
+            if let Some(plain) = parse_plain(frame.head(), frame.frame_len()) {
+                self.keys.push(plain.key);
+                self.seen.push(Seen::Plain(plain.tcp_flags));
+                continue;
+            }
             let parsed = parse(frame.head(), frame.frame_len());
             let none = || FlowKey::from_bits((0, 0), (0, 0), 0, 0);
             self.keys.push(parsed.map_or_else(|_| none(), |parsed| parsed.key));
-            self.parsed.push(parsed);
+            self.seen.push(Seen::Parsed(parsed));
         }
         self.found.clear();
         self.found.resize(frames.len(), None);

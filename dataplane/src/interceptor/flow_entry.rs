@@ -80,6 +80,20 @@ pub(super) struct Traffic {
     pub(super) bytes: [AtomicU64; 2],
 }
 
+impl Traffic {
+    /// Notes a packet.
+    #[inline]
+    pub(super) fn note(&self, direction: Direction, bytes: usize, now: Time) {
+        self.last_seen.store(now.as_ns(), Relaxed);
+        let [frames, sum] = match direction {
+            Direction::Forward => [&self.frames[0], &self.bytes[0]],
+            Direction::Backward => [&self.frames[1], &self.bytes[1]],
+        };
+        frames.store(frames.load(Relaxed).wrapping_add(1), Relaxed);
+        sum.store(sum.load(Relaxed).wrapping_add(bytes as u64), Relaxed);
+    }
+}
+
 impl Entry {
     /// Runs `change` between an odd and an even version, so that readers skip or retry (a
     /// sequence lock after Boehm, "Can Seqlocks Get Along With Programming Language Memory

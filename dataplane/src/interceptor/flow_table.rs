@@ -16,6 +16,7 @@ pub use super::flow_entry::{Direction, FlowHandle, FlowView};
 use super::flow_entry::{EDGE_STATE, EDGE_STATE_SHIFT, Entry, OCCUPIED, Traffic};
 use super::flow_hash::{FlowHasher, KEY_WORDS, words_of};
 use super::flow_index::{ABSENT, ELSEWHERE, FlowIndex, NUMBERS};
+use super::reason::PassReason;
 use super::verdict::{Decision, Verdict};
 use crate::frame::FlowKey;
 use crate::frame::ip::protocol;
@@ -304,17 +305,31 @@ impl FlowTable {
 
     /// Notes a packet of a flow; nothing when it is gone.
     pub fn touch(&self, found: Found, bytes: usize, now: Time) {
-        if self.entry(found.flow).is_none() {
-            return;
+        if self.entry(found.flow).is_some()
+            && let Some(traffic) = self.traffic.get(found.flow.index as usize)
+        {
+            traffic.note(found.direction, bytes, now);
         }
-        let Some(traffic) = self.traffic.get(found.flow.index as usize) else { return };
-        traffic.last_seen.store(now.as_ns(), Relaxed);
-        let [frames, sum] = match found.direction {
-            Direction::Forward => [&traffic.frames[0], &traffic.bytes[0]],
-            Direction::Backward => [&traffic.frames[1], &traffic.bytes[1]],
-        };
-        frames.store(frames.load(Relaxed).wrapping_add(1), Relaxed);
-        sum.store(sum.load(Relaxed).wrapping_add(bytes as u64), Relaxed);
+    }
+
+    /// Notes a packet of a flow that passes, and says why it does; `None`, and nothing noted, for
+    /// any other flow, and for one of which nothing was seen for `idle_ns`.
+    #[inline]
+    pub(crate) fn pass(
+        &self,
+        found: Found,
+        bytes: usize,
+        now: Time,
+        idle_ns: u64,
+    ) -> Option<PassReason> {
+        let entry = self.entry(found.flow)?;
+        let reason = Decision::pass_reason(entry.decision.load(Relaxed))?;
+        let traffic = self.traffic.get(found.flow.index as usize)?;
+        if now.since_ns(Time::from_ns(traffic.last_seen.load(Relaxed))) >= idle_ns {
+            return None;
+        }
+        traffic.note(found.direction, bytes, now);
+        Some(reason)
     }
 
     /// Removes a flow; false when it is gone already.

@@ -17,7 +17,7 @@ use crate::packet_driver::PeerIndex;
 use crate::time::{SECOND_NS, Time};
 
 /// How often a flow's frames are looked at for where its host is, in nanoseconds.
-const LEARN_INTERVAL_NS: u64 = SECOND_NS;
+pub(super) const LEARN_INTERVAL_NS: u64 = SECOND_NS;
 
 impl Interceptor {
     /// A packet from a host, to somebody else.

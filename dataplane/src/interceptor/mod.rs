@@ -22,6 +22,7 @@ mod fragments;
 mod lan;
 pub mod neighbours;
 pub mod own;
+mod passing;
 pub mod prefix;
 pub mod reason;
 pub mod reassembly;

@@ -90,6 +90,12 @@ impl Own {
         }
     }
 
+    /// The TPO's own addresses of both sides, as in [`FlowKey`](crate::frame::FlowKey).
+    pub(super) fn address_bits(&self) -> impl Iterator<Item = u128> + '_ {
+        let all = self.lan.addresses.iter().chain(&self.wan.addresses);
+        all.map(|own| crate::frame::FlowKey::address_bits(own.address))
+    }
+
     /// Whether an address is the TPO's own, on whichever side.
     #[must_use]
     pub fn has(&self, address: IpAddr) -> bool {

@@ -67,6 +67,13 @@ impl Decision {
             | u64::from(self.compress) << 56
     }
 
+    /// Why a flow passes whose decision is this word; `None` for any other decision, and for a
+    /// reason that no writer makes.
+    #[expect(clippy::cast_possible_truncation, reason = "fields are taken out of a word")]
+    pub(crate) fn pass_reason(word: u64) -> Option<PassReason> {
+        if word as u8 == 0 { PassReason::of_code((word >> 8) as u8) } else { None }
+    }
+
     /// The decision in a word; what no writer makes reads as "no rule".
     #[expect(clippy::cast_possible_truncation, reason = "fields are taken out of a word")]
     pub(crate) fn of_word(word: u64, slot: u32) -> Self {
@@ -113,6 +120,8 @@ mod tests {
             };
             prop_assert_eq!(Decision::of_word(decision.to_word(), slot), decision);
             prop_assert_eq!(decision.to_word() >> 57, 0);
+            let passes = if let Verdict::Pass(reason) = verdict { Some(reason) } else { None };
+            prop_assert_eq!(Decision::pass_reason(decision.to_word()), passes);
         }
     }
 }

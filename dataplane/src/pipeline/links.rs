@@ -6,8 +6,10 @@ use crate::link::Link;
 use crate::packet_driver::OutboundBuffer;
 use crate::packet_driver::{Arrived, Inbound, Upstream};
 
-/// Frames that wait between two stages, at most.
+/// Frames that wait between two stages, at most, of either side where sides are apart.
 pub(super) const FRAMES: usize = 512;
+/// Frames of one side that wait for the edge, at most.
+const FRAMES_OF_SIDE: usize = FRAMES / 2;
 /// Messages with frames that wait between two stages, at most.
 pub(super) const UPSTREAM: usize = 256;
 /// Messages that wait between two stages, at most.
@@ -34,10 +36,11 @@ const fn layout(from: StageKind, to: StageKind, capacity: usize) -> LinkLayout {
 }
 
 /// All links, in the order of [`Links::waiting`].
-pub const LAYOUT: [LinkLayout; 10] = {
+pub const LAYOUT: [LinkLayout; 11] = {
     use StageKind::{Aggregate, Compress, Decompress, Edge, Port, Transmit};
     [
-        layout(Port, Edge, FRAMES),
+        layout(Port, Edge, FRAMES_OF_SIDE),
+        layout(Port, Edge, FRAMES_OF_SIDE),
         layout(Port, Transmit, FRAMES),
         layout(Edge, Aggregate, UPSTREAM),
         layout(Aggregate, Compress, BUFFERS),
@@ -53,8 +56,8 @@ pub const LAYOUT: [LinkLayout; 10] = {
 /// One worker's ends of all links.
 #[derive(Debug)]
 pub struct Links<F> {
-    /// port to edge.
-    pub frames: Link<(Side, F)>,
+    /// port to edge, by side.
+    pub frames: [Link<F>; 2],
     /// port to transmit: our own UDP.
     pub datagrams_in: Link<F>,
     /// edge to aggregate.
@@ -78,7 +81,7 @@ pub struct Links<F> {
 impl<F> Links<F> {
     fn absent() -> Self {
         Links {
-            frames: Link::Absent,
+            frames: [Link::Absent, Link::Absent],
             datagrams_in: Link::Absent,
             messages: Link::Absent,
             buffers: Link::Absent,
@@ -95,7 +98,8 @@ impl<F> Links<F> {
     #[must_use]
     fn holding(&self) -> [bool; LAYOUT.len()] {
         [
-            self.frames.holds(),
+            self.frames[Side::Lan.index()].holds(),
+            self.frames[Side::Wan.index()].holds(),
             self.datagrams_in.holds(),
             self.messages.holds(),
             self.buffers.holds(),
@@ -125,7 +129,8 @@ impl<F> Links<F> {
     #[must_use]
     pub fn waiting(&self) -> [Option<usize>; LAYOUT.len()] {
         [
-            self.frames.received(),
+            self.frames[Side::Lan.index()].received(),
+            self.frames[Side::Wan.index()].received(),
             self.datagrams_in.received(),
             self.messages.received(),
             self.buffers.received(),
@@ -143,16 +148,17 @@ impl<F> Links<F> {
     pub fn for_placement(placement: &Placement) -> Vec<Self> {
         let mut all: Vec<Self> = placement.workers().iter().map(|_| Links::absent()).collect();
         let mut joint = Joint { placement, all: &mut all };
-        joint.link(0, |links| &mut links.frames);
-        joint.link(1, |links| &mut links.datagrams_in);
-        joint.link(2, |links| &mut links.messages);
-        joint.link(3, |links| &mut links.buffers);
-        joint.link(4, |links| &mut links.packed);
-        joint.link(5, |links| &mut links.arrived);
-        joint.link(6, |links| &mut links.delivered);
-        joint.link(7, |links| &mut links.edge_frames[Side::Lan.index()]);
-        joint.link(8, |links| &mut links.edge_frames[Side::Wan.index()]);
-        joint.link(9, |links| &mut links.datagrams_out);
+        joint.link(0, |links| &mut links.frames[Side::Lan.index()]);
+        joint.link(1, |links| &mut links.frames[Side::Wan.index()]);
+        joint.link(2, |links| &mut links.datagrams_in);
+        joint.link(3, |links| &mut links.messages);
+        joint.link(4, |links| &mut links.buffers);
+        joint.link(5, |links| &mut links.packed);
+        joint.link(6, |links| &mut links.arrived);
+        joint.link(7, |links| &mut links.delivered);
+        joint.link(8, |links| &mut links.edge_frames[Side::Lan.index()]);
+        joint.link(9, |links| &mut links.edge_frames[Side::Wan.index()]);
+        joint.link(10, |links| &mut links.datagrams_out);
         all
     }
 }
@@ -189,13 +195,13 @@ mod tests {
     fn rings_join_workers_and_queues_stay_within_one() {
         let one = Links::<()>::for_placement(&Placement::single(0));
         assert_eq!(one.len(), 1);
-        assert!(matches!(one[0].frames, Link::Direct { .. }));
+        assert!(matches!(one[0].frames, [Link::Direct { .. }, Link::Direct { .. }]));
 
         let each = Links::<()>::for_placement(&Placement::one_stage_per_core());
         assert_eq!(each.len(), StageKind::ALL.len());
-        assert!(matches!(each[0].frames, Link::Sender(_)));
-        assert!(matches!(each[1].frames, Link::Receiver(_)));
-        assert!(matches!(each[2].frames, Link::Absent));
+        assert!(matches!(each[0].frames, [Link::Sender(_), Link::Sender(_)]));
+        assert!(matches!(each[1].frames, [Link::Receiver(_), Link::Receiver(_)]));
+        assert!(matches!(each[2].frames, [Link::Absent, Link::Absent]));
         assert!(matches!(each[0].datagrams_out, Link::Receiver(_)));
         assert!(matches!(each[4].datagrams_out, Link::Sender(_)));
     }
@@ -231,7 +237,7 @@ mod tests {
         }
         let mut one = Links::<()>::for_placement(&Placement::single(0)).remove(0);
         one.datagrams_out.push(()).unwrap();
-        assert_eq!(one.waiting()[9], Some(1));
-        assert_eq!((LAYOUT[9].from, LAYOUT[9].to), (StageKind::Transmit, StageKind::Port));
+        assert_eq!(one.waiting()[10], Some(1));
+        assert_eq!((LAYOUT[10].from, LAYOUT[10].to), (StageKind::Transmit, StageKind::Port));
     }
 }

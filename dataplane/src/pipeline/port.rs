@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use crate::counters::Counters;
 use crate::frame::Side;
 use crate::frame::ip::protocol;
-use crate::frame::{Frame, Transport, parse};
+use crate::frame::{Frame, Transport, parse, parse_plain};
 use crate::link::Link;
 
 /// Most frames per burst.
@@ -24,7 +24,7 @@ pub trait PortIo {
     type Frame: Frame;
 
     /// Receives at most `most` frames of one side, appending them.
-    fn receive(&mut self, side: Side, most: usize, into: &mut Vec<Self::Frame>);
+    fn receive(&mut self, side: Side, most: usize, into: &mut VecDeque<Self::Frame>);
 
     /// Transmits from the front of `frames`; what the device did not take stays in it.
     fn transmit(&mut self, side: Side, frames: &mut VecDeque<Self::Frame>);
@@ -53,7 +53,9 @@ pub struct PortStage<F> {
     own_addresses: Vec<IpAddr>,
     own_port: u16,
     burst: usize,
-    received: Vec<F>,
+    received: VecDeque<F>,
+    /// Of those received from the WAN, what is not our own, when some of it is.
+    others: VecDeque<F>,
     sending: [VecDeque<F>; 2],
     counters: Counters<PortCounter>,
 }
@@ -67,7 +69,8 @@ impl<F: Frame> PortStage<F> {
             own_addresses,
             own_port,
             burst,
-            received: Vec::with_capacity(BURST_MAX),
+            received: VecDeque::with_capacity(BURST_MAX),
+            others: VecDeque::with_capacity(BURST_MAX),
             sending: [VecDeque::with_capacity(BURST_MAX), VecDeque::with_capacity(BURST_MAX)],
             counters: Counters::default(),
         }
@@ -83,13 +86,14 @@ impl<F: Frame> PortStage<F> {
     pub fn turn<P: PortIo<Frame = F>>(
         &mut self,
         io: &mut P,
-        to_edge: &mut Link<(Side, F)>,
+        to_edge: &mut [Link<F>; 2],
         to_transmit: &mut Link<F>,
         from_edge: &mut [Link<F>; 2],
         from_transmit: &mut Link<F>,
     ) -> bool {
-        let mut busy = self.receive_lan(io, to_edge);
-        busy |= self.receive_wan(io, to_edge, to_transmit);
+        let [lan, wan] = to_edge;
+        let mut busy = self.receive_lan(io, lan);
+        busy |= self.receive_wan(io, wan, to_transmit);
         busy | self.transmit(io, from_edge, from_transmit)
     }
 
@@ -100,25 +104,21 @@ impl<F: Frame> PortStage<F> {
     }
 
     /// What the edge has no room for stays in the device's queue.
-    fn receive_lan<P: PortIo<Frame = F>>(
-        &mut self,
-        io: &mut P,
-        to_edge: &mut Link<(Side, F)>,
-    ) -> bool {
+    fn receive_lan<P: PortIo<Frame = F>>(&mut self, io: &mut P, to_edge: &mut Link<F>) -> bool {
         // All of a burst or nothing, so that there is a place for every frame.
         if to_edge.room() < self.burst {
             return true;
         }
         io.receive(Side::Lan, self.burst, &mut self.received);
-        let busy = !self.received.is_empty();
-        for frame in self.received.drain(..) {
-            self.counters.increment(PortCounter::LanFramesIn);
-            self.counters.add(PortCounter::LanBytesIn, frame.frame_len() as u64);
-            self.counters.increment(PortCounter::ToEdge);
-            // There was room for every frame asked for.
-            let _ = to_edge.push((Side::Lan, frame));
+        if self.received.is_empty() {
+            return false;
         }
-        busy
+        let frames = self.received.len() as u64;
+        self.counters.add(PortCounter::LanFramesIn, frames);
+        self.counters.add(PortCounter::LanBytesIn, bytes_of(&self.received));
+        self.counters.add(PortCounter::ToEdge, frames);
+        to_edge.push_all(&mut self.received);
+        true
     }
 
     /// Our own datagrams carry acknowledgements, so they are received whenever the data mover has
@@ -126,32 +126,51 @@ impl<F: Frame> PortStage<F> {
     fn receive_wan<P: PortIo<Frame = F>>(
         &mut self,
         io: &mut P,
-        to_edge: &mut Link<(Side, F)>,
+        to_edge: &mut Link<F>,
         to_transmit: &mut Link<F>,
     ) -> bool {
         if to_transmit.room() < self.burst {
             return true;
         }
-        let mut received = std::mem::take(&mut self.received);
-        io.receive(Side::Wan, self.burst, &mut received);
-        let busy = !received.is_empty();
-        for frame in received.drain(..) {
-            self.counters.increment(PortCounter::WanFramesIn);
-            self.counters.add(PortCounter::WanBytesIn, frame.frame_len() as u64);
+        io.receive(Side::Wan, self.burst, &mut self.received);
+        if self.received.is_empty() {
+            return false;
+        }
+        self.counters.add(PortCounter::WanFramesIn, self.received.len() as u64);
+        self.counters.add(PortCounter::WanBytesIn, bytes_of(&self.received));
+        if !self.received.iter().any(|frame| self.is_own_datagram(frame)) {
+            self.pass_to_edge(to_edge);
+            return true;
+        }
+        while let Some(frame) = self.received.pop_front() {
             if self.is_own_datagram(&frame) {
                 self.counters.increment(PortCounter::Datagrams);
                 let _ = to_transmit.push(frame);
-            } else if to_edge.push((Side::Wan, frame)).is_ok() {
-                self.counters.increment(PortCounter::ToEdge);
             } else {
-                self.counters.increment(PortCounter::Overload);
+                self.others.push_back(frame);
             }
         }
-        self.received = received;
-        busy
+        std::mem::swap(&mut self.received, &mut self.others);
+        self.pass_to_edge(to_edge);
+        true
+    }
+
+    /// What was received and is not our own; dropped where the edge has no room for it.
+    fn pass_to_edge(&mut self, to_edge: &mut Link<F>) {
+        let frames = self.received.len();
+        to_edge.push_all(&mut self.received);
+        let left = self.received.len();
+        self.counters.add(PortCounter::ToEdge, (frames - left) as u64);
+        self.counters.add(PortCounter::Overload, left as u64);
+        self.received.clear();
     }
 
     fn is_own_datagram(&self, frame: &F) -> bool {
+        if let Some(plain) = parse_plain(frame.head(), frame.frame_len()) {
+            return plain.key.destination_port == self.own_port
+                && plain.key.protocol == protocol::UDP
+                && self.own_addresses.contains(&plain.key.destination());
+        }
         let Ok(parsed) = parse(frame.head(), frame.frame_len()) else { return false };
         parsed.transport == Transport::Udp
             && parsed.key.protocol == protocol::UDP
@@ -168,10 +187,14 @@ impl<F: Frame> PortStage<F> {
         let mut busy = false;
         for side in Side::BOTH {
             let queue = &mut self.sending[side.index()];
+            let from_edge = &mut from_edge[side.index()];
+            if side == Side::Lan || from_transmit.waiting() == 0 {
+                from_edge.pop_into(self.burst.saturating_sub(queue.len()), queue);
+            }
             // By turns, so that neither the data mover nor passing frames starve.
-            while queue.len() < self.burst {
-                let datagram = if side == Side::Wan { from_transmit.pop() } else { None };
-                let edge = from_edge[side.index()].pop();
+            while side == Side::Wan && queue.len() < self.burst {
+                let datagram = from_transmit.pop();
+                let edge = from_edge.pop();
                 if datagram.is_none() && edge.is_none() {
                     break;
                 }
@@ -181,17 +204,143 @@ impl<F: Frame> PortStage<F> {
             if queue.is_empty() {
                 continue;
             }
-            let bytes = |queue: &VecDeque<F>| queue.iter().map(Frame::frame_len).sum::<usize>();
-            let (frames_before, bytes_before) = (queue.len(), bytes(queue));
+            let (frames_before, bytes_before) = (queue.len(), bytes_of(queue));
             io.transmit(side, queue);
             let (frames_out, bytes_out) = match side {
                 Side::Lan => (PortCounter::LanFramesOut, PortCounter::LanBytesOut),
                 Side::Wan => (PortCounter::WanFramesOut, PortCounter::WanBytesOut),
             };
             self.counters.add(frames_out, (frames_before - queue.len()) as u64);
-            self.counters.add(bytes_out, (bytes_before - bytes(queue)) as u64);
+            self.counters.add(bytes_out, bytes_before - bytes_of(queue));
             busy = true;
         }
         busy
+    }
+}
+
+fn bytes_of<F: Frame>(frames: &VecDeque<F>) -> u64 {
+    frames.iter().map(|frame| frame.frame_len() as u64).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::build::{UdpChecksum, prepend_ip, prepend_link, prepend_udp};
+    use crate::frame::heap::{HeapFrame, HeapSource};
+    use crate::frame::{IpHeader, LinkHeader, MacAddr, VlanList};
+
+    const OWN: [u8; 4] = [10, 0, 0, 1];
+    const OTHER: [u8; 4] = [10, 0, 0, 2];
+    const PORT: u16 = 4980;
+
+    #[derive(Default)]
+    struct Io {
+        waiting: VecDeque<HeapFrame>,
+    }
+
+    impl PortIo for Io {
+        type Frame = HeapFrame;
+
+        fn receive(&mut self, side: Side, most: usize, into: &mut VecDeque<HeapFrame>) {
+            if side == Side::Wan {
+                let count = most.min(self.waiting.len());
+                into.extend(self.waiting.drain(..count));
+            }
+        }
+
+        fn transmit(&mut self, _: Side, _: &mut VecDeque<HeapFrame>) {}
+    }
+
+    /// UDP to this address and port, a number as its source port, with or without IP options.
+    fn datagram(
+        source: &mut HeapSource,
+        to: [u8; 4],
+        port: u16,
+        options: bool,
+        number: u8,
+    ) -> HeapFrame {
+        let mut frame = source.frame_of(&[]).unwrap();
+        let header = IpHeader {
+            source: OTHER.into(),
+            destination: to.into(),
+            protocol: protocol::UDP,
+            traffic_class: 0,
+            ttl: 64,
+        };
+        let ports = (u16::from(number), port);
+        if options {
+            let mut udp = [0_u8; 8];
+            udp[..2].copy_from_slice(&ports.0.to_be_bytes());
+            udp[2..4].copy_from_slice(&ports.1.to_be_bytes());
+            udp[5] = 8;
+            frame = source.frame_of(&[&[1, 1, 1, 0][..], &udp].concat()).unwrap();
+            prepend_ip(&mut frame, &header).unwrap();
+            frame.head_mut()[0] = 0x46;
+        } else {
+            prepend_udp(&mut frame, &header, ports, UdpChecksum::Computed).unwrap();
+        }
+        let link = LinkHeader {
+            destination: MacAddr::BROADCAST,
+            source: MacAddr::ZERO,
+            vlans: VlanList::default(),
+        };
+        prepend_link(&mut frame, &link, header.ethertype()).unwrap();
+        frame
+    }
+
+    fn numbers(link: &mut Link<HeapFrame>) -> Vec<u16> {
+        let frames = std::iter::from_fn(|| link.pop());
+        frames.map(|f| parse(f.head(), f.frame_len()).unwrap().key.source_port).collect()
+    }
+
+    /// Puts frames on the WAN; the numbers of those that went to the edge and to the data mover.
+    fn turn(
+        stage: &mut PortStage<HeapFrame>,
+        frames: Vec<HeapFrame>,
+        room: usize,
+    ) -> [Vec<u16>; 2] {
+        let mut to_edge = [Link::direct(BURST_MIN), Link::direct(room)];
+        let mut to_transmit = Link::direct(2 * BURST_MIN);
+        let mut from_edge = [Link::direct(1), Link::direct(1)];
+        let mut io = Io { waiting: frames.into() };
+        stage.turn(&mut io, &mut to_edge, &mut to_transmit, &mut from_edge, &mut Link::direct(1));
+        [numbers(&mut to_edge[1]), numbers(&mut to_transmit)]
+    }
+
+    #[test]
+    fn our_own_datagrams_are_told_from_the_others_whose_order_is_kept() {
+        let mut source = HeapSource::new(64);
+        let mut stage = PortStage::new(vec![OWN.into()], PORT, BURST_MIN);
+        let mut frames = Vec::new();
+        let all = [(OTHER, PORT), (OWN, PORT), (OWN, 53), (OTHER, 53)];
+        for (number, (options, (to, port))) in
+            (0..).zip([false, true].into_iter().flat_map(|options| all.map(|to| (options, to))))
+        {
+            frames.push(datagram(&mut source, to, port, options, number));
+        }
+        let frames_in = frames.len() as u64;
+        let [edge, mover] = turn(&mut stage, frames, 64);
+        assert_eq!((edge, mover), (vec![0, 2, 3, 4, 6, 7], vec![1, 5]));
+        let counters = stage.counters();
+        assert_eq!(counters.get(PortCounter::WanFramesIn), frames_in);
+        assert_eq!(counters.get(PortCounter::Datagrams), 2);
+        assert_eq!(counters.get(PortCounter::ToEdge), 6);
+        assert_eq!(source.in_use(), 0);
+    }
+
+    #[test]
+    fn what_the_edge_has_no_room_for_is_dropped_and_counted_but_for_our_own() {
+        let mut source = HeapSource::new(64);
+        let mut stage = PortStage::new(vec![OWN.into()], PORT, BURST_MIN);
+        for own in [0_u8, 1] {
+            let mut frames: Vec<_> =
+                (0..5).map(|n| datagram(&mut source, OTHER, 53, false, n)).collect();
+            frames.extend((0..own).map(|n| datagram(&mut source, OWN, PORT, false, 100 + n)));
+            let [edge, mover] = turn(&mut stage, frames, 3);
+            assert_eq!((edge, mover.len()), (vec![0, 1, 2], usize::from(own)));
+            let overload = stage.counters().get(PortCounter::Overload);
+            assert_eq!(overload, 2 * (u64::from(own) + 1));
+        }
+        assert_eq!(source.in_use(), 0);
     }
 }

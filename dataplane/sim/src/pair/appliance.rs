@@ -46,7 +46,7 @@ struct Ports {
 impl PortIo for Ports {
     type Frame = HeapFrame;
 
-    fn receive(&mut self, side: Side, most: usize, into: &mut Vec<HeapFrame>) {
+    fn receive(&mut self, side: Side, most: usize, into: &mut VecDeque<HeapFrame>) {
         let queue = &mut self.received[side.index()];
         let count = most.min(queue.len());
         into.extend(queue.drain(..count));

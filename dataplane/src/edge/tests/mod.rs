@@ -69,7 +69,7 @@ struct Bench {
     source: HeapSource,
     memory: ReceiveMemory,
     now: Time,
-    frames_in: Link<(Side, HeapFrame)>,
+    frames_in: [Link<HeapFrame>; 2],
     delivered: Link<Inbound>,
     messages: Link<Upstream<HeapFrame>>,
     frames_out: [Link<HeapFrame>; 2],
@@ -141,7 +141,7 @@ impl Bench {
             source: HeapSource::new(256),
             memory,
             now: Time::from_ms(1),
-            frames_in: Link::direct(64),
+            frames_in: [Link::direct(64), Link::direct(64)],
             delivered: Link::direct(64),
             messages: Link::direct(1024),
             frames_out: [Link::direct(64), Link::direct(64)],
@@ -229,7 +229,7 @@ impl Bench {
             LinkHeader { destination: FAR_MAC, source: HOST_MAC, vlans: VlanList::default() };
         let link = if side == Side::Lan { link } else { link.mirrored() };
         prepend_link(&mut frame, &link, header.ethertype()).unwrap();
-        let _ = self.frames_in.push((side, frame));
+        let _ = self.frames_in[side.index()].push(frame);
         self.turn();
     }
 

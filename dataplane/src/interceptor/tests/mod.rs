@@ -6,6 +6,7 @@ mod bridged;
 mod fragments;
 mod neighbours;
 mod own;
+mod passing;
 mod taken;
 
 use std::net::IpAddr;
