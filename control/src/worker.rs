@@ -24,21 +24,27 @@ const ORDERS_EVERY: u32 = 64;
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: u64,
-    hz: u64,
+    /// Nanoseconds of a tick, 32 of its bits behind the point: a multiplication instead of a
+    /// division in each turn.
+    tick_ns: u64,
 }
+
+/// Bits of [`Clock::tick_ns`] behind the point.
+const TICK_BITS: u32 = 32;
 
 impl Clock {
     /// A clock that starts now.
     #[must_use]
     pub fn new(eal: &Eal) -> Self {
-        Clock { start: eal::tsc(), hz: eal.tsc_hz().max(1) }
+        let tick_ns = (u128::from(SECOND_NS) << TICK_BITS) / u128::from(eal.tsc_hz().max(1));
+        Clock { start: eal::tsc(), tick_ns: u64::try_from(tick_ns).unwrap_or(u64::MAX) }
     }
 
     /// Now.
     #[must_use]
     pub fn now(&self) -> Time {
         let ticks = u128::from(eal::tsc().wrapping_sub(self.start));
-        let ns = ticks * u128::from(SECOND_NS) / u128::from(self.hz);
+        let ns = (ticks * u128::from(self.tick_ns)) >> TICK_BITS;
         Time::from_ns(u64::try_from(ns).unwrap_or(u64::MAX))
     }
 }

@@ -40,6 +40,7 @@ mod errno;
 mod ffi;
 pub mod log;
 pub mod mbuf;
+pub mod memory;
 mod mempool;
 mod offload;
 pub mod port;
