@@ -73,7 +73,10 @@ fn every_view_of_a_running_appliance() {
     assert!(list(&pipeline, "links").iter().all(|link| link["kind"] == "direct"));
     assert_eq!(list(&pipeline, "links").len(), 11);
     wait_for("a core that turns", || {
-        list(&tpo.ask("show cores"), "cores")[0]["turns_per_second"].as_u64() > Some(0)
+        let cores = tpo.ask("show cores");
+        let core = &list(&cores, "cores")[0];
+        assert!(core["busy_ns"].is_u64(), "{core}");
+        core["turns_per_second"].as_u64() > Some(0)
     });
     assert_eq!(tpo.end_by("quit"), Some(0));
 }

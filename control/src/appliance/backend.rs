@@ -6,6 +6,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use dataplane::interceptor::RuleTable;
@@ -347,9 +348,11 @@ impl Backend for Optimizer {
     fn cores(&self) -> Vec<CoreView> {
         let now = Instant::now();
         let view = |(core, stages)| {
-            let load = self.report(core).map(|report| self.loads.load(core, report, now));
+            let report = self.report(core);
+            let load = report.map(|report| self.loads.load(core, report, now));
             let (turns_per_second, busy_percent) = load.unwrap_or_default();
-            CoreView { core, stages, turns_per_second, busy_percent }
+            let busy_ns = report.map_or(0, |report| report.busy_ns.load(Ordering::Relaxed));
+            CoreView { core, stages, turns_per_second, busy_percent, busy_ns }
         };
         self.placement().into_iter().map(view).collect()
     }

@@ -364,13 +364,12 @@ impl Backend for Pairwise {
     }
 
     fn cores(&self) -> Vec<CoreView> {
-        let load = self
-            .running
-            .as_ref()
-            .map(|running| self.loads.load(self.core, &running.report, Instant::now()));
+        let report = self.running.as_ref().map(|running| &running.report);
+        let load = report.map(|report| self.loads.load(self.core, report, Instant::now()));
         let (turns_per_second, busy_percent) = load.unwrap_or_default();
+        let busy_ns = report.map_or(0, |report| report.busy_ns.load(Ordering::Relaxed));
         let stages = vec![STAGE.to_owned()];
-        vec![CoreView { core: self.core, stages, turns_per_second, busy_percent }]
+        vec![CoreView { core: self.core, stages, turns_per_second, busy_percent, busy_ns }]
     }
 
     fn pipeline(&self) -> PipelineView {

@@ -222,6 +222,7 @@ impl Backend for Fake {
             stages: vec!["port".into(), "edge".into()],
             turns_per_second: 1_000_000,
             busy_percent: 12.34,
+            busy_ns: 56_789,
         }]
     }
 

@@ -396,6 +396,8 @@ pub struct CoreView {
     pub turns_per_second: u64,
     /// Part of its time in turns that did something, 0 to 100.
     pub busy_percent: f64,
+    /// Nanoseconds in such turns since the last `start`.
+    pub busy_ns: u64,
 }
 
 /// One stage of the pipeline.
