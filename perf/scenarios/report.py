@@ -51,6 +51,8 @@ class Report:
     commit: str
     environment: dict[str, str]
     results: list[Result] = field(default_factory=list)
+    details: list[dict] = field(default_factory=list)
+    """What the figures were made of, run by run."""
 
     @staticmethod
     def begin(scenario: str, repository: Path) -> Report:
@@ -73,6 +75,8 @@ class Report:
                  for key, value in asdict(result).items()} for result in self.results]
         document = {"scenario": self.scenario, "commit": self.commit,
                     "environment": self.environment, "results": rows}
+        if self.details:
+            document["runs"] = self.details
         path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
     def table(self) -> str:
