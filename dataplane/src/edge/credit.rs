@@ -24,8 +24,9 @@ const CHUNK: u64 = CHUNK_BYTES as u64;
 pub const WINDOW_FLOOR: u64 = 16 * 1024;
 /// Least window of a flow, in bytes, whatever the memory: a few segments.
 const WINDOW_FLOOR_MIN: u64 = 4 * 1024;
-/// Window that a flow may start with on a path that was not measured yet, in bytes.
-const WINDOW_UNMEASURED: u64 = 256 * 1024;
+/// Window that a flow may start with on any path, in bytes, where memory allows: what is known of
+/// the rate at which data come is from the past, or from the other direction.
+const WINDOW_FIRST: u64 = 2 * 1024 * 1024;
 /// Bandwidth-delay products that one flow needs to fill a path: one under way, and what waits in
 /// order for repairs of repairs; at 10 % loss, and at 1 %, where it is more than enough.
 const FIRST_BDP: u64 = 6;
@@ -72,6 +73,8 @@ pub struct Grant {
     window: u64,
     round_started: Time,
     round_end: u64,
+    /// Whether the host has taken a whole window, or credit was given back.
+    is_judged: bool,
     epoch: u16,
     is_open: bool,
 }
@@ -120,10 +123,7 @@ impl CreditPool {
 
     /// What a flow without a history may have, in whole chunks.
     fn first_window(&self, bdp_bytes: u64) -> u64 {
-        let wish = match bdp_bytes {
-            0 => WINDOW_UNMEASURED,
-            bdp => bdp.saturating_mul(FIRST_BDP),
-        };
+        let wish = bdp_bytes.saturating_mul(FIRST_BDP).max(WINDOW_FIRST);
         let share = self.free().saturating_sub(self.budget / GROWTH_SHARE) / (self.flows + 1);
         (wish.min(share) / CHUNK * CHUNK).max(self.floor)
     }
@@ -166,7 +166,12 @@ impl CreditPool {
     ) -> Option<u64> {
         let offset = offset.min(grant.granted).max(grant.consumed);
         self.change(grant, |grant| grant.consumed = offset);
+        if !grant.is_judged {
+            // By now the path may be known better than when the flow began.
+            grant.window = grant.window.max(self.first_window(bdp_bytes));
+        }
         if offset >= grant.round_end {
+            grant.is_judged = true;
             let round_ns = now.since_ns(grant.round_started);
             let lasts_rounds = grant.window / bdp_bytes.max(1);
             let fast_ns = rtt_ns.saturating_mul(FAST_ROUNDS + lasts_rounds);
@@ -210,6 +215,7 @@ impl CreditPool {
             grant.window = (grant.granted - grant.consumed).max(floor);
             grant.round_started = now;
             grant.round_end = grant.granted;
+            grant.is_judged = true;
             grant.epoch = epoch;
         });
     }
