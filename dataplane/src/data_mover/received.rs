@@ -7,9 +7,9 @@
 //! nothing.
 
 use super::config::NUMBERS_MAX;
-use super::recovery::ACK_DELAY_NS_MAX;
+use super::recovery::{ACK_DELAY_NS_MAX, ACK_DELAY_NS_MIN, ACK_QUIET_NS};
 use super::wire::Arrivals;
-use crate::time::{MICROSECOND_NS, MILLISECOND_NS, Time};
+use crate::time::{MICROSECOND_NS, Time};
 
 /// Datagrams after which an acknowledgement is due at once.
 const ACK_EVERY: u32 = 32;
@@ -28,10 +28,6 @@ const ACKS_EARNED_MAX: i64 = 24;
 /// What may be owed: a long one is paid for by those after it, but what was sparse is not held against
 /// bulk for long.
 const OWED_MAX: i64 = 512;
-/// Shortest delay of an acknowledgement in nanoseconds.
-const ACK_DELAY_NS_MIN: u64 = MILLISECOND_NS;
-/// Silence in nanoseconds after which the first datagram is acknowledged without delay.
-const QUIET_NS: u64 = 100 * MILLISECOND_NS;
 
 const _: () = assert!(NUMBERS_MAX.is_power_of_two());
 const _: () = assert!(BITMAP_LEN_MAX * 8 < NUMBERS_MAX as usize);
@@ -192,7 +188,7 @@ impl Received {
             self.arrivals.add(now.as_ns() / MICROSECOND_NS);
             if self.waiting == 0 {
                 self.waiting_since = now;
-                if now.since_ns(self.acked_at) >= QUIET_NS {
+                if now.since_ns(self.acked_at) >= ACK_QUIET_NS {
                     self.earned = self.earned.max(0);
                 }
             }
@@ -228,7 +224,7 @@ impl Received {
         if self.waiting == 0 {
             return Time::NEVER;
         }
-        let quiet = self.waiting_since.since_ns(self.acked_at) >= QUIET_NS;
+        let quiet = self.waiting_since.since_ns(self.acked_at) >= ACK_QUIET_NS;
         if self.earned < ACK_COST && !quiet {
             return self.waiting_since + ACK_DELAY_NS_MAX;
         }
@@ -313,6 +309,7 @@ mod tests {
     use super::super::rng::Rng;
     use super::super::wire::Bitmap;
     use super::*;
+    use crate::time::MILLISECOND_NS;
 
     fn told(received: &mut Received, at_ms: u64) -> Vec<(u64, bool)> {
         let mut out = [0; BITMAP_LEN_MAX];

@@ -12,6 +12,11 @@ use crate::time::{MILLISECOND_NS, Time};
 
 /// Longest time in nanoseconds for which a receiver delays an acknowledgement.
 pub(super) const ACK_DELAY_NS_MAX: u64 = 25 * MILLISECOND_NS;
+/// Shortest such time in nanoseconds.
+pub(super) const ACK_DELAY_NS_MIN: u64 = MILLISECOND_NS;
+/// Time without acknowledgements in nanoseconds after which the next one is not delayed beyond the
+/// shortest time.
+pub(super) const ACK_QUIET_NS: u64 = 100 * MILLISECOND_NS;
 /// Shortest reordering window in nanoseconds.
 const REORDERING_NS_MIN: u64 = MILLISECOND_NS;
 /// Round trips without reordering after which the window shrinks.
@@ -25,9 +30,13 @@ const PROBES_PER_DOUBLING: u32 = 4;
 
 /// How long an answer takes, at most, in nanoseconds.
 pub(super) fn answer_ns(rtt: &Rtt) -> u64 {
+    round_ns(rtt) + ACK_DELAY_NS_MAX
+}
+
+/// A round trip and what it varies by, in nanoseconds.
+fn round_ns(rtt: &Rtt) -> u64 {
     let smoothed_ns = rtt.smoothed_ns();
-    let variation_ns = (4 * rtt.variation_ns()).min(smoothed_ns).max(MILLISECOND_NS);
-    smoothed_ns + variation_ns + ACK_DELAY_NS_MAX
+    smoothed_ns + (4 * rtt.variation_ns()).min(smoothed_ns).max(MILLISECOND_NS)
 }
 
 /// What is known of reordering, and since when there is silence.
@@ -44,6 +53,10 @@ pub(super) struct Recovery {
     /// The latest sign of life, or the latest probe.
     progress_at: Time,
     probes: u32,
+    /// The latest acknowledgement, with news or without.
+    heard_at: Time,
+    /// Whether what is in flight was sent after so long a quiet that the peer answers it at once.
+    answered_at_once: bool,
 }
 
 impl Recovery {
@@ -57,6 +70,8 @@ impl Recovery {
             overtaken_at: Time::ZERO,
             progress_at: Time::ZERO,
             probes: 0,
+            heard_at: Time::ZERO,
+            answered_at_once: false,
         }
     }
 
@@ -65,8 +80,9 @@ impl Recovery {
         self.missing.clear();
         self.arrived_sent_at = Time::ZERO;
         self.overtaken_ns = 0;
-        self.progress_at = now;
+        (self.progress_at, self.heard_at) = (now, now);
         self.probes = 0;
+        self.answered_at_once = false;
     }
 
     /// How much later something may have been sent and arrive earlier, in nanoseconds.
@@ -106,10 +122,16 @@ impl Recovery {
         self.arrived_sent_at = self.arrived_sent_at.max(sent_at);
     }
 
+    /// An acknowledgement came, with news or without.
+    pub(super) fn heard(&mut self, now: Time) {
+        self.heard_at = now;
+    }
+
     /// An acknowledgement brought news: the path is alive.
     pub(super) fn progress(&mut self, now: Time, rtt: &Rtt) {
         self.progress_at = now;
         self.probes = 0;
+        self.answered_at_once = false;
         if now.since_ns(self.overtaken_at) > REORDERING_MEMORY_RTTS * rtt.smoothed_ns() {
             self.overtaken_ns -= self.overtaken_ns / 4;
             self.overtaken_at = now;
@@ -119,6 +141,11 @@ impl Recovery {
     /// Something that is answered was sent.
     pub(super) fn sent(&mut self, now: Time) {
         self.progress_at = self.progress_at.max(now);
+    }
+
+    /// Something that is answered is sent, with nothing before it on its way.
+    pub(super) fn begin(&mut self, now: Time) {
+        self.answered_at_once = now.since_ns(self.heard_at) >= ACK_QUIET_NS;
     }
 
     /// Whether something sent at `sent_at` was overtaken by more than the reordering window.
@@ -144,6 +171,9 @@ impl Recovery {
     /// When silence calls for a probe, given that something is in flight (RFC 9002 section 6.2;
     /// two round trips at most, RFC 8985 section 7.2).
     pub(super) fn probe_at(&self, rtt: &Rtt) -> Time {
+        if self.answered_at_once && self.probes == 0 {
+            return self.progress_at + round_ns(rtt) + 2 * ACK_DELAY_NS_MIN;
+        }
         let once_ns = answer_ns(rtt);
         let doubled_ns = once_ns << (self.probes / PROBES_PER_DOUBLING).min(PROBE_DOUBLINGS_MAX);
         self.progress_at + doubled_ns.min(PROBE_NS_MAX.max(once_ns))
@@ -191,6 +221,24 @@ mod tests {
         recovery.arrived(Time::from_ms(200), Time::from_ms(110), false);
         assert!(recovery.is_overdue(Time::from_ms(100), &rtt));
         assert!(!recovery.is_overdue(Time::from_ms(101), &rtt));
+    }
+
+    #[test]
+    fn after_a_quiet_the_first_probe_waits_for_no_delayed_acknowledgement() {
+        let rtt = rtt_80();
+        let mut recovery = Recovery::new(8);
+        recovery.heard(Time::from_ms(1_000));
+        recovery.begin(Time::from_ms(1_099));
+        recovery.sent(Time::from_ms(1_099));
+        assert_eq!(recovery.probe_at(&rtt), Time::from_ms(1_099 + 80 + 80 + 25));
+        recovery.begin(Time::from_ms(1_100));
+        recovery.sent(Time::from_ms(1_100));
+        assert_eq!(recovery.probe_at(&rtt), Time::from_ms(1_100 + 80 + 80 + 2));
+        // The next may be delayed: by then the peer has answered.
+        recovery.probed(Time::from_ms(1_262));
+        assert_eq!(recovery.probe_at(&rtt), Time::from_ms(1_262 + 80 + 80 + 25));
+        recovery.progress(Time::from_ms(1_350), &rtt);
+        assert_eq!(recovery.probe_at(&rtt), Time::from_ms(1_350 + 80 + 80 + 25));
     }
 
     #[test]

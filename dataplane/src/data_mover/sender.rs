@@ -215,6 +215,14 @@ impl Sender {
         self.pacer.idle(now);
     }
 
+    /// Notes when less is there to send than might be: nobody asks for a datagram then, so this is
+    /// looked at when an acknowledgement comes.
+    fn note_dry(&mut self, now: Time) {
+        if !self.has_data() {
+            self.idle(now);
+        }
+    }
+
     /// Bytes of its tables.
     pub(super) fn table_bytes(&self) -> usize {
         self.sent.table_bytes()
@@ -335,7 +343,10 @@ impl Sender {
             offset: piece.offset,
             len: u32::from(piece.len),
         });
-        let round = self.rounds.sent();
+        let round = if answered { self.rounds.sent() } else { self.rounds.tag() };
+        if answered && self.sent.in_flight() == 0 {
+            self.recovery.begin(now);
+        }
         self.sent.push(now, ip_bytes, answered, round, ranges);
         self.fec.charge(ip_bytes);
         if answered {

@@ -195,9 +195,10 @@ impl Sent {
         if answered {
             self.in_flight += 1;
             self.in_flight_bytes += u64::from(ip_bytes);
+            // What is not answered is never heard to have arrived either.
+            self.sent_bytes += u64::from(ip_bytes);
         }
         self.next += 1;
-        self.sent_bytes += u64::from(ip_bytes);
         let sent_bytes = self.sent_bytes;
         if let Some(place) = self.get_mut(number) {
             let pieces = count;
@@ -337,5 +338,8 @@ mod tests {
         assert_eq!((sent.in_flight(), sent.oldest_in_flight()), (0, None));
         push(&mut sent, 1);
         assert_eq!(sent.oldest_in_flight(), Some(2));
+        let sent_bytes = |number| sent.get(number).unwrap().sent_bytes;
+        assert_eq!(sent_bytes(1), 0, "it will never be heard to have arrived");
+        assert_eq!(sent_bytes(2), 100);
     }
 }

@@ -1,8 +1,8 @@
 //! How much of the link the hosts get: eta is goodput over capacity, loss and headers taken off.
 
-use dataplane::time::SECOND_NS;
+use dataplane::time::{MILLISECOND_NS, SECOND_NS};
 use dataplane_sim::host::{Close, StreamScript};
-use dataplane_sim::link::Loss;
+use dataplane_sim::link::{LinkConfig, Loss};
 use dataplane_sim::pair::{PairConfig, Site};
 
 use crate::support::{Expect, PORT, Run, reader};
@@ -52,4 +52,57 @@ fn both_directions_are_filled_at_once() {
     let (to_a, to_b) = eta(0.005, true, true);
     println!("both ways: {to_a:.4} {to_b:.4}");
     assert!(to_a >= 0.93 && to_b >= 0.93, "{to_a} {to_b}");
+}
+
+/// One flow at a rate that is measured, while the path has become another since the session began;
+/// eta from the third second on.
+fn measured_eta(seed: u64, change: impl Fn(&mut LinkConfig)) -> f64 {
+    let rate_bps = 200_000_000;
+    let config = PairConfig { seed, auto: true, rate_bps: 10 * rate_bps, ..PairConfig::default() };
+    let mut run = Run::new(config.with_wan(|wan| {
+        wan.rate_bps = rate_bps;
+        wan.delay_ns = 50 * MILLISECOND_NS;
+        wan.queue_bytes_max = 2_500_000;
+    }));
+    run.pair.run_for(SECOND_NS);
+    run.pair.change_wan(change);
+    run.serve(Site::B, PORT, StreamScript { close: Close::Never, ..reader() });
+    let endless = StreamScript { close: Close::Never, ..StreamScript::sender(u64::MAX) };
+    run.connect(Site::A, PORT, 1, false, endless);
+    run.pair.run_for(3 * SECOND_NS);
+    let before = received(&run).1;
+    const MEASURED_S: u64 = 5;
+    run.pair.run_for(MEASURED_S * SECOND_NS);
+    run.check_safety();
+    let bytes = received(&run).1 - before;
+    let share = rate_bps as f64 * (1.0 - LOSS) * PAYLOAD_BYTES / PACKET_BYTES;
+    bytes as f64 * 8.0 / MEASURED_S as f64 / share
+}
+
+const LOSS: f64 = 0.005;
+
+/// Nearly all that goes back is credit and acknowledgements: what little is to be sent says nothing
+/// of that direction's rate, and credit must not be paced by it.
+#[test]
+fn one_flow_fills_a_lossy_link_whose_rate_is_measured() {
+    for seed in [1, 3] {
+        let eta = measured_eta(seed, |wan| wan.loss = Loss::Independent { probability: LOSS });
+        println!("seed {seed}: {eta:.4}");
+        assert!(eta >= 0.97, "eta {eta}, seed {seed}");
+    }
+}
+
+/// Jitter begins while hardly anything is sent: start-up takes it for no queue.
+#[test]
+fn one_flow_fills_a_link_with_jitter_since_lately() {
+    for seed in [2, 4] {
+        let eta = measured_eta(seed, |wan| {
+            wan.loss = Loss::Independent { probability: LOSS };
+            wan.jitter_ns = 30 * MILLISECOND_NS;
+            wan.reorder_probability = 0.02;
+            wan.reorder_delay_ns = 10 * MILLISECOND_NS;
+        });
+        println!("seed {seed}: {eta:.4}");
+        assert!(eta >= 0.9, "eta {eta}, seed {seed}");
+    }
 }

@@ -29,6 +29,7 @@ impl Sender {
         if ahead || self.has_skipped && received.into_iter().any(|(number, _)| skipped(number)) {
             return Err(Violation::Acknowledgement);
         }
+        self.recovery.heard(now);
         let rtt_ns = self.sample_rtt(now, ack);
         let mut news = false;
         for (number, received) in ack.received.iter() {
@@ -76,6 +77,7 @@ impl Sender {
             batch,
             silent_ns: 2 * smoothed_ns + SILENCE_NS,
         });
+        self.note_dry(now);
         if self.rounds.is_reached(now, ack.highest_received, 8 * smoothed_ns) {
             let sample = self.rounds.turn(now, self.sent.next());
             if let Some(sample) = sample {

@@ -141,6 +141,10 @@ fn follow(round: &RoundSample, model: &mut Model, grown: bool) {
     let (queue_ns, target_ns) = (model.queue_ns(), model.target_ns());
     let capacity_bps = model.capacity_bps();
     let blocked = round.passed_bps < scaled(round.sent_bps, WHOLE - BLOCKED_PPM, WHOLE);
+    if round.app_limited && !blocked {
+        // What was sent has passed: that it was little says nothing of the path.
+        return;
+    }
     if grown || (blocked && queue_ns > 3 * target_ns) {
         model.full(round.passed_bps);
         model.set_capacity(capacity_bps.min(round.passed_bps.max(capacity_bps / 4)));
@@ -228,6 +232,36 @@ mod tests {
         model.on_round(&round);
         follow(&round, &mut model, false);
         model.capacity_bps()
+    }
+
+    /// What the capacity of 50 is after a round in which half of it was sent, and met a queue, if so
+    /// much passed.
+    fn capacity_after_little(passed_bps: u64) -> u64 {
+        let rtt_ns = 80 * MILLISECOND_NS;
+        let path = PathStart { now: Time::ZERO, rtt_ns: Some(rtt_ns), datagram_bytes: 1_500 };
+        let mut model = Model::new(10_000 * MBIT, path);
+        model.set_capacity(50 * MBIT);
+        let round = RoundSample {
+            datagrams: 100,
+            sent_bps: 25 * MBIT,
+            delivered_bps: passed_bps,
+            passed_bps,
+            round_ns: rtt_ns,
+            rtt_ns: rtt_ns + 8 * MILLISECOND_NS,
+            rtt_last_ns: rtt_ns,
+            rtt_count: 8,
+            app_limited: true,
+            ..RoundSample::default()
+        };
+        model.on_round(&round);
+        Cruise::default().steer(&round, &mut model);
+        model.capacity_bps()
+    }
+
+    #[test]
+    fn what_had_little_to_send_lowers_the_capacity_only_if_it_did_not_pass() {
+        assert_eq!(capacity_after_little(25 * MBIT), 50 * MBIT);
+        assert!(capacity_after_little(20 * MBIT) < 45 * MBIT);
     }
 
     #[test]

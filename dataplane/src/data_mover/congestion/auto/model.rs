@@ -527,6 +527,14 @@ impl Model {
         absent_ppm.saturating_sub(self.loss.ppm() + noise_ppm + EXCESS_PPM)
     }
 
+    /// The same of the round that was settled: nothing of it is late any more.
+    pub(super) fn lost_excess_ppm(&self, round: &RoundSample) -> u64 {
+        round.settled.filter(|settled| !settled.silent).map_or(0, |settled| {
+            let noise_ppm = self.loss.noise_ppm(settled.datagrams());
+            settled.lost_ppm().saturating_sub(self.loss.ppm() + noise_ppm + EXCESS_PPM)
+        })
+    }
+
     /// Losses to be settled in the next rounds are of a time when more was sent.
     pub(super) fn distrust_losses(&mut self) {
         (self.excess, self.excess_of) = (0, 0);

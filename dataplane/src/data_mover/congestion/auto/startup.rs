@@ -138,19 +138,19 @@ impl Startup {
             (self.grown_bps, self.flat_rounds) = (link_bps, 0);
             return None;
         }
-        if round.app_limited && round.datagrams < FEW_DATAGRAMS {
-            // So few make no queue: what they meet is the path as it is now.
-            if round.rtt_count > 0 {
-                model.set_base(round.now, round.rtt_ns);
-            }
+        let few = round.app_limited && round.datagrams < FEW_DATAGRAMS;
+        if round.silent && !few {
             return None;
         }
         let rtt_ns = round.rtt_last_ns;
         let queued = rtt_ns.saturating_sub(model.base_ns()) > queue_ns_max(model);
-        if round.silent {
-            return None;
-        }
-        if round.app_limited && !queued && model.excess_ppm(round) == 0 {
+        // What arrives has to be less than was sent of the same, or it was no queue of ours.
+        let blocked = link_bps * 100 < round.sent_bps * BLOCKED_PERCENT;
+        if few || round.app_limited && !blocked && model.lost_excess_ppm(round) == 0 {
+            if round.rtt_count > 0 && (few || queued) {
+                // It made no queue: what it met is the path as it is now.
+                model.set_base(round.now, round.rtt_ns);
+            }
             if round.sent_bps < self.best_bps {
                 // It was little; where it was more than ever arrived, more had no effect.
                 self.flat_rounds = 0;
@@ -162,9 +162,8 @@ impl Startup {
             return None;
         }
         self.flat_rounds += 1;
-        // Of few, what arrives has to be less than was sent of the same, or it was no queue of ours.
-        let blocked = link_bps * 100 < round.sent_bps * BLOCKED_PERCENT;
-        if queued && (blocked || round.datagrams >= MANY_DATAGRAMS) {
+        let many = round.datagrams >= MANY_DATAGRAMS && !round.app_limited;
+        if queued && (blocked || many) {
             // The queue may have come in the midst of the round: what arrives now counts, too.
             return Some(self.full(link_bps.max(self.latest_bps), rtt_ns, model));
         }
