@@ -17,6 +17,10 @@ pub(super) const ACK_DELAY_NS_MIN: u64 = MILLISECOND_NS;
 /// Time without acknowledgements in nanoseconds after which the next one is not delayed beyond the
 /// shortest time.
 pub(super) const ACK_QUIET_NS: u64 = 100 * MILLISECOND_NS;
+/// The shortest reordering window is this part of the round trip: where none was seen, and where
+/// some was.
+const UNSEEN_PART: u64 = 16;
+const SEEN_PART: u64 = 8;
 /// Shortest reordering window in nanoseconds.
 const REORDERING_NS_MIN: u64 = MILLISECOND_NS;
 /// Round trips without reordering after which the window shrinks.
@@ -87,7 +91,8 @@ impl Recovery {
 
     /// How much later something may have been sent and arrive earlier, in nanoseconds.
     pub(super) fn reordering_ns(&self, rtt: &Rtt) -> u64 {
-        let base_ns = (rtt.min_ns() / 8).max(REORDERING_NS_MIN);
+        let part = if self.overtaken_ns == 0 { UNSEEN_PART } else { SEEN_PART };
+        let base_ns = (rtt.min_ns() / part).max(REORDERING_NS_MIN);
         let seen_ns = self.overtaken_ns + self.overtaken_ns / 4;
         seen_ns.min(rtt.smoothed_ns()).max(base_ns)
     }
@@ -202,7 +207,7 @@ mod tests {
     fn the_window_grows_with_reordering_and_shrinks_again() {
         let rtt = rtt_80();
         let mut recovery = Recovery::new(8);
-        assert_eq!(recovery.reordering_ns(&rtt), 10 * MS);
+        assert_eq!(recovery.reordering_ns(&rtt), 5 * MS);
         recovery.arrived(Time::from_ms(200), Time::from_ms(140), false);
         recovery.arrived(Time::from_ms(201), Time::from_ms(100), true);
         assert_eq!(recovery.reordering_ns(&rtt), 50 * MS);
@@ -219,6 +224,10 @@ mod tests {
         let rtt = rtt_80();
         let mut recovery = Recovery::new(8);
         recovery.arrived(Time::from_ms(200), Time::from_ms(110), false);
+        assert!(recovery.is_overdue(Time::from_ms(105), &rtt));
+        assert!(!recovery.is_overdue(Time::from_ms(106), &rtt));
+        // A little reordering makes it twice as long at once.
+        recovery.arrived(Time::from_ms(201), Time::from_ms(109), true);
         assert!(recovery.is_overdue(Time::from_ms(100), &rtt));
         assert!(!recovery.is_overdue(Time::from_ms(101), &rtt));
     }

@@ -104,6 +104,7 @@ fn short_flows_at_one_percent_take_no_longer() {
     assert!(with.p50 <= 1.2 && with.p99 <= 2.5, "{with:?}");
     let without = flows(world(10_000, 1, false));
     assert_eq!(without.overhead, 0.0);
+    println!("{without:?}");
     assert!(without.p50 <= 2.3 && without.p99 <= 3.5, "{without:?}");
     assert!(with.p99 < without.p50, "{with:?} {without:?}");
 }
