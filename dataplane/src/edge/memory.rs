@@ -18,8 +18,10 @@ const LAG_BYTES: u64 = 64 * 1024;
 const PINNED_FACTOR: usize = 4;
 /// Flows looked after each time, at most.
 const FLOWS_AT_ONCE: u32 = 128;
-/// A flow that has used little of its credit for so long gives back what it does not need.
+/// A flow that has used little of its credit for so long, and so many round trips, gives back what it
+/// does not need.
 const UNUSED_NS: u64 = SECOND_NS;
+const UNUSED_ROUNDS: u64 = 8;
 /// Credit that a flow keeps however little it uses: a request, or what is typed in a second.
 const UNUSED_KEPT_BYTES: u64 = 16 * 1024;
 
@@ -69,7 +71,8 @@ impl<F: Frame> EdgeStage<F> {
                 let copied = flow.connection.keep_all(&self.memory.kept);
                 self.counters.add(EdgeCounter::BytesCopiedOut, copied);
             }
-            if let Some(offset) = flow.unneeded_credit(now) {
+            let rtt_ns = self.peers.get(usize::from(flow.facts.peer.0)).map_or(0, |s| s.rtt_ns());
+            if let Some(offset) = flow.unneeded_credit(now, rtt_ns) {
                 flow.credit = offset;
                 flow.credit_epoch = flow.credit_epoch.wrapping_add(1);
                 let epoch = flow.credit_epoch;
@@ -107,8 +110,10 @@ impl<F: Frame> EdgeStage<F> {
 impl<F: Frame> Flow<F> {
     /// Offset down to which the credit for what our host sends is not needed; it is looked at once
     /// in a while, and then compared with what was used since.
-    fn unneeded_credit(&mut self, now: Time) -> Option<u64> {
-        if self.is_half_open || now < self.credit_seen_at + UNUSED_NS {
+    fn unneeded_credit(&mut self, now: Time, rtt_ns: u64) -> Option<u64> {
+        let unused_ns = UNUSED_NS.max(rtt_ns.saturating_mul(UNUSED_ROUNDS));
+        // While bytes of its host wait here, it is the path that uses little: it may be at its start.
+        if self.is_half_open || self.is_queued || now < self.credit_seen_at + unused_ns {
             return None;
         }
         let used = self.handed_up - self.credit_seen;
