@@ -3,5 +3,7 @@
 pub mod frames;
 pub mod matrix;
 pub mod micro;
+pub mod optimized;
+pub mod program;
 pub mod units;
 pub mod wanem;
