@@ -1,5 +1,6 @@
 //! Reproducible performance runs: what the programs of this package share.
 
+pub mod connections;
 pub mod frames;
 pub mod matrix;
 pub mod micro;

@@ -10,14 +10,14 @@ use dpdk_wrapper::{Mbuf, Mempool};
 
 /// An mbuf, and whether the device that received it has verified its checksums.
 #[derive(Debug)]
-pub(super) struct MbufFrame {
+pub(crate) struct MbufFrame {
     mbuf: Mbuf,
     verified: bool,
 }
 
 impl MbufFrame {
     /// Puts the segments of `tail` behind those of this one; false when there are too many.
-    pub(super) fn chain(&mut self, tail: MbufFrame) -> bool {
+    pub(crate) fn chain(&mut self, tail: MbufFrame) -> bool {
         self.mbuf.chain(tail.mbuf).is_ok()
     }
 }
@@ -71,7 +71,7 @@ impl Frame for MbufFrame {
 
 /// A pool of mbufs as a source of frames.
 #[derive(Clone, Debug)]
-pub(super) struct MbufSource(pub(super) Mempool);
+pub(crate) struct MbufSource(pub(crate) Mempool);
 
 impl FrameSource for MbufSource {
     type Frame = MbufFrame;
@@ -81,15 +81,26 @@ impl FrameSource for MbufSource {
     }
 }
 
+/// Frames that there is room for in a queue; it grows where that does not do.
+const QUEUE: usize = 8_192;
+
 /// Both ports of an appliance: frames wait until it receives them, and until they are fetched.
-#[derive(Debug, Default)]
-pub(super) struct Ports {
+#[derive(Debug)]
+pub(crate) struct Ports {
     /// Whether frames are received with their checksums verified.
-    pub(super) verifies: bool,
+    pub(crate) verifies: bool,
     /// Frames to be received, by side.
-    pub(super) received: [VecDeque<MbufFrame>; 2],
+    pub(crate) received: [VecDeque<MbufFrame>; 2],
     /// Frames sent, by side.
-    pub(super) sent: [VecDeque<MbufFrame>; 2],
+    pub(crate) sent: [VecDeque<MbufFrame>; 2],
+}
+
+impl Ports {
+    /// Ports at which nothing waits.
+    pub(crate) fn new(verifies: bool) -> Self {
+        let queues = || [(); 2].map(|()| VecDeque::with_capacity(QUEUE));
+        Ports { verifies, received: queues(), sent: queues() }
+    }
 }
 
 impl PortIo for Ports {

@@ -5,9 +5,11 @@
 //! its spread and its ticks by stage. Never: a device, a network; what hosts cost is not in it.
 
 mod floor;
-mod frame;
+pub(crate) mod frame;
 mod host;
-mod pair;
+pub(crate) mod pair;
+pub(crate) mod segment;
+mod streams;
 
 use dataplane::pipeline::placement::StageKind;
 use dpdk_wrapper::{Eal, Mempool, MempoolConfig};
@@ -17,7 +19,8 @@ use crate::micro::{
 };
 use floor::Floor;
 use host::{PATTERN_MARGIN, Pattern};
-use pair::{Kind, Pair, Totals};
+use pair::Kind;
+use streams::{Streams, Totals};
 
 /// Bytes of one lap, about.
 const LAP: usize = 1 << 20;
@@ -33,15 +36,20 @@ const BASE: Kind = Kind {
     encrypted: true,
     compress: false,
     verifies: true,
-    payload: 1_448,
     apart: false,
+    buffer_bytes: 256 << 20,
 };
+/// Payload of a full segment, with timestamps, and of a large one.
+const PAYLOAD: usize = 1_448;
+const LARGE: usize = 32_000;
 
 /// One row: what is measured.
 #[derive(Clone, Copy)]
 struct Case {
     spec: Spec,
     kind: Kind,
+    /// Payload of a host's frame.
+    payload: usize,
     /// Whether the content can be compressed, to about half.
     text: bool,
 }
@@ -49,7 +57,7 @@ struct Case {
 const fn case(name: &'static str, bar: Option<f64>, kind: Kind) -> Case {
     let baseline = if kind.encrypted { "seal, open, 4 memcpy" } else { "4 memcpy" };
     let spec = Spec { name, baseline, item: "byte", bar, reason: None };
-    Case { spec, kind, text: false }
+    Case { spec, kind, payload: PAYLOAD, text: false }
 }
 
 const CASES: &[Case] = &[
@@ -57,9 +65,12 @@ const CASES: &[Case] = &[
     case("encrypted, 64 flows", Some(0.4), Kind { connections: 64, ..BASE }),
     case("encrypted, 1000 flows", None, Kind { connections: 1_000, ..BASE }),
     case("encrypted, no checksum offload", None, Kind { verifies: false, ..BASE }),
-    case("encrypted, frames of 32 KB", None, Kind { payload: 32_000, ..BASE }),
+    Case { payload: LARGE, ..case("encrypted, frames of 32 KB", None, BASE) },
     case("clear, 1 flow", None, Kind { encrypted: false, ..BASE }),
-    case("clear, frames of 32 KB", None, Kind { encrypted: false, payload: 32_000, ..BASE }),
+    Case {
+        payload: LARGE,
+        ..case("clear, frames of 32 KB", None, Kind { encrypted: false, ..BASE })
+    },
     Case { text: true, ..case("encrypted, LZ4", None, Kind { compress: true, ..BASE }) },
 ];
 
@@ -94,19 +105,19 @@ pub struct Found {
 
 /// A pair as work to be measured: laps are of the appliances' ticks alone.
 struct Carried {
-    pair: Pair,
+    streams: Streams,
     carries: bool,
 }
 
 impl Work for Carried {
     fn run(&mut self) {
-        self.carries &= self.pair.carry(LAP as u64);
+        self.carries &= self.streams.carry(LAP as u64);
     }
 
     fn lap(&mut self) -> u64 {
-        let before = self.pair.totals();
+        let before = self.streams.totals();
         self.run();
-        let since = self.pair.totals().since(&before);
+        let since = self.streams.totals().since(&before);
         // Per byte: the last turn may have brought some more.
         let scaled =
             u128::from(since.product_ticks()) * LAP as u128 / u128::from(since.bytes.max(1));
@@ -136,11 +147,12 @@ fn pattern(text: bool) -> Pattern {
 fn carried(eal: &Eal, pool: &Mempool, case: &Case, apart: bool) -> Result<Carried, MicroError> {
     let failed = |reason: String| set_up_error(case.spec.name, reason);
     let kind = Kind { apart, ..case.kind };
-    let mut pair = Pair::new(eal, pool, kind, pattern(case.text)).map_err(failed)?;
-    if !pair.carry(WARM) {
-        return Err(failed(format!("the streams stand still\n{}", pair.counters())));
+    let content = pattern(case.text);
+    let mut streams = Streams::new(eal, pool, kind, case.payload, content).map_err(failed)?;
+    if !streams.carry(WARM) {
+        return Err(failed(format!("the streams stand still\n{}", streams.pair.counters())));
     }
-    Ok(Carried { pair, carries: true })
+    Ok(Carried { streams, carries: true })
 }
 
 fn check(case: &Case, totals: &Totals, carried: &Carried) -> Result<(), MicroError> {
@@ -148,7 +160,7 @@ fn check(case: &Case, totals: &Totals, carried: &Carried) -> Result<(), MicroErr
         let reason = format!(
             "{} segments arrived that were not as sent\n{}",
             totals.wrong,
-            carried.pair.counters()
+            carried.streams.pair.counters()
         );
         return Err(set_up_error(case.spec.name, reason));
     }
@@ -157,14 +169,14 @@ fn check(case: &Case, totals: &Totals, carried: &Carried) -> Result<(), MicroErr
 
 fn profile(eal: &Eal, pool: &Mempool, case: &Case) -> Result<Profile, MicroError> {
     let mut carried = carried(eal, pool, case, true)?;
-    let before = carried.pair.totals();
+    let before = carried.streams.totals();
     let mut slices = Vec::new();
     for _ in 0..SLICES {
-        let before = carried.pair.totals();
-        carried.carries &= carried.pair.carry(LAP as u64);
-        slices.push(carried.pair.totals().since(&before));
+        let before = carried.streams.totals();
+        carried.carries &= carried.streams.carry(LAP as u64);
+        slices.push(carried.streams.totals().since(&before));
     }
-    let totals = carried.pair.totals();
+    let totals = carried.streams.totals();
     check(case, &totals, &carried)?;
     let Totals { bytes, frames, again, .. } = totals.since(&before);
     let per_byte = |of: &dyn Fn(&Totals) -> u64| {
@@ -218,7 +230,7 @@ pub fn run(
         let mut floor = Floor::new(LAP, case.kind.encrypted)
             .ok_or_else(|| set_up_error(case.spec.name, "no key"))?;
         let figures = measure.alternate(LAP, &mut ours, &mut floor)?;
-        check(case, &ours.pair.totals(), &ours)?;
+        check(case, &ours.streams.totals(), &ours)?;
         if !floor.whole {
             return Err(set_up_error(case.spec.name, "the floor does not open what it sealed"));
         }

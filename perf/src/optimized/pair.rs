@@ -1,8 +1,10 @@
-//! Both appliances and both hosts in one thread, without devices: the product's own workers, by
+//! Both appliances and both LANs in one thread, without devices: the product's own workers, by
 //! turns, and a clock around each turn.
 //!
 //! In: what the pair is like. Out: bytes delivered and as they should be, ticks by appliance and
 //! worker. Never: the hosts' work in those ticks, nor that of whoever moves frames between them.
+
+use std::collections::VecDeque;
 
 use dataplane::data_mover::security::KeyExchange;
 use dataplane::frame::Side;
@@ -14,56 +16,65 @@ use dataplane::pipeline::worker::Worker;
 use dataplane::time::{SECOND_NS, Time};
 use dataplane_sim::link::Random;
 use dataplane_sim::pair::{PairConfig, Site};
+use dpdk_wrapper::Eal;
 use dpdk_wrapper::eal::tsc;
-use dpdk_wrapper::{Eal, Mempool};
 
 use super::frame::{MbufFrame, MbufSource, Ports};
-use super::host::{Address, Host, Pattern};
+use super::segment;
 
 /// Frames in the pool of both appliances and both hosts.
-pub(super) const FRAMES: u32 = 65_535;
+pub(crate) const FRAMES: u32 = 65_535;
 /// Last number of the addresses of both hosts.
 const HOST: u8 = 10;
-/// Frames that wait at a LAN port, at most: the host sends no faster than they are taken.
-const LAN_QUEUE: usize = 64;
 /// Turns after which something that should have happened has not.
 const TURNS_MAX: usize = 500_000;
 
 /// What a pair is like.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Kind {
-    /// Connections.
-    pub(super) connections: usize,
+pub(crate) struct Kind {
+    /// Connections at a time.
+    pub(crate) connections: usize,
     /// Whether the data movers encrypt.
-    pub(super) encrypted: bool,
+    pub(crate) encrypted: bool,
     /// Whether the rule lets data be compressed.
-    pub(super) compress: bool,
+    pub(crate) compress: bool,
     /// Whether devices verify checksums.
-    pub(super) verifies: bool,
-    /// Payload of a host's frame.
-    pub(super) payload: usize,
+    pub(crate) verifies: bool,
     /// Every stage is a worker of its own, so that ticks are told apart by stage.
-    pub(super) apart: bool,
+    pub(crate) apart: bool,
+    /// Bytes of buffers of each appliance.
+    pub(crate) buffer_bytes: usize,
+}
+
+/// All that is on a LAN.
+pub(crate) trait Station {
+    /// Takes what was sent to it and sends what it has to, `most` frames at a time waiting to be
+    /// received.
+    fn turn(
+        &mut self,
+        arrived: &mut VecDeque<MbufFrame>,
+        to: &mut VecDeque<MbufFrame>,
+        most: usize,
+    );
 }
 
 /// Rate of both data movers: more than one core can do.
 const RATE_BPS: u64 = 40_000_000_000;
 
-struct End {
+struct End<H> {
     workers: Vec<Worker<MbufFrame>>,
     key_exchange: Option<KeyExchange>,
     handles: Handles,
     ports: Ports,
-    host: Host,
+    host: H,
     /// Ticks of each worker.
     ticks: [u64; StageKind::ALL.len()],
 }
 
 /// A pair that runs.
-pub(super) struct Pair {
-    ends: [End; 2],
+pub(crate) struct Pair<H> {
+    ends: [End<H>; 2],
     source: MbufSource,
-    pattern: Pattern,
     clock: Clock,
     hosts_ticks: u64,
 }
@@ -80,66 +91,30 @@ impl Clock {
     }
 }
 
-/// What has happened so far.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Totals {
-    /// Bytes that the far host has received, in order and as they should be.
-    pub(super) bytes: u64,
-    /// Frames with data of the near host.
-    pub(super) frames: u64,
-    /// Segments that were not as they should be.
-    pub(super) wrong: u64,
-    /// Times that the near host had to go back to what was acknowledged.
-    pub(super) again: u64,
-    /// Ticks by appliance and stage.
-    pub(super) ticks: [[u64; StageKind::ALL.len()]; 2],
-    /// Ticks of hosts and cables.
-    pub(super) hosts_ticks: u64,
-}
-
-impl Totals {
-    /// Ticks of both appliances.
-    pub(super) fn product_ticks(&self) -> u64 {
-        self.ticks.iter().flatten().sum()
-    }
-
-    /// What happened since `before`.
-    pub(super) fn since(&self, before: &Totals) -> Totals {
-        let mut since = *self;
-        since.bytes -= before.bytes;
-        since.frames -= before.frames;
-        since.wrong -= before.wrong;
-        since.again -= before.again;
-        since.hosts_ticks -= before.hosts_ticks;
-        for (ticks, before) in since.ticks.iter_mut().flatten().zip(before.ticks.iter().flatten()) {
-            *ticks -= before;
-        }
-        since
-    }
-}
-
-fn limits(connections: usize) -> Limits {
-    let connections = u32::try_from(connections).unwrap_or(u32::MAX).max(64);
+fn limits(kind: &Kind) -> Limits {
+    let connections = u32::try_from(kind.connections).unwrap_or(u32::MAX).max(64);
     Limits {
         flows: 4 * connections as usize,
         connections: 2 * connections,
         half_open: connections,
         neighbours: 256,
         frames: 16_384,
+        buffer_bytes: kind.buffer_bytes,
         ..Limits::default()
     }
 }
 
-fn address(site: Site) -> Address {
+/// The host of a site, without a port.
+pub(crate) fn host(site: Site) -> segment::End {
     let ip = match site.address(HOST, false) {
         std::net::IpAddr::V4(v4) => v4.octets(),
         std::net::IpAddr::V6(_) => [0; 4],
     };
-    Address { mac: site.mac(0, HOST), ip }
+    segment::End { mac: site.mac(0, HOST), ip, port: 0 }
 }
 
-impl End {
-    fn new(site: Site, config: &PairConfig, kind: &Kind, source: &MbufSource) -> Self {
+impl<H: Station> End<H> {
+    fn new(site: Site, config: &PairConfig, kind: &Kind, host: H) -> Self {
         let config = config.appliance(site, 1);
         let mut random = Random::for_purpose(config.secret[0], config.secret[1]);
         let entropy = move |bytes: &mut [u8]| {
@@ -151,15 +126,7 @@ impl End {
         };
         let Appliance { workers, handles, key_exchange } =
             Appliance::new(&config, Box::new(entropy));
-        let host = Host::new(
-            address(site),
-            address(site.other()),
-            site == Site::A,
-            kind.connections,
-            source.clone(),
-            kind.payload,
-        );
-        let ports = Ports { verifies: kind.verifies, ..Ports::default() };
+        let ports = Ports::new(kind.verifies);
         End { workers, key_exchange, handles, ports, host, ticks: Default::default() }
     }
 
@@ -181,28 +148,23 @@ impl End {
     }
 
     /// The host takes what was sent to it, and answers.
-    fn host_turn(&mut self, pattern: &Pattern, most: usize) {
+    fn host_turn(&mut self, most: usize) {
         let [to_appliance, _] = &mut self.ports.received;
         let [to_host, _] = &mut self.ports.sent;
-        for frame in to_host.drain(..) {
-            to_appliance.extend(self.host.receive(&frame, pattern));
-        }
-        self.host.answer(|frame| to_appliance.push_back(frame));
-        let room = most.saturating_sub(to_appliance.len());
-        self.host.send(room, pattern, |frame| to_appliance.push_back(frame));
+        self.host.turn(to_host, to_appliance, most);
     }
 }
 
-impl Pair {
-    /// A pair whose connections are open.
+impl<H: Station> Pair<H> {
+    /// A pair with these hosts whose session is up.
     ///
     /// # Errors
-    /// What did not come about.
-    pub(super) fn new(
+    /// It does not come up.
+    pub(crate) fn new(
         eal: &Eal,
-        pool: &Mempool,
+        source: &MbufSource,
         kind: Kind,
-        pattern: Pattern,
+        hosts: [H; 2],
     ) -> Result<Self, String> {
         let placement =
             if kind.apart { Placement::one_stage_per_core() } else { Placement::single(0) };
@@ -212,32 +174,37 @@ impl Pair {
             compress: kind.compress,
             fec: false,
             encrypted: [kind.encrypted; 2],
-            limits: limits(kind.connections),
+            limits: limits(&kind),
             ..PairConfig::default()
         };
-        let source = MbufSource(pool.clone());
-        let ends = Site::BOTH.map(|site| End::new(site, &config, &kind, &source));
+        let [a, b] = hosts;
+        let ends = [End::new(Site::A, &config, &kind, a), End::new(Site::B, &config, &kind, b)];
         let clock = Clock { start: tsc(), hz: eal.tsc_hz() };
-        let mut pair = Pair { ends, source, pattern, clock, hosts_ticks: 0 };
+        let mut pair = Pair { ends, source: source.clone(), clock, hosts_ticks: 0 };
         pair.until("the session is up", |pair| pair.ends.iter().all(End::is_up))?;
-        for end in &mut pair.ends {
-            let asked = end.host.ask();
-            end.ports.received[Side::Lan.index()].extend(asked);
-        }
-        for index in 0..kind.connections {
-            let gateway = Site::B.mac(0, HOST);
-            let [near, _] = &mut pair.ends;
-            let syn = near.host.connect(index, gateway);
-            near.ports.received[Side::Lan.index()].extend(syn);
-            pair.turn(0);
-        }
-        pair.until("all connections are open", |pair| {
-            pair.ends.iter().all(|end| end.host.is_connected())
-        })?;
         Ok(pair)
     }
 
-    fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) -> Result<(), String> {
+    /// The hosts of both sites.
+    pub(crate) fn hosts(&mut self) -> [&mut H; 2] {
+        self.ends.each_mut().map(|end| &mut end.host)
+    }
+
+    /// Puts a frame of the host of a site on its LAN.
+    pub(crate) fn send(&mut self, site: Site, frame: Option<MbufFrame>) {
+        self.ends[site.index()].ports.received[Side::Lan.index()].extend(frame);
+    }
+
+    /// What can be read of the appliance of a site.
+    pub(crate) fn handles(&self, site: Site) -> &Handles {
+        &self.ends[site.index()].handles
+    }
+
+    /// Turns everything until `done`.
+    ///
+    /// # Errors
+    /// That it never is.
+    pub(crate) fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) -> Result<(), String> {
         for _ in 0..TURNS_MAX {
             if done(self) {
                 return Ok(());
@@ -248,17 +215,17 @@ impl Pair {
     }
 
     /// One turn of everything; the near host has at most `most` frames wait.
-    fn turn(&mut self, most: usize) {
+    pub(crate) fn turn(&mut self, most: usize) {
         let begun = tsc();
         let before: u64 = self.ends.iter().flat_map(|end| end.ticks).sum();
         let [near, far] = &mut self.ends;
-        near.host_turn(&self.pattern, most);
+        near.host_turn(most);
         near.turn(&self.clock, &mut self.source);
         far.ports.received[Side::Wan.index()].append(&mut near.ports.sent[Side::Wan.index()]);
         // What one sends, the other receives: on cores of their own neither would wait for the other.
         loop {
             far.turn(&self.clock, &mut self.source);
-            far.host_turn(&self.pattern, 0);
+            far.host_turn(0);
             if far.ports.received[Side::Wan.index()].len() < BURST_MIN {
                 break;
             }
@@ -268,39 +235,24 @@ impl Pair {
         self.hosts_ticks += (tsc() - begun).saturating_sub(after - before);
     }
 
-    /// Runs until so many bytes more have arrived; false when they do not.
-    pub(super) fn carry(&mut self, bytes: u64) -> bool {
-        let until = self.ends[1].host.received + bytes;
-        for _ in 0..TURNS_MAX {
-            if self.ends[1].host.received >= until {
-                return true;
-            }
-            self.turn(LAN_QUEUE);
-        }
-        false
+    /// Ticks of all workers of each appliance.
+    pub(crate) fn ticks(&self) -> [[u64; StageKind::ALL.len()]; 2] {
+        self.ends.each_ref().map(|end| end.ticks)
     }
 
-    /// What has happened so far.
-    pub(super) fn totals(&self) -> Totals {
-        let [near, far] = &self.ends;
-        Totals {
-            bytes: far.host.received,
-            frames: near.host.data_frames,
-            wrong: far.host.wrong,
-            again: near.host.again,
-            ticks: [near.ticks, far.ticks],
-            hosts_ticks: self.hosts_ticks,
-        }
+    /// Ticks of hosts and cables.
+    pub(crate) fn hosts_ticks(&self) -> u64 {
+        self.hosts_ticks
     }
 
     /// What the appliances have counted, where it is not 0, for an error.
-    pub(super) fn counters(&self) -> String {
+    pub(crate) fn counters(&self) -> String {
         use dataplane::counters::{Counter, Counters};
         fn of<C: Counter>(counters: &Counters<C>) -> impl Iterator<Item = String> + '_ {
             let told = counters.iter().filter(|(_, value)| *value != 0);
             told.map(|(definition, value)| format!("{}.{} {value}", C::STAGE, definition.name))
         }
-        let one = |end: &End| {
+        let one = |end: &End<H>| {
             let h = &end.handles;
             let all = of(&h.port).chain(of(&h.interceptor)).chain(of(&h.edge));
             let all = all.chain(of(&h.aggregate)).chain(of(&h.transmit)).chain(of(&h.demux));
