@@ -1,7 +1,10 @@
 //! Reproducible performance runs: what the programs of this package share.
 
+pub mod connections;
 pub mod frames;
 pub mod matrix;
 pub mod micro;
+pub mod optimized;
+pub mod program;
 pub mod units;
 pub mod wanem;

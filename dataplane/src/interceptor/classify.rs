@@ -50,6 +50,8 @@ pub struct Interceptor {
     pub(super) neighbours: [Neighbours; 2],
     pub(super) counters: Counters<Counter>,
     pub(super) timeouts: Timeouts,
+    /// When ageing last went on.
+    pub(super) swept_at: Time,
     pub(super) rules: Arc<RuleTable>,
     pub(super) peers: Vec<PeerStatus>,
     pub(super) fragments: FragmentMemory,
@@ -90,6 +92,7 @@ impl Interceptor {
             neighbours: [neighbours(), neighbours()],
             counters: Counters::default(),
             timeouts: config.timeouts,
+            swept_at: Time::ZERO,
             fragments: FragmentMemory::new(hasher.clone()),
             own_bits: config.own.address_bits().collect(),
             own: config.own,

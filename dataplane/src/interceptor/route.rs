@@ -13,10 +13,15 @@ use super::{Side, own};
 use crate::frame::arp::{ArpOperation, ArpPacket};
 use crate::frame::ndp::NdpPacket;
 use crate::frame::{BuildError, Frame, FrameSource, LinkHeader, MacAddr, VlanList};
-use crate::time::Time;
+use crate::time::{MILLISECOND_NS, SECOND_NS, Time};
 
-/// Entries of each table that one step of housekeeping looks at for age.
+/// Entries of each table that one step of housekeeping looks at for age, at least.
 pub const SWEEP_ENTRIES: usize = 256;
+/// Within this time each entry of the flow table is looked at, however many there are: what is over
+/// makes room about as fast as new flows can fill it.
+const SWEEP_ROUND_NS: u64 = 10 * SECOND_NS;
+/// Time that a step makes up for, at most.
+const SWEEP_STEP_NS_MAX: u64 = 100 * MILLISECOND_NS;
 
 /// Answer to "how do frames get to this address?".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +124,11 @@ impl Interceptor {
 
     /// One bounded step of ageing; call it some times a second.
     pub fn housekeeping(&mut self, now: Time) {
-        let expired = self.flows.sweep(SWEEP_ENTRIES, &self.timeouts, now);
+        let step_ns = now.since_ns(self.swept_at).min(SWEEP_STEP_NS_MAX);
+        self.swept_at = now;
+        let share = self.flows.capacity() as u64 * step_ns / SWEEP_ROUND_NS;
+        let entries = usize::try_from(share).unwrap_or(usize::MAX).max(SWEEP_ENTRIES);
+        let expired = self.flows.sweep(entries, &self.timeouts, now);
         self.counters.add(Counter::FlowsExpired, expired as u64);
         self.counters.set(Counter::Flows, self.flows.len() as u64);
         let mut len = 0;

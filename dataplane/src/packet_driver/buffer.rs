@@ -3,6 +3,9 @@
 //!
 //! In steady state nothing is allocated: the shared handle is recycled with the memory. Only when
 //! two workers drop the last two slices at the same instant is a handle (not the memory) made anew.
+//!
+//! What came back last is given out first, about: it is in the caches still, where a pool that goes
+//! round all of its memory has each buffer come from afar.
 
 use std::fmt;
 use std::ops::Deref;
@@ -21,11 +24,40 @@ pub struct PoolClass {
     pub reserve: usize,
 }
 
+/// Buffers of a class that are given out before all others, when they have come back.
+const WARM: usize = 8;
+
 #[derive(Debug)]
 struct Shelf {
     size: usize,
+    count: usize,
     reserve: usize,
-    free: ArrayQueue<Arc<Storage>>,
+    /// The first to be filled and to be emptied.
+    warm: ArrayQueue<Arc<Storage>>,
+    /// Room for all.
+    rest: ArrayQueue<Arc<Storage>>,
+}
+
+impl Shelf {
+    fn free_count(&self) -> usize {
+        self.warm.len() + self.rest.len()
+    }
+
+    fn in_use_count(&self) -> usize {
+        // Both are looked at one after the other, so that a buffer may be seen twice or not at all.
+        self.count.saturating_sub(self.free_count())
+    }
+
+    fn pop(&self) -> Option<Arc<Storage>> {
+        self.warm.pop().or_else(|| self.rest.pop())
+    }
+
+    fn push(&self, storage: Arc<Storage>) {
+        if let Err(storage) = self.warm.push(storage) {
+            // The shelf has room for every buffer it was made with.
+            let _ = self.rest.push(storage);
+        }
+    }
 }
 
 struct Storage {
@@ -45,8 +77,7 @@ impl Drop for Storage {
         if let Some(shelf) = self.home.upgrade() {
             let bytes = std::mem::take(&mut self.bytes);
             let home = Weak::clone(&self.home);
-            // The shelf has room for every buffer it was made with.
-            let _ = shelf.free.push(Arc::new(Storage { bytes, home }));
+            shelf.push(Arc::new(Storage { bytes, home }));
         }
     }
 }
@@ -55,7 +86,7 @@ fn give_back(storage: Option<Arc<Storage>>) {
     let Some(mut storage) = storage else { return };
     let Some(unique) = Arc::get_mut(&mut storage) else { return };
     if let Some(shelf) = unique.home.upgrade() {
-        let _ = shelf.free.push(storage);
+        shelf.push(storage);
     }
 }
 
@@ -72,13 +103,15 @@ impl BufferPool {
         let shelves = classes.iter().map(|class| {
             let shelf = Arc::new(Shelf {
                 size: class.size,
+                count: class.count,
                 reserve: class.reserve,
-                free: ArrayQueue::new(class.count.max(1)),
+                warm: ArrayQueue::new(WARM),
+                rest: ArrayQueue::new(class.count.max(1)),
             });
             for _ in 0..class.count {
                 let bytes = vec![0; class.size].into_boxed_slice();
                 let home = Arc::downgrade(&shelf);
-                let _ = shelf.free.push(Arc::new(Storage { bytes, home }));
+                let _ = shelf.rest.push(Arc::new(Storage { bytes, home }));
             }
             shelf
         });
@@ -102,28 +135,28 @@ impl BufferPool {
         self.shelves
             .iter()
             .filter(|shelf| shelf.size >= len)
-            .filter(|shelf| reserved || shelf.free.len() > shelf.reserve)
-            .find_map(|shelf| shelf.free.pop())
-            .map(|storage| BufferMut { storage: Some(storage), len: 0 })
+            .filter(|shelf| reserved || shelf.free_count() > shelf.reserve)
+            .find_map(|shelf| shelf.pop())
+            .map(BufferMut::new)
     }
 
     /// Bytes of all buffers that are out, by their class size: 0 when nothing leaked.
     #[must_use]
     pub fn in_use_bytes(&self) -> usize {
-        self.shelves.iter().map(|s| (s.free.capacity() - s.free.len()) * s.size).sum()
+        self.shelves.iter().map(|shelf| shelf.in_use_count() * shelf.size).sum()
     }
 
     /// Bytes reserved at start.
     #[must_use]
     pub fn capacity_bytes(&self) -> usize {
-        self.shelves.iter().map(|shelf| shelf.free.capacity() * shelf.size).sum()
+        self.shelves.iter().map(|shelf| shelf.count * shelf.size).sum()
     }
 
     /// Whether more than half of the buffers of the largest class are out.
     #[must_use]
     pub fn is_largest_half_out(&self) -> bool {
         let largest = self.shelves.iter().max_by_key(|shelf| shelf.size);
-        largest.is_some_and(|shelf| 2 * shelf.free.len() < shelf.free.capacity())
+        largest.is_some_and(|shelf| 2 * shelf.free_count() < shelf.count)
     }
 
     /// Size of the largest class, in bytes.
@@ -137,20 +170,38 @@ impl BufferPool {
 #[derive(Debug)]
 pub struct BufferMut {
     storage: Option<Arc<Storage>>,
+    /// The memory itself, lent by `storage` while it is written: reaching through a shared handle
+    /// costs two atomic operations each time.
+    memory: Box<[u8]>,
     len: usize,
 }
 
 impl Drop for BufferMut {
     fn drop(&mut self) {
-        give_back(self.storage.take());
+        give_back(self.storage());
     }
 }
 
 impl BufferMut {
+    // The only handle to the storage is ours, so `get_mut` always succeeds.
+    fn new(mut storage: Arc<Storage>) -> Self {
+        let memory = Arc::get_mut(&mut storage).map(|storage| std::mem::take(&mut storage.bytes));
+        BufferMut { storage: Some(storage), memory: memory.unwrap_or_default(), len: 0 }
+    }
+
+    /// The storage with its memory; then this buffer has neither.
+    fn storage(&mut self) -> Option<Arc<Storage>> {
+        let mut storage = self.storage.take()?;
+        if let Some(unique) = Arc::get_mut(&mut storage) {
+            unique.bytes = std::mem::take(&mut self.memory);
+        }
+        Some(storage)
+    }
+
     /// Bytes it can hold.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.storage.as_ref().map_or(0, |storage| storage.bytes.len())
+        self.memory.len()
     }
 
     /// Bytes written.
@@ -185,34 +236,25 @@ impl BufferMut {
         let from = self.len;
         self.len += len;
         let to = self.len;
-        Some(&mut self.memory()[from..to])
+        self.memory.get_mut(from..to)
     }
 
     /// The bytes written, to be changed in place.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         let len = self.len;
-        &mut self.memory()[..len]
+        self.memory.get_mut(..len).unwrap_or_default()
     }
 
     /// The bytes written.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        self.storage.as_ref().map_or(&[], |storage| &storage.bytes[..self.len])
-    }
-
-    // The only handle to the storage is ours, so `get_mut` always succeeds.
-    fn memory(&mut self) -> &mut [u8] {
-        match self.storage.as_mut().and_then(Arc::get_mut) {
-            Some(storage) => &mut storage.bytes,
-            None => &mut [],
-        }
+        self.memory.get(..self.len).unwrap_or_default()
     }
 
     /// Ends the writing: the written bytes as a slice that can be cloned and cut.
     #[must_use]
     pub fn freeze(mut self) -> BufferSlice {
-        let storage = self.storage.take();
-        BufferSlice { storage, start: 0, len: self.len }
+        BufferSlice { storage: self.storage(), start: 0, len: self.len }
     }
 }
 
@@ -313,6 +355,20 @@ mod tests {
         assert_eq!(pool.alloc_reserved(10).unwrap().capacity(), 256);
         drop((small, large));
         assert!(pool.alloc(5000).is_none());
+        assert_eq!(pool.in_use_bytes(), 0);
+    }
+
+    #[test]
+    fn what_came_back_last_is_given_out_again() {
+        let pool = BufferPool::new(&[PoolClass { size: 64, count: 10 * WARM, reserve: 0 }]);
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..100 * WARM {
+            seen.insert(pool.alloc(64).unwrap().bytes_mut().as_ptr());
+        }
+        assert!(seen.len() <= WARM, "{} buffers for one at a time", seen.len());
+        let all: Vec<_> = std::iter::from_fn(|| pool.alloc(64)).collect();
+        assert_eq!(all.len(), 10 * WARM);
+        drop(all);
         assert_eq!(pool.in_use_bytes(), 0);
     }
 

@@ -188,11 +188,13 @@ impl<F: Frame> PortStage<F> {
         for side in Side::BOTH {
             let queue = &mut self.sending[side.index()];
             let from_edge = &mut from_edge[side.index()];
+            // More than was received: headers make more datagrams of what came in, and what cannot
+            // leave as fast as it comes waits in every queue on its way, out of all caches.
             if side == Side::Lan || from_transmit.waiting() == 0 {
-                from_edge.pop_into(self.burst.saturating_sub(queue.len()), queue);
+                from_edge.pop_into(BURST_MAX.saturating_sub(queue.len()), queue);
             }
             // By turns, so that neither the data mover nor passing frames starve.
-            while side == Side::Wan && queue.len() < self.burst {
+            while side == Side::Wan && queue.len() < BURST_MAX {
                 let datagram = from_transmit.pop();
                 let edge = from_edge.pop();
                 if datagram.is_none() && edge.is_none() {
@@ -236,6 +238,8 @@ mod tests {
     #[derive(Default)]
     struct Io {
         waiting: VecDeque<HeapFrame>,
+        /// Frames that the device takes.
+        takes: usize,
     }
 
     impl PortIo for Io {
@@ -248,7 +252,9 @@ mod tests {
             }
         }
 
-        fn transmit(&mut self, _: Side, _: &mut VecDeque<HeapFrame>) {}
+        fn transmit(&mut self, _: Side, frames: &mut VecDeque<HeapFrame>) {
+            frames.drain(..self.takes.min(frames.len()));
+        }
     }
 
     /// UDP to this address and port, a number as its source port, with or without IP options.
@@ -302,7 +308,7 @@ mod tests {
         let mut to_edge = [Link::direct(BURST_MIN), Link::direct(room)];
         let mut to_transmit = Link::direct(2 * BURST_MIN);
         let mut from_edge = [Link::direct(1), Link::direct(1)];
-        let mut io = Io { waiting: frames.into() };
+        let mut io = Io { waiting: frames.into(), takes: 0 };
         stage.turn(&mut io, &mut to_edge, &mut to_transmit, &mut from_edge, &mut Link::direct(1));
         [numbers(&mut to_edge[1]), numbers(&mut to_transmit)]
     }
@@ -326,6 +332,30 @@ mod tests {
         assert_eq!(counters.get(PortCounter::Datagrams), 2);
         assert_eq!(counters.get(PortCounter::ToEdge), 6);
         assert_eq!(source.in_use(), 0);
+    }
+
+    #[test]
+    fn more_frames_leave_in_a_turn_than_are_received_in_one() {
+        let mut source = HeapSource::new(200);
+        let mut stage = PortStage::new(vec![OWN.into()], PORT, BURST_MIN);
+        for side in Side::BOTH {
+            let mut to_edge = [Link::direct(BURST_MIN), Link::direct(BURST_MIN)];
+            let mut from_edge = [Link::direct(BURST_MAX), Link::direct(BURST_MAX)];
+            let mut from_transmit = Link::direct(BURST_MAX);
+            for _ in 0..BURST_MIN {
+                from_edge[side.index()].push(source.frame_of(&[0; 60]).unwrap()).unwrap();
+                let more = source.frame_of(&[1; 60]).unwrap();
+                match side {
+                    Side::Lan => from_edge[side.index()].push(more).unwrap(),
+                    Side::Wan => from_transmit.push(more).unwrap(),
+                }
+            }
+            let mut io = Io { waiting: VecDeque::new(), takes: usize::MAX };
+            let mut to_transmit = Link::direct(2 * BURST_MIN);
+            let (to_edge, from_edge) = (&mut to_edge, &mut from_edge);
+            stage.turn(&mut io, to_edge, &mut to_transmit, from_edge, &mut from_transmit);
+            assert_eq!(source.in_use(), 0, "{side:?}");
+        }
     }
 
     #[test]

@@ -358,10 +358,12 @@ impl<F: Frame> TransmitStage<F> {
             };
             let found = self.found.get(index).copied().flatten();
             let way = Way::new(path, found.as_ref(), status);
+            if session.next_timeout() > now {
+                continue;
+            }
+            // Until it has nothing to send now: only then it knows that whoever calls it next is
+            // late, and makes up for that.
             for _ in 0..BURST.min(datagrams_out.room()) {
-                if session.next_timeout() > now {
-                    break;
-                }
                 let Some(mut frame) = self.spare.take().or_else(|| source.alloc()) else {
                     self.counters.increment(TransmitCounter::FramesExhausted);
                     return true;

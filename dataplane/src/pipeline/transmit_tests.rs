@@ -12,7 +12,7 @@ use crate::packet_driver::{
     Arrived, BufferKind, BufferPool, Lane, OutboundBuffer, PeerIndex, PeerStatus, PoolClass,
     SessionChange, SessionNumber,
 };
-use crate::time::{MILLISECOND_NS, Time};
+use crate::time::{MILLISECOND_NS, SECOND_NS, Time};
 
 const ADDRESSES: [&str; 2] = ["10.0.0.1:4980", "10.0.0.2:4980"];
 
@@ -72,8 +72,13 @@ impl End {
     }
 
     fn push(&mut self, session: SessionNumber, content: u8) {
-        let mut bytes = self.pool.alloc(1).unwrap();
-        bytes.append(1).unwrap().fill(content);
+        assert!(self.push_long(session, content, 1));
+    }
+
+    /// Hands a buffer of so many bytes over, if there is one.
+    fn push_long(&mut self, session: SessionNumber, content: u8, len: usize) -> bool {
+        let Some(mut bytes) = self.pool.alloc(len) else { return false };
+        bytes.append(len).unwrap().fill(content);
         let buffer = OutboundBuffer {
             peer: PeerIndex(0),
             session,
@@ -83,7 +88,7 @@ impl End {
             compress: false,
             bytes: bytes.freeze(),
         };
-        self.packed.push(buffer).unwrap();
+        self.packed.push(buffer).is_ok()
     }
 
     /// Buffers that arrived since the last time, and how often a session began.
@@ -103,22 +108,26 @@ impl End {
     }
 }
 
+/// Turns both once; what one sends the other has.
+fn exchange(ends: &mut [End; 2], now: Time, source: &mut HeapSource) {
+    for end in ends.iter_mut() {
+        end.turn(now, source);
+    }
+    let [a, b] = ends;
+    for (from, to) in
+        [(&mut a.datagrams_out, &mut b.datagrams_in), (&mut b.datagrams_out, &mut a.datagrams_in)]
+    {
+        while let Some(frame) = from.pop() {
+            to.push(source.frame_of(frame.head()).unwrap()).unwrap();
+        }
+    }
+}
+
 /// Turns both until `done`, at most ten seconds of virtual time.
 fn run(ends: &mut [End; 2], now: &mut Time, done: impl Fn(&[End; 2]) -> bool) {
     let mut source = HeapSource::new(1024);
     for _ in 0..10_000 {
-        for end in ends.iter_mut() {
-            end.turn(*now, &mut source);
-        }
-        let [a, b] = ends;
-        for (from, to) in [
-            (&mut a.datagrams_out, &mut b.datagrams_in),
-            (&mut b.datagrams_out, &mut a.datagrams_in),
-        ] {
-            while let Some(frame) = from.pop() {
-                to.push(source.frame_of(frame.head()).unwrap()).unwrap();
-            }
-        }
+        exchange(ends, *now, &mut source);
         if done(ends) {
             return;
         }
@@ -178,6 +187,27 @@ fn a_session_without_slots_says_so_before_a_buffer_has_to_wait() {
         assert_eq!(end.packed.waiting(), 0);
     }
     assert_eq!(end.counted(TransmitCounter::BuffersTaken), accepted + 2);
+}
+
+/// A worker comes by when its turn ends, which may be many datagrams later.
+#[test]
+fn the_rate_is_kept_where_a_turn_is_longer_than_a_datagram_takes() {
+    const TURN_NS: u64 = 100_000;
+    const TURNS: u64 = 300;
+    let (mut ends, mut now) = ([End::new(0, 1), End::new(1, 2)], Time::ZERO);
+    run(&mut ends, &mut now, both_up);
+    let session = ends[0].session();
+    let mut source = HeapSource::new(1024);
+    let mut bytes = 0;
+    for _ in 0..TURNS {
+        while ends[0].packed.room() > 0 && ends[0].push_long(session, 1, 2_048) {}
+        exchange(&mut ends, now, &mut source);
+        bytes += 2_048 * ends[1].take_arrived().0.len() as u64;
+        now = now + TURN_NS;
+    }
+    let rate_bytes = 1_000_000_000 / 8 * (TURNS * TURN_NS) / SECOND_NS;
+    // The pool bounds what may be on its way: headers, and what is not acknowledged yet.
+    assert!(bytes > rate_bytes * 8 / 10 && bytes <= rate_bytes, "{bytes} of {rate_bytes}");
 }
 
 #[test]

@@ -2,14 +2,14 @@
 //!
 //! Prints a line for each, and exits 1 when a bar is missed without a stated reason.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use dpdk_wrapper::log::{self, LogLevel, LogTarget};
 use dpdk_wrapper::{Eal, RuntimeFolder};
-use perf::micro::output::{self, Environment};
-use perf::micro::{self, Plan};
+use perf::micro::{self, Plan, output};
+use perf::program;
 
 /// Megabytes of DPDK's memory: a table of 1M keys takes 90, the rings little.
 const DPDK_MEGABYTES: &str = "320";
@@ -56,46 +56,6 @@ impl Options {
         let only = self.only.as_ref().map_or(String::new(), |words| format!("--only {words:?}"));
         format!("{quick}{hugepages}{only}").trim_end().to_owned()
     }
-
-    fn eal_arguments(&self) -> std::io::Result<Vec<String>> {
-        let prefix = format!("micro-{}", std::process::id());
-        let lcores = format!("0@({})", cpus_allowed()?);
-        let pages: &[&str] =
-            if self.hugepages { &["--in-memory"] } else { &["--no-huge", "--no-shconf"] };
-        let common = ["-m", DPDK_MEGABYTES, "--no-pci", "--no-telemetry", "--file-prefix", &prefix];
-        let all = common.iter().chain(pages).chain(&["--lcores"]).copied().chain([&*lcores]);
-        Ok(all.map(str::to_owned).collect())
-    }
-}
-
-/// The CPUs that this process may use, as a list such as `0-3,6`.
-fn cpus_allowed() -> std::io::Result<String> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
-    Ok(list.map_or("0", str::trim).to_owned())
-}
-
-fn environment(options: &Options, eal: &Eal) -> Environment {
-    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    Environment {
-        cpu: model.map_or("unknown", |(_, model)| model.trim()).to_owned(),
-        cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        kernel: kernel.trim().to_owned(),
-        dpdk: eal.version(),
-        tsc_mhz: eal.tsc_hz() / 1_000_000,
-        pages: if options.hugepages { "DPDK's 2 MiB, ours 4 KiB" } else { "4 KiB" },
-        options: options.text(),
-        rules: output::rules(&options.plan()),
-    }
-}
-
-/// Whether a file can be written there; none is left behind, and one that is there stays as it is.
-fn check_writable(path: &Path) -> std::io::Result<()> {
-    let is_new = !path.exists();
-    std::fs::OpenOptions::new().append(true).create(true).open(path)?;
-    if is_new { std::fs::remove_file(path) } else { Ok(()) }
 }
 
 fn run(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
@@ -103,15 +63,16 @@ fn run(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
     micro::check_words(&words)?;
     if let Some(path) = &options.output {
         // Now, not when everything is measured.
-        check_writable(path)
+        program::check_writable(path)
             .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
     }
     log::set(LogTarget::Stderr, LogLevel::Error);
-    let arguments = options.eal_arguments()?;
+    let arguments = program::eal_arguments("micro", DPDK_MEGABYTES, options.hugepages)?;
     // Declared first, so that it goes last.
     let _folder = RuntimeFolder::of(&arguments, []);
     let eal = Eal::init(arguments)?;
-    let environment = environment(options, &eal);
+    let rules = output::rules(&options.plan());
+    let environment = program::environment(&eal, options.hugepages, options.text(), rules);
     println!(
         "{}, kernel {}, {}, pages {}, commit {}",
         environment.cpu, environment.kernel, environment.dpdk, environment.pages, options.commit
@@ -120,7 +81,10 @@ fn run(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
     let rows =
         micro::run(&eal, options.plan(), &words, &mut |row| println!("{}", output::line(row)))?;
     if let Some(path) = &options.output {
-        std::fs::write(path, output::json(&options.commit, &environment, &rows)?)?;
+        std::fs::write(
+            path,
+            output::json("micro", &options.commit, &environment, &rows, |_| None)?,
+        )?;
     }
     Ok(rows.iter().all(micro::Row::passes))
 }

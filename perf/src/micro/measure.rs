@@ -8,12 +8,20 @@ use dpdk_wrapper::eal::tsc;
 use super::noise::{self, Disturbance, Noise, NoiseError};
 
 /// Something that is measured lap by lap; every lap does the same amount of work.
-pub(super) trait Work {
+pub(crate) trait Work {
     /// Before each lap, beyond the clock.
     fn prepare(&mut self) {}
 
     /// One lap.
     fn run(&mut self);
+
+    /// One lap; ticks of what counts of it.
+    fn lap(&mut self) -> u64 {
+        self.prepare();
+        let begun = tsc();
+        self.run();
+        tsc() - begun
+    }
 }
 
 impl<F: FnMut()> Work for F {
@@ -86,14 +94,14 @@ pub struct Figures {
 }
 
 /// Measures.
-pub(super) struct Measure {
+pub(crate) struct Measure {
     plan: Plan,
     tsc_hz: u64,
     laps: Vec<u64>,
 }
 
 impl Measure {
-    pub(super) fn new(plan: Plan, tsc_hz: u64) -> Result<Self, NoiseError> {
+    pub(crate) fn new(plan: Plan, tsc_hz: u64) -> Result<Self, NoiseError> {
         Noise::look()?;
         Ok(Measure { plan, tsc_hz, laps: Vec::new() })
     }
@@ -102,18 +110,10 @@ impl Measure {
         self.tsc_hz / 1_000_000
     }
 
-    /// Ticks of one lap; what it is made of is made before.
-    fn lap(work: &mut dyn Work) -> u64 {
-        work.prepare();
-        let begun = tsc();
-        work.run();
-        tsc() - begun
-    }
-
     /// Ticks per lap over a sample; whether a lap had a gap.
     fn sample(&mut self, work: &mut dyn Work, laps: usize) -> (f64, bool) {
         self.laps.clear();
-        self.laps.extend((0..laps).map(|_| Self::lap(work)));
+        self.laps.extend((0..laps).map(|_| work.lap()));
         let sum: u64 = self.laps.iter().sum();
         (sum as f64 / laps as f64, noise::has_gap(&self.laps, self.ticks_per_us()))
     }
@@ -121,13 +121,13 @@ impl Measure {
     /// Laps that fill a sample. Everything is warm then.
     fn laps_per_sample(&self, work: &mut dyn Work) -> usize {
         const TRIED: usize = 20;
-        let shortest = (0..TRIED).map(|_| Self::lap(work)).min().unwrap_or(1).max(1);
+        let shortest = (0..TRIED).map(|_| work.lap()).min().unwrap_or(1).max(1);
         let laps = self.plan.sample_us * self.ticks_per_us() / shortest;
         usize::try_from(laps).unwrap_or(usize::MAX).clamp(4, 10_000)
     }
 
     /// Both by turns, until there are rounds enough; `None` when too few were undisturbed.
-    pub(super) fn alternate(
+    pub(crate) fn alternate(
         &mut self,
         items: usize,
         ours: &mut dyn Work,

@@ -19,7 +19,7 @@ use dpdk_wrapper::Eal;
 use dpdk_wrapper::eal::EalError;
 
 pub use measure::{Figures, Plan};
-use measure::{Measure, Work};
+pub(crate) use measure::{Measure, Work};
 pub use noise::{GAP_US, NoiseError};
 
 /// One bench.
@@ -141,6 +141,11 @@ impl MicroError {
     }
 }
 
+/// That something cannot be measured, and why.
+pub(crate) fn set_up_error(bench: &'static str, reason: impl ToString) -> MicroError {
+    MicroError::set_up(bench, reason)
+}
+
 /// One bench, measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
@@ -206,7 +211,7 @@ fn has_all(name: &str, words: &[String]) -> bool {
 }
 
 /// Numbers without a pattern, the same every time (xorshift by Marsaglia).
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Default for Random {
     fn default() -> Self {
@@ -215,7 +220,7 @@ impl Default for Random {
 }
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -224,7 +229,7 @@ impl Random {
 }
 
 /// Bytes that LZ4 finds nothing in.
-fn random_bytes(len: usize) -> Vec<u8> {
+pub(crate) fn random_bytes(len: usize) -> Vec<u8> {
     let mut random = Random::default();
     std::iter::repeat_with(|| random.next().to_le_bytes()[3]).take(len).collect()
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::measure::{Figures, Plan};
 use super::{GAP_US, Row, Verdict};
@@ -60,6 +61,9 @@ struct Result {
     reason: Option<&'static str>,
     rounds: Option<usize>,
     discarded: Option<Discarded>,
+    /// What only some programs say.
+    #[serde(flatten)]
+    more: Option<Value>,
 }
 
 #[derive(Serialize)]
@@ -113,21 +117,26 @@ impl From<&Row> for Result {
                 stolen: f.stolen,
                 gaps: f.gaps,
             }),
+            more: None,
         }
     }
 }
 
-/// Everything as JSON.
+/// Everything as JSON; `more` says what else there is to know of a row, an object.
 ///
 /// # Errors
 /// Those of the serialiser.
 pub fn json(
+    scenario: &'static str,
     commit: &str,
     environment: &Environment,
     rows: &[Row],
+    more: impl Fn(usize) -> Option<Value>,
 ) -> std::result::Result<String, serde_json::Error> {
-    let results = rows.iter().map(Result::from).collect();
-    let document = Document { scenario: "micro", commit, environment, results };
+    let results = rows.iter().enumerate();
+    let results =
+        results.map(|(index, row)| Result { more: more(index), ..Result::from(row) }).collect();
+    let document = Document { scenario, commit, environment, results };
     serde_json::to_string_pretty(&document).map(|text| text + "\n")
 }
 
@@ -135,7 +144,7 @@ pub fn json(
 #[must_use]
 pub fn head() -> String {
     format!(
-        "{:<24} {:<24} {:>6} {:>13} {:>18} {:>5}  {:<9} {}",
+        "{:<32} {:<24} {:>6} {:>13} {:>18} {:>5}  {:<9} {}",
         "what", "baseline", "ratio", "middle half", "ns per item", "bar", "", "rounds (left out)"
     )
 }
@@ -144,7 +153,7 @@ pub fn head() -> String {
 #[must_use]
 pub fn line(row: &Row) -> String {
     let spec = &row.spec;
-    let mut line = format!("{:<24} {:<24} ", spec.name, spec.baseline);
+    let mut line = format!("{:<32} {:<24} ", spec.name, spec.baseline);
     let bar = spec.bar.map_or_else(|| "-".to_owned(), |bar| format!("{bar:.2}"));
     // Writing to a string does not fail.
     let _ = match &row.figures {
@@ -211,10 +220,14 @@ mod tests {
             rules: rules(&Plan::QUICK),
         };
         let rows = [row(1.2345), Row { figures: None, ..row(1.0) }];
-        let text = json("abc", &environment, &rows).unwrap();
+        let text = json("micro", "abc", &environment, &rows, |row| {
+            (row == 0).then(|| serde_json::json!({ "also": 1 }))
+        })
+        .unwrap();
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["commit"], "abc");
         assert_eq!(value["results"][0]["ratio"], 1.235);
+        assert_eq!(value["results"][0]["also"], 1);
         assert_eq!(value["results"][0]["verdict"], "stated");
         assert_eq!(value["results"][0]["discarded"]["gaps"], 0);
         assert_eq!(value["results"][1]["verdict"], "disturbed");

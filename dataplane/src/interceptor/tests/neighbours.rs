@@ -97,3 +97,32 @@ fn housekeeping_ages_flows_and_neighbours() {
     assert_eq!(gauges(&bench), (1, 0));
     assert_eq!(bench.count(InterceptorCounter::FlowsExpired), 1);
 }
+
+/// However many flows are over at once, the table has room for as many soon after.
+#[test]
+fn a_large_table_is_looked_through_in_ten_seconds() {
+    const FLOWS: u16 = 60_000;
+    let mut interceptor = Interceptor::new(Config {
+        own: own(),
+        rules: rules(),
+        peers: vec![UP],
+        flows: 2 * usize::from(FLOWS),
+        neighbours: 64,
+        timeouts: Timeouts::default(),
+        secret: [1, 2],
+    });
+    let mut now = Time::from_ms(1);
+    interceptor.housekeeping(now);
+    for port in 0..FLOWS {
+        let key = FlowKey::new(ip(HOST), ip(SERVER), port, 53, 17, 0);
+        interceptor.insert(&key, Decision::pass(PassReason::NoRule), now).unwrap();
+    }
+    now = now + Timeouts::default().udp_ns;
+    for _ in 0..=200 {
+        interceptor.housekeeping(now);
+        now = now + SECOND_NS / 20;
+    }
+    let counted = |counter| interceptor.counters().get(counter);
+    assert_eq!(counted(InterceptorCounter::FlowsExpired), u64::from(FLOWS));
+    assert_eq!(counted(InterceptorCounter::Flows), 0);
+}

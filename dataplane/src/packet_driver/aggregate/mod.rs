@@ -36,6 +36,10 @@ use flows::Flows;
 use schedule::{GroupIndex, Readiness, Schedule};
 use slab::{Queue, Slab};
 
+/// Bytes of data that a host is taken to put into one message when it sends much: less than an
+/// Ethernet's segment has.
+const PLACE_BYTES: u64 = 1_024;
+
 /// What the next stage can take of a lane for a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Downstream {
@@ -137,8 +141,10 @@ impl<F: Frame> Aggregator<F> {
     }
 
     /// Bytes of data that `peer`'s flows may have queued: backlog time times rate. It bounds what
-    /// [`Backlog`] promises; what was promised before is still taken.
+    /// [`Backlog`] promises; what was promised before is still taken. No more is promised than there
+    /// are places for, in segments of [`PLACE_BYTES`]: what finds none is dropped.
     pub fn set_backlog_limit(&mut self, peer: PeerIndex, limit_bytes: u64) {
+        let limit_bytes = limit_bytes.min(self.backlog.places() * PLACE_BYTES);
         if let Some(gauges) = self.backlog.peer(usize::from(peer.0)) {
             gauges.limit_bytes.store(limit_bytes, Ordering::Relaxed);
         }

@@ -478,6 +478,20 @@ fn an_empty_pool_holds_data_back_but_not_control() {
 }
 
 #[test]
+fn a_host_is_not_promised_more_than_there_are_places_for() {
+    let mut bench = Bench::new(config());
+    bench.aggregator.set_backlog_limit(PeerIndex(0), 1 << 40);
+    let backlog = bench.aggregator.backlog();
+    let share_bytes = backlog.flow_share_bytes(PeerIndex(0));
+    // As many full segments as that are find a place each.
+    assert!(share_bytes / SEGMENT as u64 <= backlog.places(), "{share_bytes}");
+    for _ in 0..share_bytes / SEGMENT as u64 {
+        bench.push(0, SEGMENT);
+    }
+    assert_eq!(bench.count(AggregateCounter::MessagesWaited), 0);
+}
+
+#[test]
 fn the_backlog_is_shared_by_the_flows_that_have_data() {
     let mut bench = Bench::new(config());
     bench.aggregator.set_backlog_limit(PeerIndex(0), 30_000);

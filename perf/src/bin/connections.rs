@@ -1,0 +1,84 @@
+//! Connections in number: open, coming and going, and a large flow table.
+//!
+//! Prints a line for each figure, and exits 1 when a bar is missed without a stated reason.
+
+use std::alloc::System;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use dpdk_wrapper::log::{self, LogLevel, LogTarget};
+use dpdk_wrapper::{Eal, RuntimeFolder};
+use perf::connections::{self, Figure, Size};
+use perf::program;
+use stats_alloc::StatsAlloc;
+
+/// Counts what is asked for.
+#[global_allocator]
+static ALLOCATOR: StatsAlloc<System> = StatsAlloc::system();
+
+/// Megabytes of DPDK's memory: the frames.
+const DPDK_MEGABYTES: &str = "256";
+
+/// Measures what connections cost both appliances, on one core each.
+#[derive(Debug, Parser)]
+#[command(name = "connections", version)]
+struct Options {
+    /// Fewer connections that come and go, and fewer requests
+    #[arg(long)]
+    quick: bool,
+    /// Where the results go, as JSON
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The commit that is measured, to stand in the results
+    #[arg(long, default_value = "unknown")]
+    commit: String,
+}
+
+/// Bytes asked for and not given back, and how often memory was asked for.
+fn allocated() -> (usize, usize) {
+    let stats = ALLOCATOR.stats();
+    let bytes = stats.bytes_allocated.saturating_sub(stats.bytes_deallocated);
+    let grown = stats.bytes_reallocated.max(0).unsigned_abs();
+    (bytes.saturating_add(grown), stats.allocations + stats.reallocations)
+}
+
+fn run(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
+    if let Some(path) = &options.output {
+        // Now, not when everything is measured.
+        program::check_writable(path)
+            .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+    }
+    log::set(LogTarget::Stderr, LogLevel::Error);
+    let arguments = program::eal_arguments("connections", DPDK_MEGABYTES, false)?;
+    // Declared first, so that it goes last.
+    let _folder = RuntimeFolder::of(&arguments, []);
+    let eal = Eal::init(arguments)?;
+    let (size, text) = if options.quick { (Size::QUICK, "--quick") } else { (Size::FULL, "") };
+    let rules = "each figure once, of the ticks of one appliance; nothing is left out".to_owned();
+    let environment = program::environment(&eal, false, text.to_owned(), rules);
+    println!("{}, kernel {}, TSC {} MHz", environment.cpu, environment.kernel, environment.tsc_mhz);
+    let figures =
+        connections::run(&eal, size, allocated, &mut |figure| println!("{}", figure.text()))?;
+    if let Some(path) = &options.output {
+        let document = serde_json::json!({
+            "scenario": "connections",
+            "commit": options.commit,
+            "environment": environment,
+            "results": figures,
+        });
+        std::fs::write(path, serde_json::to_string_pretty(&document)? + "\n")?;
+    }
+    Ok(figures.iter().all(Figure::passes))
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("connections: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! The speed of optimized TCP: the work of both appliances for one direction of streams, on one
+//! core, beside the floor under it.
+//!
+//! In: which rows, how long. Out: for each its speed, as a part of the floor's and in Gb/s, with
+//! its spread and its ticks by stage. Never: a device, a network; what hosts cost is not in it.
+
+mod floor;
+pub(crate) mod frame;
+mod host;
+pub(crate) mod pair;
+pub(crate) mod segment;
+mod streams;
+
+use dataplane::pipeline::placement::StageKind;
+use dpdk_wrapper::{Eal, Mempool, MempoolConfig};
+
+use crate::micro::{
+    Measure, MicroError, Plan, Random, Row, Spec, Work, random_bytes, set_up_error,
+};
+use floor::Floor;
+use host::{PATTERN_MARGIN, Pattern};
+use pair::Kind;
+use streams::{Streams, Totals};
+
+/// Bytes of one lap, about.
+const LAP: usize = 1 << 20;
+/// Bytes that are carried before anything is measured: windows have grown then.
+const WARM: u64 = 64 << 20;
+/// Slices of a lap's length in a profile.
+const SLICES: usize = 400;
+/// The content repeats after so many bytes: a prime, and more than LZ4 looks back.
+const PERIOD: usize = 65_537;
+
+const BASE: Kind = Kind {
+    connections: 1,
+    encrypted: true,
+    compress: false,
+    verifies: true,
+    apart: false,
+    buffer_bytes: 256 << 20,
+};
+/// Payload of a full segment, with timestamps, and of a large one.
+const PAYLOAD: usize = 1_448;
+const LARGE: usize = 32_000;
+
+/// One row: what is measured.
+#[derive(Clone, Copy)]
+struct Case {
+    spec: Spec,
+    kind: Kind,
+    /// Payload of a host's frame.
+    payload: usize,
+    /// Whether the content can be compressed, to about half.
+    text: bool,
+}
+
+const fn case(name: &'static str, bar: Option<f64>, kind: Kind) -> Case {
+    let baseline = if kind.encrypted { "seal, open, 4 memcpy" } else { "4 memcpy" };
+    let spec = Spec { name, baseline, item: "byte", bar, reason: None };
+    Case { spec, kind, payload: PAYLOAD, text: false }
+}
+
+const CASES: &[Case] = &[
+    case("encrypted, 1 flow", Some(0.4), BASE),
+    case("encrypted, 64 flows", Some(0.4), Kind { connections: 64, ..BASE }),
+    case("encrypted, 1000 flows", None, Kind { connections: 1_000, ..BASE }),
+    case("encrypted, no checksum offload", None, Kind { verifies: false, ..BASE }),
+    Case { payload: LARGE, ..case("encrypted, frames of 32 KB", None, BASE) },
+    case("clear, 1 flow", None, Kind { encrypted: false, ..BASE }),
+    Case {
+        payload: LARGE,
+        ..case("clear, frames of 32 KB", None, Kind { encrypted: false, ..BASE })
+    },
+    Case { text: true, ..case("encrypted, LZ4", None, Kind { compress: true, ..BASE }) },
+];
+
+/// All rows, in order.
+#[must_use]
+pub fn specs() -> Vec<Spec> {
+    CASES.iter().map(|case| case.spec).collect()
+}
+
+/// Where the ticks of a row go, by byte: medians of many slices, so that a slice in which somebody
+/// else had the processor does not matter.
+#[derive(Clone, Copy, Debug)]
+pub struct Profile {
+    /// Of the near and the far appliance, by stage.
+    pub ticks: [[f64; StageKind::ALL.len()]; 2],
+    /// Of hosts and cables: not in any figure.
+    pub hosts: f64,
+    /// Bytes of a frame of the near host.
+    pub frame_bytes: f64,
+    /// Times that the near host had to send again.
+    pub again: u64,
+}
+
+/// One row, measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// Beside its floor.
+    pub row: Row,
+    /// Its stages, each as a worker of its own.
+    pub profile: Profile,
+}
+
+/// A pair as work to be measured: laps are of the appliances' ticks alone.
+struct Carried {
+    streams: Streams,
+    carries: bool,
+}
+
+impl Work for Carried {
+    fn run(&mut self) {
+        self.carries &= self.streams.carry(LAP as u64);
+    }
+
+    fn lap(&mut self) -> u64 {
+        let before = self.streams.totals();
+        self.run();
+        let since = self.streams.totals().since(&before);
+        // Per byte: the last turn may have brought some more.
+        let scaled =
+            u128::from(since.product_ticks()) * LAP as u128 / u128::from(since.bytes.max(1));
+        u64::try_from(scaled).unwrap_or(u64::MAX)
+    }
+}
+
+fn pattern(text: bool) -> Pattern {
+    let mut bytes = random_bytes(PERIOD);
+    if text {
+        // Words of a small vocabulary, some bytes of noise between them.
+        let words: Vec<Vec<u8>> = bytes.chunks(8).take(64).map(<[u8]>::to_vec).collect();
+        let mut random = Random::default();
+        let mut at = 0;
+        while at < bytes.len() {
+            let draw = usize::try_from(random.next() >> 32).unwrap_or(0);
+            let word = &words[draw % words.len()];
+            let len = word.len().min(bytes.len() - at);
+            bytes[at..at + len].copy_from_slice(&word[..len]);
+            at += len + draw / 64 % 8;
+        }
+    }
+    bytes.extend_from_within(..PATTERN_MARGIN);
+    Pattern(bytes)
+}
+
+fn carried(eal: &Eal, pool: &Mempool, case: &Case, apart: bool) -> Result<Carried, MicroError> {
+    let failed = |reason: String| set_up_error(case.spec.name, reason);
+    let kind = Kind { apart, ..case.kind };
+    let content = pattern(case.text);
+    let mut streams = Streams::new(eal, pool, kind, case.payload, content).map_err(failed)?;
+    if !streams.carry(WARM) {
+        return Err(failed(format!("the streams stand still\n{}", streams.pair.counters())));
+    }
+    Ok(Carried { streams, carries: true })
+}
+
+fn check(case: &Case, totals: &Totals, carried: &Carried) -> Result<(), MicroError> {
+    if totals.wrong > 0 || !carried.carries {
+        let reason = format!(
+            "{} segments arrived that were not as sent\n{}",
+            totals.wrong,
+            carried.streams.pair.counters()
+        );
+        return Err(set_up_error(case.spec.name, reason));
+    }
+    Ok(())
+}
+
+fn profile(eal: &Eal, pool: &Mempool, case: &Case) -> Result<Profile, MicroError> {
+    let mut carried = carried(eal, pool, case, true)?;
+    let before = carried.streams.totals();
+    let mut slices = Vec::new();
+    for _ in 0..SLICES {
+        let before = carried.streams.totals();
+        carried.carries &= carried.streams.carry(LAP as u64);
+        slices.push(carried.streams.totals().since(&before));
+    }
+    let totals = carried.streams.totals();
+    check(case, &totals, &carried)?;
+    let Totals { bytes, frames, again, .. } = totals.since(&before);
+    let per_byte = |of: &dyn Fn(&Totals) -> u64| {
+        let mut each: Vec<f64> =
+            slices.iter().map(|slice| of(slice) as f64 / slice.bytes.max(1) as f64).collect();
+        each.sort_unstable_by(f64::total_cmp);
+        each.get(each.len() / 2).copied().unwrap_or(f64::NAN)
+    };
+    let ticks = [0, 1].map(|site| {
+        std::array::from_fn(|stage| per_byte(&|slice: &Totals| slice.ticks[site][stage]))
+    });
+    let frame_bytes = bytes as f64 / frames.max(1) as f64;
+    Ok(Profile { ticks, hosts: per_byte(&|slice: &Totals| slice.hosts_ticks), frame_bytes, again })
+}
+
+/// Checks the words of `--only`: there has to be a row with all of them in its name.
+///
+/// # Errors
+/// [`MicroError::NoBench`].
+pub fn check_words(words: &[String]) -> Result<(), MicroError> {
+    if CASES.iter().any(|case| case.is_meant(words)) {
+        return Ok(());
+    }
+    let names = CASES.iter().map(|case| case.spec.name).collect::<Vec<_>>().join("; ");
+    Err(MicroError::NoBench { names })
+}
+
+impl Case {
+    fn is_meant(&self, words: &[String]) -> bool {
+        let own = || self.spec.name.split([' ', ',']);
+        words.iter().all(|word| own().any(|own| own == word))
+    }
+}
+
+/// Measures the rows whose names have all these words; all without any.
+///
+/// # Errors
+/// [`MicroError`]: nothing could be measured, or something arrived that was not sent.
+pub fn run(
+    eal: &Eal,
+    plan: Plan,
+    words: &[String],
+    told: &mut dyn FnMut(&Found),
+) -> Result<Vec<Found>, MicroError> {
+    let mut measure = Measure::new(plan, eal.tsc_hz())?;
+    let pool = Mempool::new(eal, &MempoolConfig::new("optimized", pair::FRAMES))
+        .map_err(|error| set_up_error("frames", error))?;
+    let mut found = Vec::new();
+    for case in CASES.iter().filter(|case| case.is_meant(words)) {
+        let mut ours = carried(eal, &pool, case, false)?;
+        let mut floor = Floor::new(LAP, case.kind.encrypted)
+            .ok_or_else(|| set_up_error(case.spec.name, "no key"))?;
+        let figures = measure.alternate(LAP, &mut ours, &mut floor)?;
+        check(case, &ours.streams.totals(), &ours)?;
+        if !floor.whole {
+            return Err(set_up_error(case.spec.name, "the floor does not open what it sealed"));
+        }
+        drop(ours);
+        let row = Row { spec: case.spec, figures };
+        let profile = profile(eal, &pool, case)?;
+        found.push(Found { row, profile });
+        found.iter().last().into_iter().for_each(&mut *told);
+    }
+    Ok(found)
+}
+
+impl Found {
+    /// Gigabits per second; `None` where it was disturbed.
+    fn gbps(&self) -> Option<f64> {
+        self.row.figures.map(|figures| 8.0 / figures.ours_ns)
+    }
+
+    /// Its speed, and where its ticks go, per byte and per frame of the near host.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let Profile { ticks, hosts, frame_bytes, again } = &self.profile;
+        let per_frame = |ticks: f64| format!("{ticks:.3} ({:.0})", ticks * frame_bytes);
+        let mut text = String::from("    ");
+        if let Some(gbps) = self.gbps() {
+            text += &format!("{gbps:.2} Gb/s; ");
+        }
+        let all = per_frame(ticks.iter().flatten().sum());
+        text +=
+            &format!("ticks per byte (per frame) {all}, of hosts beside it {}", per_frame(*hosts));
+        if *again > 0 {
+            text += &format!("; hosts sent again {again} times");
+        }
+        for (site, ticks) in ["near", "far"].into_iter().zip(ticks) {
+            text += &format!("\n    {site:<5}");
+            for (stage, ticks) in StageKind::ALL.iter().zip(ticks) {
+                text += &format!(" {stage} {}", per_frame(*ticks));
+            }
+        }
+        text
+    }
+
+    /// The same as JSON.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        let Profile { ticks, hosts, frame_bytes, again } = &self.profile;
+        let stages = |site: usize| -> serde_json::Map<String, serde_json::Value> {
+            let stages = StageKind::ALL.iter().zip(&ticks[site]);
+            stages.map(|(stage, ticks)| (stage.name().to_owned(), (*ticks).into())).collect()
+        };
+        serde_json::json!({
+            "gbps": self.gbps(),
+            "ticks_per_byte": { "near": stages(0), "far": stages(1), "hosts": hosts },
+            "frame_bytes": frame_bytes,
+            "hosts_sent_again": again,
+        })
+    }
+}
