@@ -1,6 +1,7 @@
 //! Reproducible performance runs: what the programs of this package share.
 
 pub mod frames;
+pub mod hiccups;
 pub mod matrix;
 pub mod micro;
 pub mod units;
