@@ -57,7 +57,8 @@ def main(arguments: Sequence[str], repository: Path) -> int:
         # On a machine that has not seen tpo yet, too.
         subprocess.run([repository / "scripts" / "setup"], check=True)
     begun = time.time()
-    reports = session.run(repository, chosen, quick=options.quick)
+    reports = session.run(repository, chosen, quick=options.quick,
+                          update=options.update)
     document = session.document(repository, reports, quick=options.quick, begun=begun)
     write(output, document["scenarios"][0] if len(reports) == 1 else document)
     html.write_text(page.page(document), encoding="utf-8")
@@ -75,6 +76,8 @@ def _options(arguments: Sequence[str], scenarios: dict[str, Scenario]) -> argpar
     parser.add_argument("--quick", action="store_true", help="shorter and less exact")
     parser.add_argument("--output", type=Path, metavar="FILE", help="where the results go, as JSON")
     parser.add_argument("--html", type=Path, metavar="FILE", help="where the page goes")
+    parser.add_argument("--update", action="store_true",
+                        help="instructions: later counts are held against these")
     parser.add_argument("--list", action="store_true", help="the scenarios, and how long they take")
     options = parser.parse_args(list(arguments))
     unknown = [name for name in options.names if name not in scenarios and name != ALL]

@@ -24,6 +24,8 @@ class Job:
     repository: Path
     scenario: Scenario
     quick: bool
+    update: bool = False
+    """Whether what is found becomes what later runs are held against."""
 
     def effort(self, kind: type[Effort]) -> Effort:
         """How much is measured: the keys of the mode's table, as the module's own dataclass."""

@@ -17,7 +17,7 @@ from .alternation import Spread
 from .catalogue import Scenario
 
 HIGHER = {"Mb/s", "Gb/s", "Mframes/s", "packets/s", "frames/s"}
-LOWER = {"cycles", "cycles/byte", "instructions", "ms", "us", "ns", "% of a core", "MiB"}
+LOWER = {"cycles", "cycles/byte", "instructions", "instructions/byte", "ms", "us", "ns", "% of a core", "MiB"}
 """Units that tell which way is better, for figures without a bar."""
 
 
@@ -104,9 +104,14 @@ class Report:
 
     def add(self, name: str, value: float | Sequence[float], unit: str, *, bar: str | None = None,
             baseline: float | Sequence[float] | None = None, expected: float = 0.0,
-            note: str | None = None) -> None:
-        """Adds a figure, or the median of several values of it; `bar` is a key of the scenario's."""
+            note: str | None = None, exact: bool = False) -> None:
+        """Adds a figure, or the median of several values of it; `bar` is a key of the scenario's.
+
+        With `exact`, measuring it again would give the same.
+        """
         middle, width = _middle(value)
+        if exact:
+            width = Spread(middle, middle, 1, 1.0)
         other, other_width = _middle(baseline) if baseline is not None else (None, None)
         held = self.declared.bar(bar) if bar and self.declared else None
         better = held.better if held else None

@@ -27,7 +27,8 @@ from .programs import build_programs
 from .report import Report, commit, environment
 
 
-def run(repository: Path, scenarios: Sequence[Scenario], *, quick: bool) -> list[Report]:
+def run(repository: Path, scenarios: Sequence[Scenario], *, quick: bool,
+        update: bool = False) -> list[Report]:
     """Measures all of them; progress goes to stderr."""
     programs = build_programs(repository, "--package", "perf", "--bin", "hiccups")
     reports = []
@@ -35,7 +36,7 @@ def run(repository: Path, scenarios: Sequence[Scenario], *, quick: bool) -> list
         left_s = sum(each.effort(quick=quick).takes_s for each in scenarios[number:])
         _say(f"[{number + 1}/{len(scenarios)}] {scenario.name}: {scenario.says} "
              f"(about {_minutes(scenario.effort(quick=quick).takes_s)} of {_minutes(left_s)})")
-        job = Job(repository, scenario, quick)
+        job = Job(repository, scenario, quick, update)
         before, began = noise.look(programs), time.monotonic()
         try:
             report = one(job)

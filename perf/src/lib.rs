@@ -2,6 +2,7 @@
 
 pub mod frames;
 pub mod hiccups;
+pub mod instructions;
 pub mod matrix;
 pub mod micro;
 pub mod units;

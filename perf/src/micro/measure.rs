@@ -8,7 +8,7 @@ use dpdk_wrapper::eal::tsc;
 use super::noise::{self, Disturbance, Noise, NoiseError};
 
 /// Something that is measured lap by lap; every lap does the same amount of work.
-pub(super) trait Work {
+pub(crate) trait Work {
     /// Before each lap, beyond the clock.
     fn prepare(&mut self) {}
 

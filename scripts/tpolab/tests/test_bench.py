@@ -20,6 +20,7 @@ from bench.alternation import Plan  # noqa: E402
 from bench.catalogue import Bar, Effort, Reason, Scenario  # noqa: E402
 from bench.plot import percentiles  # noqa: E402
 from bench.report import Discard, Report, write  # noqa: E402
+from scenarios import instructions  # noqa: E402
 
 
 def scenario(**more: object) -> Scenario:
@@ -153,6 +154,41 @@ class Reports(unittest.TestCase):
         self.assertEqual([each.verdict for each in found.results],
                          ["stated", "reported", "missed", "reported", "missed"])
         self.assertEqual(found.discards[0].discarded, 3)
+
+
+class Counts(unittest.TestCase):
+    """Instructions beside the kept ones."""
+
+    def judged(self, counted: int, kept: dict[str, int], *, same: bool = True) -> Report:
+        files = REPOSITORY / "perf" / "scenarios"
+        found = Report.begin(catalogue.load(files / "instructions.toml"), REPOSITORY)
+        stage = {"stage": "parse", "item": "frame", "items": 10, "bytes": 0,
+                 "instructions": counted}
+        instructions.judge(found, [stage], {"rustc": "1.2.3", "stages": kept}, same_compiler=same)
+        return found
+
+    def test_three_per_cent_more_is_too_much_of_the_same_compiler(self) -> None:
+        self.assertTrue(self.judged(1030, {"parse": 1000}).passed)
+        self.assertFalse(self.judged(1031, {"parse": 1000}).passed)
+        other = self.judged(1031, {"parse": 1000}, same=False)
+        self.assertTrue(other.passed)
+        self.assertIn("not judged: the kept counts are of rustc 1.2.3", other.table())
+
+    def test_a_stage_that_is_not_kept_or_not_counted_fails(self) -> None:
+        self.assertFalse(self.judged(1000, {}).passed)
+        self.assertFalse(self.judged(1000, {"parse": 1000, "gone": 5}).passed)
+
+    def test_totals_are_read_from_a_dump(self) -> None:
+        self.assertEqual(instructions.totals("version: 1\nsummary: 7\ntotals: 42\n"), 42)
+        with self.assertRaises(LabError):
+            instructions.totals("version: 1\n")
+
+    def test_what_is_kept_is_what_the_program_does(self) -> None:
+        kept = json.loads((REPOSITORY / instructions.KEPT).read_text(encoding="utf-8"))
+        sources = "".join(path.read_text(encoding="utf-8") for path in
+                          (REPOSITORY / "perf" / "src" / "instructions").glob("*.rs"))
+        for stage in kept["stages"]:
+            self.assertIn(f'"{stage}"', sources)
 
 
 class Comparisons(unittest.TestCase):
