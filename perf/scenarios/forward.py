@@ -8,7 +8,6 @@ the cycles per frame are: whichever of the two is busier. Both shares are told.
 
 from __future__ import annotations
 
-import os
 import statistics
 import sys
 import tempfile
@@ -24,8 +23,6 @@ from . import measure_forward
 from .measure_forward import Load, Run
 
 OURS, BASELINE, BOUND = "tpo", "mac", "io"
-DISTURBED_VARIABLE = "TPO_PERF_DISTURBED_MAX"
-"""Environment variable with another limit, for figures that are not to be published."""
 MILLION = 1e6
 
 
@@ -70,7 +67,7 @@ def run(job: Job) -> Report:
     """Builds the programs, measures every row, reports."""
     programs = build_programs(job.repository, "--package", "control", "--package", "perf", "--bins")
     effort, parameters = job.effort(Effort), job.scenario.parameters
-    disturbed_max = float(os.environ.get(DISTURBED_VARIABLE, parameters["disturbed_max"]))
+    disturbed_max = job.disturbed_max
     report = job.report(
         devices="net_virtio_user (core 1) on net_vhost (core 0), split rings of "
                 f"{measure_forward.DESCRIPTORS}, no hugepages, bursts of "

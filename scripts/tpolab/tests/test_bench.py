@@ -8,6 +8,7 @@ import sys
 import tempfile
 import unittest
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
 
 from tpolab.errors import LabError
@@ -20,6 +21,7 @@ from bench.alternation import Plan  # noqa: E402
 from bench.catalogue import Bar, Effort, Reason, Scenario  # noqa: E402
 from bench.plot import percentiles  # noqa: E402
 from bench.report import Discard, Report, write  # noqa: E402
+from bench.search import Bounds, Goal, Search  # noqa: E402
 from scenarios import instructions  # noqa: E402
 
 
@@ -189,6 +191,43 @@ class Counts(unittest.TestCase):
                           (REPOSITORY / "perf" / "src" / "instructions").glob("*.rs"))
         for stage in kept["stages"]:
             self.assertIn(f'"{stage}"', sources)
+
+
+class Searches(unittest.TestCase):
+    """Rates without loss, and with little."""
+
+    GOALS = (Goal("NDR", 0.0), Goal("PDR", 0.005))
+
+    def found(self, loss: Callable[[float], float], **more: float) -> tuple[dict, int]:
+        search = Search(loss, **{"highest": 16e6, "precision": 0.02, "trials": 3, **more})
+        bounds = search.run(self.GOALS)
+        return dict(bounds), sum(map(len, search.losses.values()))
+
+    def test_both_goals_are_found_as_exactly_as_was_asked_for(self) -> None:
+        def loss(rate: float) -> float:
+            return 0.0 if rate <= 4e6 else 0.001 if rate <= 5e6 else 1 - 5e6 / rate + 0.001
+        bounds, trials = self.found(loss)
+        for name, rate in (("NDR", 4e6), ("PDR", 5.02e6)):
+            self.assertLessEqual(bounds[name].lower, rate)
+            self.assertGreaterEqual(bounds[name].upper, rate)
+            self.assertLessEqual(bounds[name].upper, bounds[name].lower * 1.02)
+        self.assertLess(trials, 60)
+
+    def test_one_disturbed_trial_of_a_rate_changes_nothing(self) -> None:
+        seen: dict[float, int] = {}
+
+        def loss(rate: float) -> float:
+            seen[rate] = seen.get(rate, 0) + 1
+            return 0.3 if rate > 4e6 or seen[rate] == 1 else 0.0
+        bounds, _ = self.found(loss)
+        self.assertGreater(bounds["NDR"].lower, 3.9e6)
+
+    def test_the_ends_are_told_as_such(self) -> None:
+        always, _ = self.found(lambda rate: 0.0)
+        self.assertEqual(always["NDR"], Bounds(16e6, 16e6))
+        never, trials = self.found(lambda rate: 1.0)
+        self.assertEqual(never["PDR"].lower, 0.0)
+        self.assertLess(trials, 60)
 
 
 class Comparisons(unittest.TestCase):
