@@ -14,9 +14,9 @@ from . import noise, plot
 RATES = ("Mb/s", "Gb/s", "Mframes/s", "ns", "us")
 STYLE = """
 :root{--ink:#1c2430;--dim:#667;--paper:#fff;--line:#d9dee6;--a:#1f6fb2;--b:#a9b4c2;--c:#d98324;
---d:#3d8f5f;--e:#8a5aa8;--ok:#2b8a4b;--stated:#b7791f;--missed:#c0392b}
+--d:#3d8f5f;--e:#8a5aa8;--f:#b5566b;--ok:#2b8a4b;--stated:#b7791f;--missed:#c0392b}
 @media(prefers-color-scheme:dark){:root{--ink:#e3e8ef;--dim:#98a2b3;--paper:#14181f;--line:#2d3644;
---a:#5aa9e6;--b:#5d6979;--c:#e8a54b;--d:#62b984;--e:#b48ad0;--ok:#58c27d;--stated:#e0ad55;
+--a:#5aa9e6;--b:#5d6979;--c:#e8a54b;--d:#62b984;--e:#b48ad0;--f:#dd8a9b;--ok:#58c27d;--stated:#e0ad55;
 --missed:#ef6f61}}
 body{font:15px/1.45 system-ui,sans-serif;color:var(--ink);background:var(--paper);margin:2rem auto;
 max-width:60rem;padding:0 1rem}
@@ -30,11 +30,12 @@ dd{margin:0}.tag{font-weight:600}.tag.ok{color:var(--ok)}.tag.stated{color:var(-
 .tag.missed{color:var(--missed)}
 figure{margin:1rem 0}figcaption{font-weight:600;font-size:.9rem}svg{width:100%;height:auto}
 svg text{fill:var(--ink);font-size:12px}svg rect.a{fill:var(--a)}svg rect.b{fill:var(--b)}
-svg rect.c{fill:var(--c)}svg rect.d{fill:var(--d)}svg rect.e{fill:var(--e)}
+svg rect.c{fill:var(--c)}svg rect.d{fill:var(--d)}svg rect.e{fill:var(--e)}svg rect.f{fill:var(--f)}
 svg polyline{fill:none;stroke-width:2}svg polyline.a{stroke:var(--a)}svg polyline.b{stroke:var(--b)}
 svg polyline.c{stroke:var(--c)}svg polyline.d{stroke:var(--d)}svg polyline.e{stroke:var(--e)}
+svg polyline.f{stroke:var(--f)}
 svg text.a{fill:var(--a)}svg text.b{fill:var(--dim)}svg text.c{fill:var(--c)}
-svg text.d{fill:var(--d)}svg text.e{fill:var(--e)}
+svg text.d{fill:var(--d)}svg text.e{fill:var(--e)}svg text.f{fill:var(--f)}
 svg .grid{stroke:var(--line)}svg .limit{stroke:var(--ink);stroke-dasharray:3 3}
 svg .whisker{stroke:var(--ink);stroke-width:2}svg .band{stroke-width:6;stroke-opacity:.35}
 svg .band.ok{stroke:var(--ok)}svg .band.stated{stroke:var(--stated)}

@@ -18,7 +18,7 @@ NUMBER = 90
 LINE = 22
 BAR = 13
 CHART = 260
-SERIES = ("a", "b", "c", "d", "e")
+SERIES = ("a", "b", "c", "d", "e", "f")
 """Colours, by the names they have in the page's style."""
 NINES = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99)
 
@@ -84,7 +84,12 @@ def _steps(plot: Mapping[str, Any]) -> str:
         whole = sum(value for _, value in row["parts"])
         parts.append(_text(WIDTH - NUMBER + 6, top + LINE - 7, _number(whole)))
         top += LINE
-    return _svg(plot, top, parts)
+    at = float(LABEL)
+    for number, name in enumerate(names):
+        parts.append(_bar(at, top + 5, BAR, SERIES[number % len(SERIES)]))
+        parts.append(_text(at + BAR + 4, top + LINE - 6, name))
+        at += BAR + 14 + 6.5 * len(name)
+    return _svg(plot, top + LINE, parts)
 
 
 def _bands(plot: Mapping[str, Any]) -> str:
