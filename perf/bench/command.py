@@ -29,9 +29,9 @@ DESCRIPTION = """Reproducible performance runs. Exits 1 when a bar is missed for
   perf/run all --quick       the same, shorter and less exact, in under ten minutes
   perf/run --list            what there is
 
-With one name results go to docs/results/NAME.json, with `all` to docs/results/all.json and all.html;
-with --quick, or with a list, to target/perf. matrix, micro and seeds alone are programs with options
-of their own: perf/run micro --help."""
+With one name results go to docs/results/NAME.json, with `all` to docs/results/all.json and
+all.html; with --quick, or with a list, to target/perf. Programs (matrix, micro, seeds) that are
+named alone have options of their own: perf/run micro --help."""
 
 
 def main(arguments: Sequence[str], repository: Path) -> int:
@@ -128,7 +128,8 @@ def _check_writable(path: Path) -> None:
 def _listing(scenarios: dict[str, Scenario]) -> str:
     lines = []
     for each in scenarios.values():
-        times = ", ".join(f"{mode} {effort.takes_s / 60:.1f} min{'' if effort.in_all else ' (not in all)'}"
+        times = ", ".join(f"{mode} {effort.takes_s / 60:.1f} min"
+                          f"{'' if effort.in_all else ' (not in all)'}"
                           for mode, effort in (("full", each.full), ("quick", each.quick)))
         lines.append(f"{each.name:<14} {each.says}\n{'':<14} {times}")
     return "\n".join(lines)

@@ -16,8 +16,8 @@ STYLE = """
 :root{--ink:#1c2430;--dim:#667;--paper:#fff;--line:#d9dee6;--a:#1f6fb2;--b:#a9b4c2;--c:#d98324;
 --d:#3d8f5f;--e:#8a5aa8;--f:#b5566b;--ok:#2b8a4b;--stated:#b7791f;--missed:#c0392b}
 @media(prefers-color-scheme:dark){:root{--ink:#e3e8ef;--dim:#98a2b3;--paper:#14181f;--line:#2d3644;
---a:#5aa9e6;--b:#5d6979;--c:#e8a54b;--d:#62b984;--e:#b48ad0;--f:#dd8a9b;--ok:#58c27d;--stated:#e0ad55;
---missed:#ef6f61}}
+--a:#5aa9e6;--b:#5d6979;--c:#e8a54b;--d:#62b984;--e:#b48ad0;--f:#dd8a9b;--ok:#58c27d;
+--stated:#e0ad55;--missed:#ef6f61}}
 body{font:15px/1.45 system-ui,sans-serif;color:var(--ink);background:var(--paper);margin:2rem auto;
 max-width:60rem;padding:0 1rem}
 h1{font-size:1.5rem}h2{font-size:1.2rem;margin-top:2.5rem;border-top:1px solid var(--line);

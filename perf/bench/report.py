@@ -17,7 +17,7 @@ from .alternation import Spread
 from .catalogue import Scenario
 
 HIGHER = {"Mb/s", "Gb/s", "Mframes/s", "packets/s", "frames/s"}
-LOWER = {"cycles", "cycles/byte", "instructions", "instructions/byte", "ms", "us", "ns", "% of a core", "MiB"}
+LOWER = {"cycles", "instructions", "instructions/byte", "ms", "us", "ns", "% of a core", "MiB"}
 """Units that tell which way is better, for figures without a bar."""
 
 
@@ -184,7 +184,8 @@ def environment() -> dict[str, str]:
     """The machine and what is on it."""
     dpdk = _said("pkg-config", "--modversion", "libdpdk")
     return {"cpu": _cpu(), "cores": str(os.cpu_count()), "kernel": platform.release(),
-            "dpdk": dpdk, "rustc": rustc(), "system": platform.freedesktop_os_release().get("PRETTY_NAME", "")}
+            "dpdk": dpdk, "rustc": rustc(),
+            "system": platform.freedesktop_os_release().get("PRETTY_NAME", "")}
 
 
 def _said(*command: str) -> str:

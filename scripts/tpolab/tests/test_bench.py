@@ -16,7 +16,8 @@ from tpolab.errors import LabError
 REPOSITORY = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(REPOSITORY / "perf"))
 
-from bench import alternation, catalogue, command, compare, foreign, noise, page, session  # noqa: E402
+from bench import alternation, catalogue, command, compare, foreign  # noqa: E402
+from bench import noise, page, session  # noqa: E402
 from bench.alternation import Plan  # noqa: E402
 from bench.catalogue import Bar, Effort, Reason, Scenario  # noqa: E402
 from bench.plot import percentiles  # noqa: E402
@@ -110,7 +111,8 @@ class Reports(unittest.TestCase):
     """Figures and their bars."""
 
     def test_bars_are_held_and_reasons_reach_only_so_far(self) -> None:
-        found = report(("rate, 9 flows", 0.96, "", "rate"), ("rate, 9 flows", [0.8, 0.9], "", "rate"),
+        found = report(("rate, 9 flows", 0.96, "", "rate"),
+                       ("rate, 9 flows", [0.8, 0.9], "", "rate"),
                        ("rate, 9 flows", 0.7, "", "rate"), ("rate", 0.9, "", "rate"),
                        ("delay", 2.0, "ms", "delay"), ("exact", 1.6, "", "exact"),
                        ("seen", 5, "Mb/s", None))
@@ -124,7 +126,8 @@ class Reports(unittest.TestCase):
             found.add("x", 1, "", bar="rat")
 
     def test_the_page_has_it_all_and_needs_nothing(self) -> None:
-        found = report(("rate, <9> flows", [0.8, 0.9], "", "rate"), ("delay & co", 2.5, "ms", "delay"))
+        found = report(("rate, <9> flows", [0.8, 0.9], "", "rate"),
+                       ("delay & co", 2.5, "ms", "delay"))
         found.add("goodput", [5.0, 6.0], "Mb/s", baseline=[4.0, 4.5])
         found.discards.append(Discard("goodput", 2, 7, "others were busy"))
         found.plots += [percentiles("wait", "us", {"tpo": list(range(1, 2001)), "others": [3.0]}),
@@ -132,8 +135,9 @@ class Reports(unittest.TestCase):
                          "rows": [{"label": "in", "parts": [["parse", 3], ["edge", 5]]}]}]
         core = {"core": 0, "seconds": 1.0, "away": 0.1, "longest_us": 9.0,
                 "gaps": [{"below_us": 2.0, "count": 3}]}
-        found.noise = noise.between(noise.Look({"cpu0": dict.fromkeys(noise.FIELDS, 0)}, 1.0, [core]),
-                                    noise.Look({"cpu0": dict.fromkeys(noise.FIELDS, 5)}, 1.0, [core]))
+        before, after = (noise.Look({"cpu0": dict.fromkeys(noise.FIELDS, ticks)}, 1.0, [core])
+                         for ticks in (0, 5))
+        found.noise = noise.between(before, after)
         text = page.page(session.document(REPOSITORY, [found], quick=True, begun=0.0))
         figures = re.findall(r"<figure>.*?</figure>", text)
         for figure in figures:
@@ -272,7 +276,8 @@ class Comparisons(unittest.TestCase):
                 ([10, 11, 12], [13, 14, 15], "", "changed"),
                 ([1000, 1001], [1005, 1006], "ms", "same"),
                 (5, 6, "ms", "unknown")):
-            code, said = self.said(report(("x", before, unit, None)), report(("x", after, unit, None)))
+            code, said = self.said(report(("x", before, unit, None)),
+                                   report(("x", after, unit, None)))
             self.assertRegex(said, f"1 {kind}")
             self.assertEqual(code, int(kind == "worse"), said)
 
