@@ -19,24 +19,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.alternation import Plan, alternate
+from bench.job import Job
+from bench.programs import build_programs
+from bench.report import Report
 from tpolab import keys, namespaces, topology
-from tpolab.errors import LabError
 from tpolab.lab import Lab, LabOptions
 
 from . import measure_flood, measure_flows
 from .measure_flood import Answers, Sent, Target
 from .measure_flows import Goodput
 from .measure_processes import Usage
-from .programs import build_programs
-from .report import Report, Result, at_least, at_most
 
 RATE = "200mbit"
 DELAY = "50ms"
 WAN = ["--rate", RATE, "--delay", DELAY, "--seed", "7", "--queue", "1bdp"]
 PACKETS_PER_S = 10_000
-REACHED_MIN = 0.95
-"""Of that rate, what the sender has to have reached."""
-SHARE_MIN = 0.90
 MIB = 1 << 20
 RANDOM_BYTES = 64 * MIB
 SETTLE_S = 1.0
@@ -78,12 +76,9 @@ KINDS = (
 class Effort:
     """How long everything is measured."""
 
+    rounds: int
     skip_s: float
     seconds: float
-
-
-FULL = Effort(skip_s=3.0, seconds=8.0)
-QUICK = Effort(skip_s=3.0, seconds=4.0)
 
 
 @dataclass
@@ -99,18 +94,15 @@ class Run:
     """What tpo B dropped meanwhile where strangers' datagrams end, by stage and reason."""
 
 
-def run(repository: Path, *, quick: bool = False) -> Report:
+def run(job: Job) -> Report:
     """Builds the programs, measures every kind of flood, reports."""
-    built = build_programs(repository, "--package", "control", "--package", "perf", "--bins")
-    effort = QUICK if quick else FULL
-    report = Report.begin("flood", repository)
-    report.environment |= {
-        "link": f"{RATE} of IP bytes, {DELAY} each way, a queue of 1 BDP",
-        "driver": "net_af_xdp over veth", "rate": "auto, encrypted",
-        "flood": f"{PACKETS_PER_S} packets a second to tpo B, beside the link and not through it",
-        "effort": f"A B B A, {effort.seconds:g} s after {effort.skip_s:g} s",
-        "load before": " ".join(f"{load:.1f}" for load in os.getloadavg()),
-    }
+    built = build_programs(job.repository, "--package", "control", "--package", "perf", "--bins")
+    effort = job.effort(Effort)
+    report = job.report(
+        link=f"{RATE} of IP bytes, {DELAY} each way, a queue of 1 BDP",
+        driver="net_af_xdp over veth", rate="auto, encrypted",
+        flood=f"{PACKETS_PER_S} packets a second to tpo B, beside the link and not through it",
+        effort=f"A B B A, {effort.seconds:g} s after {effort.skip_s:g} s")
     options = LabOptions(wan_arguments=WAN, rate="auto", programs=built)
     with tempfile.TemporaryDirectory(prefix="tpo-flood-") as scratch, Lab(options) as lab:
         content = Path(scratch) / "random"
@@ -118,7 +110,6 @@ def run(repository: Path, *, quick: bool = False) -> Report:
         measurement = Measurement(report, lab, content, effort)
         for kind in KINDS:
             measurement.measure(kind)
-    report.environment["load after"] = " ".join(f"{load:.1f}" for load in os.getloadavg())
     return report
 
 
@@ -138,10 +129,10 @@ class Measurement:
 
     def measure(self, kind: Kind) -> None:
         """A B B A."""
-        alone, beside = [], []
-        for flooded in (False, True, True, False):
-            (beside if flooded else alone).append(self._run(kind, flooded=flooded))
-        self._report(kind, alone, beside)
+        found = alternate(("alone", "beside"),
+                          lambda way: self._run(kind, flooded=way == "beside"),
+                          Plan(self.effort.rounds))
+        self._report(kind, found.runs("alone"), found.runs("beside"))
 
     def _run(self, kind: Kind, *, flooded: bool) -> Run:
         session = self._sniff() if kind.sniffed else NO_SESSION
@@ -168,30 +159,30 @@ class Measurement:
         ours, theirs = (statistics.mean(run.goodput.total_bps for run in runs)
                         for runs in (beside, alone))
         add, sent = self.report.add, sum(run.sent.packets for run in beside)
-        add(at_least(f"{kind.name}: goodput by that without", ours / theirs, SHARE_MIN, "",
-                     baseline=theirs / 1e6))
+        add(f"{kind.name}: goodput by that without", ours / theirs, "", bar="goodput")
+        add(f"{kind.name}: goodput", [run.goodput.total_bps / 1e6 for run in beside], "Mb/s",
+            baseline=[run.goodput.total_bps / 1e6 for run in alone])
         rate = statistics.mean(run.sent.rate for run in beside)
-        add(at_least(f"{kind.name}: rate", rate, REACHED_MIN * PACKETS_PER_S, "packets/s"))
+        add(f"{kind.name}: rate", rate, "packets/s", bar="rate")
         ip_bytes = beside[0].sent.ip_bytes
-        add(Result(f"{kind.name}: rate in bits", rate * ip_bytes * 8 / 1e6, "Mb/s"))
+        add(f"{kind.name}: rate in bits", rate * ip_bytes * 8 / 1e6, "Mb/s")
         dropped = sum(sum(run.drops.values()) for run in beside)
         lost = sum(run.cable_lost for run in beside)
-        add(at_most(f"{kind.name}: packets that came, without a named reason",
-                    max(0, sent - dropped - lost), 0, "packets", baseline=sent))
-        add(Result(f"{kind.name}: packets that the cable lost", lost, "packets"))
+        add(f"{kind.name}: packets that came, without a named reason",
+            max(0, sent - dropped - lost), "packets", bar="unnamed", baseline=sent)
+        add(f"{kind.name}: packets that the cable lost", lost, "packets")
         cookies = sum(run.answers.cookies for run in beside)
         others = sum(run.answers.others for run in beside)
         unasked = others if kind.answered else others + cookies
-        add(at_most(f"{kind.name}: answers to strangers but cookies", unasked, 0, "packets",
-                    baseline=cookies))
+        add(f"{kind.name}: answers to strangers but cookies", unasked, "packets", bar="unasked",
+            baseline=cookies)
         if kind.answered:
             longest = max(run.answers.payload_bytes_max for run in beside)
-            add(at_least(f"{kind.name}: cookies", cookies, 1, "packets", baseline=sent))
-            add(at_most(f"{kind.name}: longest answer", longest,
-                        measure_flood.INITIATION_BYTES, "bytes"))
+            add(f"{kind.name}: cookies", cookies, "packets", bar="cookies", baseline=sent)
+            add(f"{kind.name}: longest answer", longest, "bytes", bar="longest")
         for name, runs in (("with", beside), ("without", alone)):
             share = statistics.mean(run.goodput.cpu["tpob"] for run in runs)
-            add(Result(f"{kind.name}: cpu of tpo B {name}", 100 * share, "% of a core"))
+            add(f"{kind.name}: cpu of tpo B {name}", 100 * share, "% of a core")
 
     def _sniff(self) -> Session:
         """What is seen of the session on the WAN, for which the emulator has to step aside."""

@@ -15,14 +15,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.alternation import Plan, alternate
+from bench.job import Job
+from bench.plot import percentiles
+from bench.programs import build_programs
+from bench.report import Report
 from tpolab.errors import LabError
 from tpolab.lab import Lab, LabOptions
 
 from . import measure_flows, measure_latency
 from .measure_flows import Goodput
 from .measure_processes import Usage, resident_bytes_max
-from .programs import build_programs
-from .report import Report, Result, at_least, at_most
 
 RATE = "200mbit"
 RATE_BPS = 200e6
@@ -34,29 +37,16 @@ PAYLOAD_SHARE = 1420 / 1500
 
 LOSSES = (0.0, 0.005, 0.02)
 DEMO_LOSS = 0.005
-ETA_MIN = 0.95
-SPEEDUP_MIN = 0.95
-"""Of the random bytes' goodput times how much better the other ones compress."""
 FLOWS = 10
-JAIN_MIN = 0.95
 FAST_FLOWS = 9
 SLOW_READER_BPS = 400e3
 SLOW_READER_LEAD_S = 2.0
-BESIDE_SLOW_MIN = 0.97
-"""Of what nine flows get alone; the slow reader's own bytes are 0.2 % of the link."""
-SETUP_MS_MAX = 2.0
-PING_MS_MAX = 1.0
-EXCHANGE_MS_MAX = 15.0
-"""In the class of the bulk beside it."""
-FIRST_EXCHANGE_MS_MAX = 5.0
-"""In a class before it."""
 FIRST_PORT = 9004
 FIRST_RULE = {"name": "interactive", "protocol": "tcp", "destination_ports": [FIRST_PORT],
               "action": "optimize", "class": 0}
 """All else has the default class, 1."""
 EXCHANGE_CONNECTIONS = 5
 EXCHANGE_PERCENTILE = 99
-IDLE_SHARE_MAX = 0.05
 IDLE_AFTER_S = 3.0
 SETTLE_S = 1.0
 """Between two transfers: what a reset left on the way is gone."""
@@ -64,11 +54,6 @@ SETTLE_S = 1.0
 MIB = 1 << 20
 BUFFER_MEMORY_MIB = 256
 FRAMES = 16384
-FRAME_BYTES = 2432
-"""A frame of the pool: 2 KiB of data, headroom and what DPDK keeps about it."""
-PROGRAM_MIB = 64
-"""What a tpo takes beside its buffers and frames: code, DPDK itself, tables."""
-MEMORY_MIB = BUFFER_MEMORY_MIB + FRAMES * FRAME_BYTES / MIB + PROGRAM_MIB
 LIMITS = {"buffer_memory": f"{BUFFER_MEMORY_MIB}MiB", "frames": FRAMES}
 
 RANDOM_BYTES = 64 * MIB
@@ -90,22 +75,15 @@ class Effort:
     idle_s: float
 
 
-FULL = Effort(runs=3, skip_s=3.0, seconds=8.0, samples=100, idle_s=8.0)
-QUICK = Effort(runs=1, skip_s=3.0, seconds=5.0, samples=60, idle_s=5.0)
-
-
-def run(repository: Path, *, quick: bool = False) -> Report:
+def run(job: Job) -> Report:
     """Builds the programs, measures everything, reports."""
-    programs = build_programs(repository, "--package", "control", "--package", "perf", "--bins")
-    report = Report.begin("pair", repository)
-    report.environment |= {
-        "link": f"{RATE}, {DELAY} each way, loss after the queue, `fixed` at the same rate",
-        "driver": "net_af_xdp over veth", "limits": ", ".join(f"{k} {v}" for k, v in LIMITS.items()),
-        "effort": "quick" if quick else "full",
-    }
+    built = build_programs(job.repository, "--package", "control", "--package", "perf", "--bins")
+    report = job.report(
+        link=f"{RATE}, {DELAY} each way, loss after the queue, `fixed` at the same rate",
+        driver="net_af_xdp over veth", limits=", ".join(f"{k} {v}" for k, v in LIMITS.items()))
     with tempfile.TemporaryDirectory(prefix="tpo-pair-") as scratch:
-        Measurement(report, programs, Path(scratch), QUICK if quick else FULL).run()
-    _count_allocations(report, repository)
+        Measurement(report, built, Path(scratch), job.effort(Effort)).run()
+    _count_allocations(report, job.repository)
     return report
 
 
@@ -130,7 +108,7 @@ class Measurement:
                     # The other figures are worth having all the same.
                     _say(f"failed: {error}")
                     name = step.__name__.strip("_").replace("_", " ")
-                    self.report.add(at_most(f"failures to measure: {name}", 1.0, 0.0, ""))
+                    self.report.failed(f"failures to measure: {name}")
 
     def _lab(self, appliances: str) -> Lab:
         return Lab(LabOptions(appliances=appliances, wan_arguments=WAN, rate=RATE,
@@ -145,34 +123,36 @@ class Measurement:
         with self._lab("bridge") as direct:
             for each in (lab, direct):
                 measure_latency.pings(each, 3)  # the neighbours know each other now
-            for name, each in (("tpo", lab), ("bridge", direct), ("bridge", direct), ("tpo", lab)):
-                pings[name] += measure_latency.pings(each, self.effort.samples)
-                connects[name] += measure_latency.connects(each, self.effort.samples // 4)
+            labs = {"tpo": lab, "bridge": direct}
+
+            def one(name: str) -> None:
+                pings[name] += measure_latency.pings(labs[name], self.effort.samples)
+                connects[name] += measure_latency.connects(labs[name], self.effort.samples // 4)
+
+            alternate(("tpo", "bridge"), one, Plan(2))
         for name, times in pings.items():
             if len(times) < 2 * self.effort.samples:
                 raise LabError(f"pings were lost without loss on the WAN ({name})")
         rtt_ms = 1e3 * statistics.median(pings["bridge"])
-        self.report.add(at_most(
-            "connection set-up beyond one WAN round trip, median",
-            1e3 * statistics.median(connects["tpo"]) - rtt_ms, SETUP_MS_MAX, "ms",
-            baseline=1e3 * statistics.median(connects["bridge"]) - rtt_ms))
-        self.report.add(at_most("ping, added by tpo, median",
-                                1e3 * statistics.median(pings["tpo"]) - rtt_ms, PING_MS_MAX, "ms",
-                                baseline=rtt_ms))
+        beyond = {name: [1e3 * seconds - rtt_ms for seconds in times]
+                  for name, times in connects.items()}
+        self.report.add("connection set-up beyond one WAN round trip, median", beyond["tpo"], "ms",
+                        bar="set-up", baseline=beyond["bridge"])
+        self.report.add("ping, added by tpo, median",
+                        [1e3 * seconds - rtt_ms for seconds in pings["tpo"]], "ms", bar="ping",
+                        baseline=rtt_ms)
+        self.report.plots.append(percentiles("ping through tpo and through bridges", "ms", {
+            name: [1e3 * seconds for seconds in times] for name, times in pings.items()}))
 
     def _eta(self, lab: Lab) -> None:
         for loss in LOSSES:
             runs = [self._goodput(lab, self.random, loss) for _ in range(self.effort.runs)]
             possible_bps = RATE_BPS * (1 - loss) * PAYLOAD_SHARE
-            rates = [run.total_bps for run in runs]
-            goodput_bps = statistics.median(rates)
-            self.report.add(at_least(f"eta of one flow of random bytes, {loss:.1%} loss",
-                                     goodput_bps / possible_bps, ETA_MIN, "",
-                                     baseline=possible_bps / 1e6))
-            self.report.add(Result(f"its goodput, {loss:.1%} loss, median of {len(runs)}",
-                                   goodput_bps / 1e6, "Mb/s"))
-            self.report.add(Result(f"its goodput, {loss:.1%} loss, spread",
-                                   (max(rates) - min(rates)) / 1e6, "Mb/s"))
+            self.report.add(f"eta of one flow of random bytes, {loss:.1%} loss",
+                            [run.total_bps / possible_bps for run in runs], "", bar="eta")
+            self.report.add(f"its goodput, {loss:.1%} loss",
+                            [run.total_bps / 1e6 for run in runs], "Mb/s",
+                            baseline=possible_bps / 1e6)
             self._report_load(f"one flow, {loss:.1%} loss", runs)
 
     def _compressible(self, lab: Lab) -> None:
@@ -181,18 +161,17 @@ class Measurement:
         # Headers weigh on both alike: LAN by WAN bytes of one, compared with that of the other.
         ratio = packed.lan_bytes / packed.wan_bytes * random.wan_bytes / random.lan_bytes
         speedup = packed.total_bps / random.total_bps
-        self.report.add(Result("compression ratio of files of this machine", ratio, ""))
-        self.report.add(at_least("their speed-up over random bytes, by that ratio",
-                                 speedup / ratio, SPEEDUP_MIN, "", baseline=ratio))
-        self.report.add(Result("their goodput before compression", packed.total_bps / 1e6, "Mb/s",
-                               baseline=random.total_bps / 1e6))
+        self.report.add("compression ratio of files of this machine", ratio, "")
+        self.report.add("their speed-up over random bytes, by that ratio", speedup / ratio, "",
+                        bar="speed-up", baseline=ratio)
+        self.report.add("their goodput before compression", packed.total_bps / 1e6, "Mb/s",
+                        baseline=random.total_bps / 1e6)
         self._report_load("compressible flow", [packed])
 
     def _ten_flows(self, lab: Lab) -> None:
         goodput = self._goodput(lab, self.random, DEMO_LOSS, flows=FLOWS)
-        self.report.add(at_least(f"{FLOWS} flows at once, Jain's index", goodput.jain, JAIN_MIN, ""))
-        self.report.add(Result(f"{FLOWS} flows at once, goodput of all",
-                               goodput.total_bps / 1e6, "Mb/s"))
+        self.report.add(f"{FLOWS} flows at once, Jain's index", goodput.jain, "", bar="fairness")
+        self.report.add(f"{FLOWS} flows at once, goodput of all", goodput.total_bps / 1e6, "Mb/s")
 
     def _exchanges(self, lab: Lab) -> None:
         _say("exchanges of 200 bytes beside a bulk flow")
@@ -203,14 +182,16 @@ class Measurement:
         with measure_flows.bulk(lab, self.random, lead_s=self.effort.skip_s):
             same = measure_latency.exchanges(lab, EXCHANGE_CONNECTIONS, count)
             other = measure_latency.exchanges(lab, EXCHANGE_CONNECTIONS, count, port=FIRST_PORT)
-        for name, times, bar_ms in (
-                ("exchange beside a bulk flow", same, EXCHANGE_MS_MAX),
-                ("exchange beside bulk of another class", other, FIRST_EXCHANGE_MS_MAX)):
-            p99_s = statistics.quantiles(times, n=100)[EXCHANGE_PERCENTILE - 1]
-            self.report.add(at_most(f"{name} beyond one RTT, p99 of {len(times)}",
-                                    1e3 * (p99_s - RTT_S), bar_ms, "ms", baseline=1e3 * RTT_S))
-            self.report.add(Result(f"{name} beyond one RTT, median",
-                                   1e3 * (statistics.median(times) - RTT_S), "ms"))
+        beyond = {}
+        for name, times, bar in (
+                ("exchange beside a bulk flow", same, "exchange"),
+                ("exchange beside bulk of another class", other, "first exchange")):
+            beyond[name] = [1e3 * (seconds - RTT_S) for seconds in times]
+            p99_ms = statistics.quantiles(beyond[name], n=100)[EXCHANGE_PERCENTILE - 1]
+            self.report.add(f"{name} beyond one RTT, p99", p99_ms, "ms", bar=bar,
+                            baseline=1e3 * RTT_S)
+            self.report.add(f"{name} beyond one RTT, median", beyond[name], "ms")
+        self.report.plots.append(percentiles("exchanges beyond one RTT", "ms", beyond))
 
     def _slow_reader(self, lab: Lab) -> None:
         """Nine flows alone and beside it, A B B A."""
@@ -222,14 +203,13 @@ class Measurement:
                 beside.append(self._goodput(lab, self.random, DEMO_LOSS, flows=FAST_FLOWS))
         alone.append(self._goodput(lab, self.random, DEMO_LOSS, flows=FAST_FLOWS))
         ours, theirs = (statistics.mean(run.total_bps for run in runs) for runs in (beside, alone))
-        self.report.add(at_least(f"{FAST_FLOWS} flows beside a slow reader, by what they get alone",
-                                 ours / theirs, BESIDE_SLOW_MIN, "", baseline=theirs / 1e6))
+        self.report.add(f"{FAST_FLOWS} flows beside a slow reader, by what they get alone",
+                        ours / theirs, "", bar="beside a slow reader", baseline=theirs / 1e6)
 
     def _memory(self, lab: Lab) -> None:
         for name in ("tpoa", "tpob"):
-            self.report.add(at_most(f"memory of {name} at its peak",
-                                    resident_bytes_max(lab.programs[name].pid) / MIB,
-                                    round(MEMORY_MIB), "MiB"))
+            self.report.add(f"memory of {name} at its peak",
+                            resident_bytes_max(lab.programs[name].pid) / MIB, "MiB", bar="memory")
 
     def _idle(self, lab: Lab) -> None:
         _say("idle")
@@ -239,8 +219,8 @@ class Measurement:
         time.sleep(self.effort.idle_s)
         shares = usage.stop()
         for name in ("tpoa", "tpob"):
-            self.report.add(at_most(f"{name} with nothing to do", 100 * shares[name],
-                                    100 * IDLE_SHARE_MAX, "% of a core"))
+            self.report.add(f"{name} with nothing to do", 100 * shares[name], "% of a core",
+                            bar="idle")
 
     def _goodput(self, lab: Lab, content: Path, loss: float, *, flows: int = 1) -> Goodput:
         self._lose(lab, loss)
@@ -260,7 +240,7 @@ class Measurement:
     def _report_load(self, name: str, runs: list[Goodput]) -> None:
         for program in ("tpoa", "tpob"):
             share = statistics.median(run.cpu[program] for run in runs)
-            self.report.add(Result(f"{name}, cpu of {program}", 100 * share, "% of a core"))
+            self.report.add(f"{name}, cpu of {program}", 100 * share, "% of a core")
 
 
 def _count_allocations(report: Report, repository: Path) -> None:
@@ -268,8 +248,8 @@ def _count_allocations(report: Report, repository: Path) -> None:
     for test in ALLOCATION_TESTS:
         done = subprocess.run(["cargo", "test", "--quiet", "--package", "dataplane", "--test", test],
                               cwd=repository, check=False, stdout=subprocess.DEVNULL)
-        report.add(at_most(f"failures of `cargo test -p dataplane --test {test}`",
-                           float(done.returncode != 0), 0, ""))
+        report.add(f"failures of `cargo test -p dataplane --test {test}`",
+                   float(done.returncode != 0), "", bar="failures")
 
 
 def _random_file(path: Path) -> Path:

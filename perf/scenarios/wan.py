@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -18,13 +17,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tpolab.errors import LabError
+from bench.alternation import Alternation, Plan, alternate
+from bench.job import Job
+from bench.programs import build_programs
+from bench.report import Report
 from tpolab.lab import Lab, LabOptions
 
 from . import measure_flows
 from .measure_processes import Usage
-from .programs import build_programs
-from .report import Report, Result, at_least
 
 RATE = "200mbit"
 DELAY = "50ms"
@@ -37,7 +37,6 @@ TCP_BUFFERS = "4096 1048576 67108864"
 """Least, first and most bytes: enough for four bandwidth-delay products of the link."""
 CLEAN_LOSS_MAX = 0.001
 """Up to here kernel BBR loses nothing to losses."""
-CLEAN_SHARE_MIN = 0.975
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,10 @@ class Link:
     """Whether tpo has to be better than every other, not only than BBR."""
 
     @property
-    def share_min(self) -> float:
+    def bar(self) -> str:
         """Of the other's goodput, what tpo has to reach."""
         clean = float(self.settings["loss"].rstrip("%")) / 100 <= CLEAN_LOSS_MAX
-        return CLEAN_SHARE_MIN if clean and not self.best else 1.0
+        return "clean" if clean and not self.best else "lossy"
 
 
 PLAIN = {"loss": "0", "loss-burst": "0", "jitter": "0ms", "reorder": "0", "reorder-delay": "0ms"}
@@ -67,6 +66,8 @@ LINKS = (
     Link("0.5 % loss, 30 ms jitter, 2 % reordered", PLAIN | {
         "loss": "0.5%", "jitter": "30ms", "reorder": "2%", "reorder-delay": "10ms"}, best=True),
 )
+
+WAYS = ("tpo", "bbr", "cubic", "kcptun")
 
 KCPTUN_PORT = 4000
 KCPTUN_LOCAL = ("127.0.0.1", 9000)
@@ -86,23 +87,14 @@ class Effort:
     seconds: float
 
 
-FULL = Effort(runs=2, skip_s=3.0, seconds=8.0)
-QUICK = Effort(runs=1, skip_s=3.0, seconds=4.0)
-
-
-def run(repository: Path, *, quick: bool = False) -> Report:
+def run(job: Job) -> Report:
     """Builds the programs, measures every link, reports."""
-    for program in ("kcptun-client", "kcptun-server"):
-        if shutil.which(program) is None:
-            raise LabError(f"{program} is not there: apt-get install kcptun")
-    built = build_programs(repository, "--package", "control", "--package", "perf", "--bins")
-    effort = QUICK if quick else FULL
-    report = Report.begin("wan", repository)
-    report.environment |= {
-        "link": f"{RATE} of IP bytes, {DELAY} each way, a queue of 1 BDP, loss after the queue",
-        "driver": "net_af_xdp over veth", "kcptun": " ".join(KCPTUN_OPTIONS[:6]),
-        "effort": f"{effort.runs} x {effort.seconds:g} s after {effort.skip_s:g} s",
-    }
+    built = build_programs(job.repository, "--package", "control", "--package", "perf", "--bins")
+    effort = job.effort(Effort)
+    report = job.report(
+        link=f"{RATE} of IP bytes, {DELAY} each way, a queue of 1 BDP, loss after the queue",
+        driver="net_af_xdp over veth", kcptun=" ".join(KCPTUN_OPTIONS[:6]),
+        effort=f"{effort.runs} x {effort.seconds:g} s after {effort.skip_s:g} s")
     with tempfile.TemporaryDirectory(prefix="tpo-wan-") as scratch:
         content = Path(scratch) / "random"
         content.write_bytes(os.urandom(RANDOM_BYTES))
@@ -113,20 +105,22 @@ def run(repository: Path, *, quick: bool = False) -> Report:
 
 def _measure(report: Report, link: Link, content: Path, programs: Path, effort: Effort) -> None:
     """All four on one link, A B C D D C B A."""
-    goodputs: dict[str, list[float]] = {}
-    order = ["tpo", "bbr", "cubic", "kcptun"]
-    for number in range(effort.runs):
-        for name in order if number % 2 == 0 else reversed(order):
-            mbps = _goodput_mbps(name, link, content, programs, effort)
-            print(f"wan: {link.name}: {name} {mbps:.1f} Mb/s", file=sys.stderr, flush=True)
-            goodputs.setdefault(name, []).append(mbps)
+    def one(name: str) -> float:
+        mbps = _goodput_mbps(name, link, content, programs, effort)
+        print(f"wan: {link.name}: {name} {mbps:.1f} Mb/s", file=sys.stderr, flush=True)
+        return mbps
+
+    found: Alternation[float] = alternate(WAYS, one, Plan(effort.runs))
+    goodputs = {name: found.runs(name) for name in WAYS}
     medians = {name: statistics.median(values) for name, values in goodputs.items()}
-    rivals = [name for name in order[1:] if link.best or name == "bbr"]
-    for name in rivals:
-        report.add(at_least(f"{link.name}: tpo by {name}", medians["tpo"] / medians[name],
-                            link.share_min, "", baseline=medians[name]))
-    for name in order:
-        report.add(Result(f"{link.name}: {name}", medians[name], "Mb/s"))
+    for name in [name for name in WAYS[1:] if link.best or name == "bbr"]:
+        report.add(f"{link.name}: tpo by {name}", medians["tpo"] / medians[name], "",
+                   bar=link.bar, baseline=medians[name])
+    for name in WAYS:
+        report.add(f"{link.name}: {name}", goodputs[name], "Mb/s")
+    report.plots.append({"kind": "bars", "title": link.name, "unit": "Mb/s", "rows": [
+        {"label": name, "value": medians[name], "low": min(values), "high": max(values)}
+        for name, values in goodputs.items()]})
 
 
 def _goodput_mbps(name: str, link: Link, content: Path, programs: Path, effort: Effort) -> float:

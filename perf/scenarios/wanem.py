@@ -6,22 +6,20 @@ import os
 import statistics
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
+from bench.job import Job
+from bench.programs import build_programs
+from bench.report import Report
 from tpolab.errors import LabError
 from tpolab.lab import Lab, LabOptions
 
 from . import udp
-from .programs import build_programs
-from .report import Report, Result, at_most, within
 
 RATE_BPS = 200e6
-RATE_TOLERANCE = 0.005
 DELAY_MS = 40.0
-DELAY_TOLERANCE_MS = 0.1
 OFFERED_BPS = 1.2 * RATE_BPS
-FLOOD_S = 6.0
-FLOOD_QUICK_S = 3.0
 FLOOD_SKIP_S = 1.0
 FULL_PACKET_BYTES = 1500
 PROBES = 400
@@ -31,10 +29,17 @@ NS_PER_MS = 1e6
 DIRECTIONS = (("a to b", "a_to_b", "hosta", "hostb"), ("b to a", "b_to_a", "hostb", "hosta"))
 
 
-def run(repository: Path, *, quick: bool = False) -> Report:
+@dataclass(frozen=True)
+class Effort:
+    """How long everything is measured."""
+
+    flood_s: float
+
+
+def run(job: Job) -> Report:
     """Builds the emulator, measures it between bridges, reports."""
-    built = build_programs(repository, "--package", "perf", "--bin", "wanem")
-    report = Report.begin("wanem", repository)
+    built = build_programs(job.repository, "--package", "perf", "--bin", "wanem")
+    effort, report = job.effort(Effort), job.report()
     with Lab(LabOptions(appliances="bridge", wan="bridge")) as direct:
         baselines = {name: _delay_ms(direct, source, destination)
                      for name, _, source, destination in DIRECTIONS}
@@ -43,11 +48,11 @@ def run(repository: Path, *, quick: bool = False) -> Report:
     with Lab(LabOptions(appliances="bridge", wan_arguments=arguments,
                         programs=built)) as lab:
         for name, _, source, destination in DIRECTIONS:
-            report.add(within(f"one-way delay {name}, median", _delay_ms(lab, source, destination),
-                              DELAY_MS, DELAY_TOLERANCE_MS, "ms", baseline=baselines[name]))
+            report.add(f"one-way delay {name}, median", _delay_ms(lab, source, destination), "ms",
+                       bar="delay", expected=DELAY_MS, baseline=baselines[name])
         for name, key, source, destination in DIRECTIONS:
             _measure_rate(report, lab, name, key, source, destination,
-                          FLOOD_QUICK_S if quick else FLOOD_S)
+                          effort.flood_s)
         _measure_own_loss(report, lab)
     return report
 
@@ -71,20 +76,20 @@ def _measure_rate(report: Report, lab: Lab, name: str, key: str, source: str,
     after = lab.wanem("stats")[key]["counters"]
     if after["drop_queue_packets"] == before["drop_queue_packets"]:
         raise LabError("the sender was too slow to fill the link: the rate says nothing")
-    report.add(within(f"rate {name}", rate_bps / 1e6, RATE_BPS / 1e6,
-                      RATE_BPS * RATE_TOLERANCE / 1e6, "Mb/s"))
+    report.add(f"rate {name}", rate_bps / 1e6, "Mb/s", bar="rate", expected=RATE_BPS / 1e6)
     sent = after["packets_out"] - before["packets_out"]
     # The ping in front of the flood, and perhaps a question for a neighbour, came through as well.
-    report.add(at_most(f"packets lost behind the emulator, {name}", sent - received, 8, "packets"))
-    report.add(Result(f"cpu of the emulator, {name} at full rate", 100 * share, "% of a core"))
+    report.add(f"packets lost behind the emulator, {name}", sent - received, "packets",
+               bar="behind")
+    report.add(f"cpu of the emulator, {name} at full rate", 100 * share, "% of a core")
 
 
 def _measure_own_loss(report: Report, lab: Lab) -> None:
     stats = lab.wanem("stats")
     lost = sum(port[counter] for port in stats["ports"].values()
                for counter in ("rx_missed", "rx_no_mbuf", "copies_failed"))
-    report.add(at_most("packets lost at the emulator's ports", lost, 0, "packets"))
-    report.add(at_most("counters that do not add up", float(not stats["adds_up"]), 0, ""))
+    report.add("packets lost at the emulator's ports", lost, "packets", bar="lost")
+    report.add("counters that do not add up", float(not stats["adds_up"]), "", bar="lost")
 
 
 def _cpu_s(lab: Lab) -> float:

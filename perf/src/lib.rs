@@ -2,6 +2,8 @@
 
 pub mod connections;
 pub mod frames;
+pub mod hiccups;
+pub mod instructions;
 pub mod matrix;
 pub mod micro;
 pub mod optimized;

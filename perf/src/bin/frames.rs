@@ -3,7 +3,7 @@
 //! Prints `ready` when both ports listen, `measuring` when all flows are learned, and its report
 //! as one line of JSON at the end.
 
-use std::io::{self, Write};
+use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -52,6 +52,10 @@ struct Options {
     /// Seconds without counting, once all flows are learned
     #[arg(long, default_value_t = 0.5)]
     warm_up: f64,
+    /// Measure trials instead, as they are asked for on the standard input: RATE SECONDS, the rate in
+    /// frames a second, both ways together; a line of JSON for each
+    #[arg(long)]
+    trials: bool,
     /// Seconds that are measured
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
@@ -97,7 +101,20 @@ fn open(eal: &Eal, device: &str, pool: &Mempool) -> Result<OpenPort, Box<dyn std
 
 type OpenPort = (Port, (RxQueue, TxQueue));
 
-fn run(options: &Options) -> Result<Report, Box<dyn std::error::Error>> {
+/// Trials, until there is no more to read.
+fn trials(flood: &mut Flood) -> Result<(), Box<dyn std::error::Error>> {
+    for line in io::stdin().lock().lines() {
+        let line = line?;
+        let wrong = || format!("{line:?} is no trial: RATE SECONDS");
+        let (rate, seconds) = line.trim().split_once(' ').ok_or_else(wrong)?;
+        let rate: u64 = rate.parse().map_err(|_| wrong())?;
+        let time = Duration::try_from_secs_f64(seconds.parse().map_err(|_| wrong())?)?;
+        say(&serde_json::to_string(&flood.trial(rate, time))?)?;
+    }
+    Ok(())
+}
+
+fn run(options: &Options) -> Result<Option<Report>, Box<dyn std::error::Error>> {
     let arguments = eal_arguments(options);
     // Declared first, so that it goes last.
     let _folder = RuntimeFolder::of(&arguments, []);
@@ -113,7 +130,11 @@ fn run(options: &Options) -> Result<Report, Box<dyn std::error::Error>> {
     flood.learn(options.flows, PATIENCE)?;
     flood.warm_up(Duration::try_from_secs_f64(options.warm_up)?);
     say("measuring")?;
-    Ok(flood.measure(Duration::try_from_secs_f64(options.seconds)?))
+    if options.trials {
+        trials(&mut flood)?;
+        return Ok(None);
+    }
+    Ok(Some(flood.measure(Duration::try_from_secs_f64(options.seconds)?)))
 }
 
 fn say(line: &str) -> io::Result<()> {
@@ -124,7 +145,8 @@ fn say(line: &str) -> io::Result<()> {
 
 fn main() -> ExitCode {
     let report = match run(&Options::parse()) {
-        Ok(report) => report,
+        Ok(Some(report)) => report,
+        Ok(None) => return ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("frames: {error}");
             return ExitCode::FAILURE;

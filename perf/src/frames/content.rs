@@ -129,17 +129,19 @@ impl Content {
         head
     }
 
+    /// The number of a frame; `None` for one that is not ours.
+    #[must_use]
+    #[inline]
+    pub fn number(&self, way: Way, frame: &[u8]) -> Option<u64> {
+        let number = u64::from_be_bytes(*frame.get(NUMBER_AT..)?.first_chunk()?);
+        let drawn = mix(self.seed ^ (number << 1 | way.index() as u64));
+        (frame.get(CHECK_AT..CHECK_AT + 8) == Some(&drawn.to_be_bytes())).then_some(number)
+    }
+
     /// Compares a frame with what its number says.
     #[must_use]
     pub fn check(&self, way: Way, frame: &[u8]) -> Seen {
-        let Some(number) = frame.get(NUMBER_AT..).and_then(|rest| rest.first_chunk()) else {
-            return Seen::Foreign;
-        };
-        let number = u64::from_be_bytes(*number);
-        let drawn = mix(self.seed ^ (number << 1 | way.index() as u64));
-        if frame.get(CHECK_AT..CHECK_AT + 8) != Some(&drawn.to_be_bytes()) {
-            return Seen::Foreign;
-        }
+        let Some(number) = self.number(way, frame) else { return Seen::Foreign };
         let head = self.head(way, number);
         let rest = (HEAD_LEN..).zip(frame.iter().skip(HEAD_LEN));
         let sound = frame.len() == self.len(number)

@@ -14,7 +14,7 @@ use super::rate::Slices;
 /// Length of a slice of the measured time.
 const SLICE: Duration = Duration::from_millis(20);
 /// How long frames are waited for before they count as lost.
-const LOST_AFTER: Duration = Duration::from_millis(200);
+pub(super) const LOST_AFTER: Duration = Duration::from_millis(200);
 
 /// What the generator works with.
 #[derive(Debug)]
@@ -65,11 +65,11 @@ pub enum FloodError {
 /// Both directions.
 #[derive(Debug)]
 pub struct Flood {
-    lanes: [Lane; 2],
-    rx: [RxQueue; 2],
-    pool: Mempool,
-    hz: u64,
-    burst: Burst<BURST>,
+    pub(super) lanes: [Lane; 2],
+    pub(super) rx: [RxQueue; 2],
+    pub(super) pool: Mempool,
+    pub(super) hz: u64,
+    pub(super) burst: Burst<BURST>,
 }
 
 /// What a turn moved.
@@ -164,7 +164,7 @@ impl Flood {
     }
 
     /// Waits for what is on its way.
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         let mut latest = eal::tsc();
         while self.lanes.iter().any(|lane| lane.in_flight() > 0) {
             let now = eal::tsc();
@@ -191,7 +191,7 @@ impl Flood {
         received
     }
 
-    fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> Counts {
         let [a, b] = [self.lanes[0].counts(), self.lanes[1].counts()];
         Counts {
             sent: a.sent + b.sent,
@@ -202,7 +202,7 @@ impl Flood {
         }
     }
 
-    fn ticks(&self, time: Duration) -> u64 {
+    pub(super) fn ticks(&self, time: Duration) -> u64 {
         u64::try_from(time.as_nanos() * u128::from(self.hz) / 1_000_000_000).unwrap_or(u64::MAX)
     }
 }

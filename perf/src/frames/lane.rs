@@ -79,15 +79,39 @@ impl Lane {
             if self.in_flight() + BURST as u64 > self.window {
                 return 0;
             }
-            self.make(pool);
+            self.make(pool, BURST);
         }
         let taken = self.tx.tx_burst(&mut self.sending);
         self.counts.sent += taken as u64;
         taken
     }
 
-    fn make(&mut self, pool: &Mempool) {
-        if !pool.alloc_bulk(&mut self.sending, BURST) {
+    /// The number of the frame that is made next.
+    pub(super) fn next_number(&self) -> u64 {
+        self.next
+    }
+
+    /// Makes and sends so many, whatever is in flight; how many the port took. The others are
+    /// gone, as if they had been sent.
+    pub(super) fn send_exactly(&mut self, count: usize, pool: &Mempool) -> usize {
+        // What the port did not take while there was a window.
+        self.sending.clear();
+        let next = self.next + count as u64;
+        self.make(pool, count);
+        let taken = self.tx.tx_burst(&mut self.sending);
+        self.sending.clear();
+        self.next = next;
+        self.counts.sent += taken as u64;
+        taken
+    }
+
+    /// The number in one of its frames.
+    pub(super) fn number_of(&self, frame: &[u8]) -> Option<u64> {
+        self.content.number(self.way, frame)
+    }
+
+    fn make(&mut self, pool: &Mempool, count: usize) {
+        if !pool.alloc_bulk(&mut self.sending, count) {
             return;
         }
         for mbuf in self.sending.iter_mut() {

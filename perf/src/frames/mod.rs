@@ -12,9 +12,11 @@
 //! | `lane` | one direction: frames sent, frames that came back |
 //! | `flood` | both directions, learned and then measured |
 //! | `rate` | frames per second, in slices of the time |
+//! | `trial` | both directions at a rate that nothing slows down, with delays |
 
 pub mod content;
 pub mod flood;
 pub mod lane;
 pub mod rate;
 pub mod size;
+pub mod trial;

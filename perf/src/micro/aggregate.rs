@@ -19,11 +19,11 @@ use super::seal::{DATAGRAM, KEY, PAYLOAD, emit_front};
 use super::{Bench, MicroError, random_bytes};
 
 /// Bytes of a segment that carry data.
-const SEGMENT: u32 = 1_448;
+pub(crate) const SEGMENT: u32 = 1_448;
 /// Headers in front of them: Ethernet, IPv4, TCP with stamps.
 const HEADERS: u32 = 66;
 /// Segments of one lap: they fill a buffer of 64 KiB, almost.
-const LAP: usize = 45;
+pub(crate) const LAP: usize = 45;
 /// Bytes of a frame.
 const FRAME: usize = (HEADERS + SEGMENT) as usize;
 /// Bytes of one buffer.
@@ -70,34 +70,42 @@ impl Segments {
     }
 }
 
-/// The packet driver, with one flow.
-struct Driver {
+/// The packet driver.
+pub(crate) struct Driver {
     segments: Segments,
     aggregator: Aggregator<HeapFrame>,
     sent: u64,
+    flows: u32,
 }
 
 impl Driver {
-    fn new() -> Self {
-        Driver { segments: Segments::new(), aggregator: aggregator(), sent: 0 }
+    /// With one flow.
+    pub(crate) fn new() -> Self {
+        Self::of_flows(1)
+    }
+
+    /// With so many flows, a segment of each in turn.
+    pub(crate) fn of_flows(flows: u32) -> Self {
+        Driver { segments: Segments::new(), aggregator: aggregator(), sent: 0, flows }
     }
 
     /// All segments in; what comes out to `then`.
-    fn through(
+    pub(crate) fn through(
         &mut self,
         compress: bool,
         mut then: impl FnMut(dataplane::packet_driver::OutboundBuffer),
     ) {
-        for frame in self.segments.frames.drain(..) {
+        for (number, frame) in (0..).zip(self.segments.frames.drain(..)) {
+            let slot = 1 + number % self.flows;
             let body = OutboundBody::Frame { frame, offset: HEADERS, len: SEGMENT };
             let message = Outbound {
                 peer: PeerIndex(0),
                 class: Class(1),
                 compress,
-                slot: 1,
+                slot,
                 header: MessageHeader {
                     kind: MessageKind::Data,
-                    flow: FlowId(1),
+                    flow: FlowId(u64::from(slot)),
                     key: None,
                     sequence: self.sent,
                     status: 0,

@@ -208,7 +208,7 @@ impl Work for Dpdk<'_> {
 }
 
 /// Any order, the same every time (Fisher and Yates).
-fn shuffle<T>(items: &mut [T]) {
+pub(crate) fn shuffle<T>(items: &mut [T]) {
     let mut random = Random::default();
     for last in (1..items.len()).rev() {
         let other = usize::try_from(random.next() % (last as u64 + 1)).unwrap_or(0);
@@ -217,7 +217,7 @@ fn shuffle<T>(items: &mut [T]) {
 }
 
 /// The key of a flow's first packet: half of the flows have the larger address first.
-fn key(n: u32) -> FlowKey {
+pub(crate) fn key(n: u32) -> FlowKey {
     let client = std::net::Ipv4Addr::from(0x0a00_0000 | n >> 4);
     let server =
         std::net::Ipv4Addr::from(if n.is_multiple_of(2) { 0xc0a8_0001 } else { 0x0101_0101 });

@@ -16,7 +16,7 @@ use super::measure::Work;
 use super::{Bench, MicroError};
 
 /// Bytes of one buffer, its header included.
-const BUFFER: usize = 65_536;
+pub(crate) const BUFFER: usize = 65_536;
 /// Buffers of one lap: a long lap seldom ends undisturbed.
 const LAP: usize = 1;
 /// What the stage asks for: a buffer that shrinks less is sent as it is.
@@ -61,7 +61,7 @@ pub(super) fn run(bench: &mut Bench) -> Result<(), MicroError> {
     bench.compare("compress: decompress", LAP * BUFFER, &mut ours, &mut alone)
 }
 
-fn buffer_of(pool: &BufferPool, data: &[u8]) -> Option<BufferSlice> {
+pub(crate) fn buffer_of(pool: &BufferPool, data: &[u8]) -> Option<BufferSlice> {
     let len = u32::try_from(data.len()).ok()?;
     let mut buffer = pool.alloc(ROUTING_HEADER_LEN + data.len())?;
     let header = RoutingHeader {
@@ -76,7 +76,7 @@ fn buffer_of(pool: &BufferPool, data: &[u8]) -> Option<BufferSlice> {
     Some(buffer.freeze())
 }
 
-fn outbound(bytes: BufferSlice) -> OutboundBuffer {
+pub(crate) fn outbound(bytes: BufferSlice) -> OutboundBuffer {
     OutboundBuffer {
         peer: PeerIndex(0),
         session: SessionNumber(1),

@@ -3,16 +3,16 @@
 //! In: which benches, how long. Out: for each, how many times as fast as its baseline ours is, with
 //! its spread, and whether that reaches its bar. Never: a figure without a baseline of the same run.
 
-mod aggregate;
+pub(crate) mod aggregate;
 mod checksum;
-mod classify;
-mod compress;
-mod measure;
+pub(crate) mod classify;
+pub(crate) mod compress;
+pub(crate) mod measure;
 mod noise;
 pub mod output;
-mod parse;
+pub(crate) mod parse;
 mod ring;
-mod seal;
+pub(crate) mod seal;
 
 use core_affinity::CoreId;
 use dpdk_wrapper::Eal;

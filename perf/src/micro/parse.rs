@@ -35,7 +35,7 @@ pub(super) fn run(bench: &mut Bench) -> Result<(), MicroError> {
 
 /// TCP, with stamps as hosts send them, and UDP; with data and without, over IPv4 and IPv6, a quarter
 /// of it in a VLAN.
-fn frames() -> Vec<Vec<u8>> {
+pub(crate) fn frames() -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
     for payload in [&[][..], &[7; 1_400][..]] {
         for v6 in [false, true] {

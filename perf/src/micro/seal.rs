@@ -15,11 +15,11 @@ use super::{Bench, MicroError, random_bytes};
 /// Bytes of a full datagram: 1,500 with the headers of UDP and IPv4.
 pub(super) const DATAGRAM: usize = 1_472;
 /// Of these, how many are of a buffer.
-pub(super) const PAYLOAD: usize = DATAGRAM - OVERHEAD_LEN - TAG_LEN;
+pub(crate) const PAYLOAD: usize = DATAGRAM - OVERHEAD_LEN - TAG_LEN;
 /// Datagrams of one lap.
 const LAP: usize = 32;
 
-pub(super) const KEY: [u8; 32] = [0x5a; 32];
+pub(crate) const KEY: [u8; 32] = [0x5a; 32];
 
 pub(super) fn run(bench: &mut Bench) -> Result<(), MicroError> {
     let failed = || MicroError::set_up("seal", "what was sealed does not open");
@@ -81,7 +81,7 @@ pub(super) fn emit_front(number: u64, out: &mut [u8]) -> Option<usize> {
 }
 
 /// Datagrams that are not sealed yet, numbered from 1.
-fn plain() -> Option<Vec<Vec<u8>>> {
+pub(crate) fn plain() -> Option<Vec<Vec<u8>>> {
     let of = |number: u64| {
         let mut datagram = random_bytes(DATAGRAM);
         (emit_front(number, &mut datagram)? == OVERHEAD_LEN).then_some(datagram)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 # Classes whose tests make no lab.
-QUICK = {"Parts", "Programs", "Configuration"}
+QUICK = {"Parts", "Programs", "Configuration",
+         "Scenarios", "Alternations", "Reports", "Counts", "Searches", "Comparisons"}
 
 
 def cases(suite: unittest.TestSuite) -> list[unittest.TestCase]:

@@ -1,0 +1,123 @@
+"""Trials: the frame generator sends at a rate that nothing slows down, through a device under test.
+
+In:  which forwarder, how many flows, which size; then rates. Out: of each trial what was lost and
+     how long frames took since they were meant to be sent. Never: a changed frame.
+
+Both processes stay up from trial to trial: `measure_forward` says on which devices and cores.
+"""
+
+from __future__ import annotations
+
+import json
+import selectors
+import subprocess
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from tpolab.errors import LabError
+
+from . import measure_forward
+from .measure_forward import GENERATOR_CORE, READY_S_MAX, Load, Taken
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of one."""
+
+    rate: float
+    """Frames a second that were due, both ways together."""
+    due: int
+    received: int
+    refused: int
+    unsent: int
+    busy_share: float
+    """Of the generator."""
+    late_us_max: float
+    delay_us: dict[float, float]
+    """By percentile, since a frame was meant to be sent."""
+    away_us: dict[float, float]
+    """The same, were there nothing but the generator's own absences."""
+    disturbed: float
+    """Largest part of either core's time that went to others."""
+
+    @property
+    def loss(self) -> float:
+        """The part of what was due that did not come back."""
+        return 1 - self.received / self.due if self.due else 1.0
+
+
+class Rig:
+    """A generator and a forwarder that are up; a context manager."""
+
+    def __init__(self, kind: str, load: Load, programs: Path, scratch: Path) -> None:
+        self.kind = kind
+        self.load = load
+        self.programs = programs
+        self.scratch = scratch
+        self._running = ExitStack()
+
+    def __enter__(self) -> Rig:
+        for path in measure_forward.sockets(self.scratch):
+            path.unlink(missing_ok=True)
+        try:
+            self._start()
+        except BaseException:
+            self._running.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running.close()
+
+    def _start(self) -> None:
+        first, second = measure_forward.sockets(self.scratch)
+        command = ["taskset", "-c", str(GENERATOR_CORE), str(self.programs / "frames"), "--trials",
+                   "--core", str(GENERATOR_CORE), "--flows", str(self.load.flows),
+                   "--size", self.load.size, "--port-a", f"net_vhost0,iface={first},queues=1",
+                   "--port-b", f"net_vhost1,iface={second},queues=1"]
+        log = self._running.enter_context(open(self.scratch / "frames.log", "wb"))
+        self.generator = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+            bufsize=1, start_new_session=True)
+        self._running.callback(self._stop)
+        self._said("ready", READY_S_MAX)
+        self.forwarder = measure_forward.start(self.kind, self.scratch, self.programs,
+                                               self.load.flows)
+        self._running.callback(self.forwarder.stop)
+        self._said("measuring", READY_S_MAX)
+
+    def _stop(self) -> None:
+        try:
+            self.generator.communicate(timeout=READY_S_MAX)  # the end of its input ends it
+        except subprocess.TimeoutExpired:
+            self.generator.kill()
+            self.generator.wait()
+
+    def _said(self, wanted: str, seconds: float) -> str:
+        """The next line that begins so; DPDK may say something of its own."""
+        deadline = time.monotonic() + seconds
+        with selectors.DefaultSelector() as ready:
+            ready.register(self.generator.stdout, selectors.EVENT_READ)
+            while ready.select(max(0.0, deadline - time.monotonic())):
+                line = self.generator.stdout.readline()
+                if not line:
+                    break
+                if line.startswith(wanted):
+                    return line
+        raise LabError(f"the generator does not say {wanted!r}:\n"
+                       f"{(self.scratch / 'frames.log').read_text(errors='replace')[-2000:]}")
+
+    def trial(self, rate: float, seconds: float) -> Trial:
+        """One trial."""
+        taken = Taken(self.generator.pid, self.forwarder.pid)
+        self.generator.stdin.write(f"{rate:.0f} {seconds}\n")
+        found = json.loads(self._said("{", seconds + READY_S_MAX))
+        disturbed = taken.share()
+        if found["changed"]:
+            raise LabError(f"{self.kind}: {found['changed']} frames did not come back as they were "
+                           "sent")
+        return Trial(found["rate"], found["due"], found["received"], found["refused"],
+                     found["unsent"], found["busy_share"], found["late_us_max"],
+                     dict(found["delay_us"]), dict(found["away_us"]), disturbed)

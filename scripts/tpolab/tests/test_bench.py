@@ -1,0 +1,293 @@
+"""The performance bench without a measurement: scenarios, spreads, verdicts, page, comparison."""
+
+import contextlib
+import io
+import json
+import re
+import sys
+import tempfile
+import unittest
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from pathlib import Path
+
+from tpolab.errors import LabError
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(REPOSITORY / "perf"))
+
+from bench import alternation, catalogue, command, compare, foreign  # noqa: E402
+from bench import noise, page, session  # noqa: E402
+from bench.alternation import Plan  # noqa: E402
+from bench.catalogue import Bar, Effort, Reason, Scenario  # noqa: E402
+from bench.plot import percentiles  # noqa: E402
+from bench.report import Discard, Report, write  # noqa: E402
+from bench.search import Bounds, Goal, Search  # noqa: E402
+from scenarios import instructions  # noqa: E402
+
+
+def scenario(**more: object) -> Scenario:
+    """One with a bar of each kind, and a reason for one of its figures."""
+    bars = {"rate": Bar(at_least=0.95), "delay": Bar(at_most=2.0), "exact": Bar(within=0.5)}
+    reasons = [Reason("rate, * flows", 0.8, "the cache is full", "docs/results/x.json")]
+    return Scenario(**{"name": "one", "says": "how it is", "kind": "module", "full": Effort(1.0),
+                       "quick": Effort(1.0), "bars": bars, "reasons": reasons, **more})
+
+
+def report(*figures: tuple[str, object, str, str | None]) -> Report:
+    """A report with these figures: name, value, unit, bar."""
+    found = Report.begin(scenario(), REPOSITORY)
+    for name, value, unit, bar in figures:
+        found.add(name, value, unit, bar=bar, expected=1.0)
+    return found
+
+
+class Scenarios(unittest.TestCase):
+    """The files."""
+
+    def load(self, text: str) -> Scenario:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "one.toml"
+            path.write_text(text, encoding="utf-8")
+            return catalogue.load(path)
+
+    WHOLE = ('name = "one"\nsays = "x"\nkind = "module"\n[full]\ntakes_s = 9\nrounds = 3\n'
+             '[quick]\ntakes_s = 1\n[bars]\nrate = { at_least = 1 }\n')
+
+    def test_a_file_is_read_and_its_slips_are_refused(self) -> None:
+        read = self.load(self.WHOLE)
+        self.assertEqual((read.full.takes_s, read.full.parameters), (9, {"rounds": 3}))
+        self.assertEqual(read.bar("rate"), Bar(at_least=1))
+        for wrong, said in ((self.WHOLE.replace("at_least", "atleast"), "atleast"),
+                            (self.WHOLE.replace("= 1 }", "= 1, at_most = 2 }"), "one of"),
+                            (self.WHOLE.replace('"one"', '"two"'), "two"),
+                            (self.WHOLE.replace('"module"', '"model"'), "kind"),
+                            (self.WHOLE.replace("takes_s = 9", ""), "takes_s"),
+                            (self.WHOLE + "[reasons]\n", "reasons")):
+            with self.assertRaisesRegex(LabError, said):
+                self.load(wrong)
+
+    def test_all_files_are_sound_and_all_is_short_enough(self) -> None:
+        found = catalogue.load_all(REPOSITORY / "perf" / "scenarios")
+        for each in found.values():
+            there = (REPOSITORY / "perf" / "scenarios" / f"{each.name}.py" if each.kind == "module"
+                     else REPOSITORY / "perf" / "src" / "bin" / f"{each.name}.rs")
+            self.assertTrue(there.exists(), there)
+        for quick, minutes in ((False, 60), (True, 10)):
+            parts = [each.effort(quick=quick) for each in found.values()]
+            self.assertLess(sum(each.takes_s for each in parts if each.in_all), 60 * minutes)
+
+    def test_what_was_asked_for_is_told_apart(self) -> None:
+        known = {"micro": scenario(kind="program"), "pair": scenario()}
+        for arguments, program in ((["micro"], True), (["micro", "--only", "ring"], True),
+                                   (["micro", "pair"], False), (["pair"], False),
+                                   (["micro", "all"], False), (["micro", "--html", "x"], False)):
+            self.assertEqual(command._is_program(known, arguments), program, arguments)
+
+
+class Alternations(unittest.TestCase):
+    """A B B A."""
+
+    def test_rounds_go_to_and_fro_and_what_is_disturbed_is_left_out(self) -> None:
+        seen: list[str] = []
+        found = alternation.alternate("ab", lambda name: seen.append(name) or len(seen),
+                                      Plan(2, tries=2), keep=lambda run: run != 3)
+        self.assertEqual("".join(seen), "ab" "ba" "ab")
+        self.assertEqual((found.rounds, found.discarded), ([{"a": 1, "b": 2}, {"a": 5, "b": 6}], 1))
+        self.assertEqual(found.pairs("a", "b", lambda a, b: b - a), [1, 1])
+
+    def test_the_interval_is_as_wide_as_the_values_ask_for(self) -> None:
+        self.assertIsNone(alternation.spread([1.0]))
+        few = alternation.spread([3.0, 1.0])
+        self.assertEqual((few.low, few.high, few.confidence), (1.0, 3.0, 0.5))
+        # Six values: all of them, as 1 - 2/64; ten: without the two outermost, as 1 - 2 * 11/1024.
+        six = alternation.spread(list(map(float, range(6))))
+        self.assertEqual((six.low, six.high, six.confidence), (0.0, 5.0, 0.9688))
+        ten = alternation.spread(list(map(float, range(10))))
+        self.assertEqual((ten.low, ten.high, ten.confidence), (1.0, 8.0, 0.9785))
+
+
+class Reports(unittest.TestCase):
+    """Figures and their bars."""
+
+    def test_bars_are_held_and_reasons_reach_only_so_far(self) -> None:
+        found = report(("rate, 9 flows", 0.96, "", "rate"),
+                       ("rate, 9 flows", [0.8, 0.9], "", "rate"),
+                       ("rate, 9 flows", 0.7, "", "rate"), ("rate", 0.9, "", "rate"),
+                       ("delay", 2.0, "ms", "delay"), ("exact", 1.6, "", "exact"),
+                       ("seen", 5, "Mb/s", None))
+        verdicts = [each.verdict for each in found.results]
+        self.assertEqual(verdicts, ["ok", "stated", "missed", "missed", "ok", "missed", "reported"])
+        self.assertFalse(found.passed)
+        self.assertEqual([each.better for each in found.results][3:],
+                         ["higher", "lower", None, "higher"])
+        self.assertIn("the cache is full (docs/results/x.json)", found.table())
+        with self.assertRaisesRegex(LabError, "no bar 'rat'"):
+            found.add("x", 1, "", bar="rat")
+
+    def test_the_page_has_it_all_and_needs_nothing(self) -> None:
+        found = report(("rate, <9> flows", [0.8, 0.9], "", "rate"),
+                       ("delay & co", 2.5, "ms", "delay"))
+        found.add("goodput", [5.0, 6.0], "Mb/s", baseline=[4.0, 4.5])
+        found.discards.append(Discard("goodput", 2, 7, "others were busy"))
+        found.plots += [percentiles("wait", "us", {"tpo": list(range(1, 2001)), "others": [3.0]}),
+                        {"kind": "steps", "title": "where", "unit": "cycles",
+                         "rows": [{"label": "in", "parts": [["parse", 3], ["edge", 5]]}]}]
+        core = {"core": 0, "seconds": 1.0, "away": 0.1, "longest_us": 9.0,
+                "gaps": [{"below_us": 2.0, "count": 3}]}
+        before, after = (noise.Look({"cpu0": dict.fromkeys(noise.FIELDS, ticks)}, 1.0, [core])
+                         for ticks in (0, 5))
+        found.noise = noise.between(before, after)
+        text = page.page(session.document(REPOSITORY, [found], quick=True, begun=0.0))
+        figures = re.findall(r"<figure>.*?</figure>", text)
+        for figure in figures:
+            ElementTree.fromstring(figure)
+        self.assertEqual(len(figures), 6)
+        self.assertNotRegex(text, "<script|<link|src=|url\\(|http")
+        for words in ("rate, &lt;9&gt; flows", "others were busy", "the cache is full", "12.50 %"):
+            self.assertIn(words, text)
+
+    def test_a_program_s_own_results_are_read(self) -> None:
+        row = {"name": "ring", "baseline": "rte_ring", "item": "item", "ratio": 0.5,
+               "quartiles": [0.4, 0.6], "ours_ns": 2.0, "baseline_ns": 1.0, "bar": 1.0,
+               "verdict": "stated", "reason": "moved", "rounds": 40,
+               "discarded": {"switched": 2, "stolen": 1}}
+        missed = row | {"name": "other", "verdict": "missed", "reason": None}
+        disturbed = row | {"name": "third", "ratio": None, "quartiles": None, "ours_ns": None,
+                           "verdict": "disturbed", "discarded": None}
+        found = foreign.read({"scenario": "micro", "commit": "x", "environment": {"cpus": 2},
+                              "results": [row, missed, disturbed]})
+        self.assertEqual([each.verdict for each in found.results],
+                         ["stated", "reported", "missed", "reported", "missed"])
+        self.assertEqual(found.discards[0].discarded, 3)
+
+    def test_rows_with_stages_are_drawn_and_rows_with_values_are_figures(self) -> None:
+        compared = {"name": "clear", "baseline": "floor", "item": "byte", "ratio": 0.5,
+                    "quartiles": [0.4, 0.6], "ours_ns": 2.0, "baseline_ns": 1.0, "bar": None,
+                    "verdict": "reported", "rounds": 40, "gbps": 5.5, "frame_bytes": 1000.0,
+                    "ticks_per_byte": {"near": {"edge": 0.25, "port": 0.5}, "hosts": 0.3}}
+        found = foreign.read({"scenario": "optimized", "commit": "x", "environment": {},
+                              "results": [compared]})
+        self.assertIn(("clear: payload", 5.5, "Gb/s"),
+                      [(each.name, each.value, each.unit) for each in found.results])
+        self.assertEqual([plot["rows"] for plot in found.plots],
+                         [[{"label": "clear, near", "parts": [["edge", 0.25], ["port", 0.5]]}],
+                          [{"label": "clear, near", "parts": [["edge", 250.0], ["port", 500.0]]}]])
+        figures = [{"name": name, "unit": "bytes", "value": 900.0, "bar": bar, "reason": reason}
+                   for name, bar, reason in (("a", None, None), ("b", {"at_most": 1024.0}, "why"),
+                                             ("c", {"at_least": 1000.0}, None),
+                                             ("d", {"at_least": 1000.0}, "why"))]
+        found = foreign.read({"scenario": "connections", "commit": "x", "environment": {},
+                              "results": figures})
+        self.assertEqual([each.verdict for each in found.results],
+                         ["reported", "ok", "missed", "stated"])
+
+
+class Counts(unittest.TestCase):
+    """Instructions beside the kept ones."""
+
+    def judged(self, counted: int, kept: dict[str, int], *, same: bool = True) -> Report:
+        files = REPOSITORY / "perf" / "scenarios"
+        found = Report.begin(catalogue.load(files / "instructions.toml"), REPOSITORY)
+        stage = {"stage": "parse", "item": "frame", "items": 10, "bytes": 0,
+                 "instructions": counted}
+        instructions.judge(found, [stage], {"rustc": "1.2.3", "stages": kept}, same_compiler=same)
+        return found
+
+    def test_three_per_cent_more_is_too_much_of_the_same_compiler(self) -> None:
+        self.assertTrue(self.judged(1030, {"parse": 1000}).passed)
+        self.assertFalse(self.judged(1031, {"parse": 1000}).passed)
+        other = self.judged(1031, {"parse": 1000}, same=False)
+        self.assertTrue(other.passed)
+        self.assertIn("not judged: the kept counts are of rustc 1.2.3", other.table())
+
+    def test_a_stage_that_is_not_kept_or_not_counted_fails(self) -> None:
+        self.assertFalse(self.judged(1000, {}).passed)
+        self.assertFalse(self.judged(1000, {"parse": 1000, "gone": 5}).passed)
+
+    def test_totals_are_read_from_a_dump(self) -> None:
+        self.assertEqual(instructions.totals("version: 1\nsummary: 7\ntotals: 42\n"), 42)
+        with self.assertRaises(LabError):
+            instructions.totals("version: 1\n")
+
+    def test_what_is_kept_is_what_the_program_does(self) -> None:
+        kept = json.loads((REPOSITORY / instructions.KEPT).read_text(encoding="utf-8"))
+        sources = "".join(path.read_text(encoding="utf-8") for path in
+                          (REPOSITORY / "perf" / "src" / "instructions").glob("*.rs"))
+        for stage in kept["stages"]:
+            self.assertIn(f'"{stage}"', sources)
+
+
+class Searches(unittest.TestCase):
+    """Rates without loss, and with little."""
+
+    GOALS = (Goal("NDR", 0.0), Goal("PDR", 0.005))
+
+    def found(self, loss: Callable[[float], float], **more: float) -> tuple[dict, int]:
+        search = Search(loss, **{"highest": 16e6, "precision": 0.02, "trials": 3, **more})
+        bounds = search.run(self.GOALS)
+        return dict(bounds), sum(map(len, search.losses.values()))
+
+    def test_both_goals_are_found_as_exactly_as_was_asked_for(self) -> None:
+        def loss(rate: float) -> float:
+            return 0.0 if rate <= 4e6 else 0.001 if rate <= 5e6 else 1 - 5e6 / rate + 0.001
+        bounds, trials = self.found(loss)
+        for name, rate in (("NDR", 4e6), ("PDR", 5.02e6)):
+            self.assertLessEqual(bounds[name].lower, rate)
+            self.assertGreaterEqual(bounds[name].upper, rate)
+            self.assertLessEqual(bounds[name].upper, bounds[name].lower * 1.02)
+        self.assertLess(trials, 60)
+
+    def test_one_disturbed_trial_of_a_rate_changes_nothing(self) -> None:
+        seen: dict[float, int] = {}
+
+        def loss(rate: float) -> float:
+            seen[rate] = seen.get(rate, 0) + 1
+            return 0.3 if rate > 4e6 or seen[rate] == 1 else 0.0
+        bounds, _ = self.found(loss)
+        self.assertGreater(bounds["NDR"].lower, 3.9e6)
+
+    def test_the_ends_are_told_as_such(self) -> None:
+        always, _ = self.found(lambda rate: 0.0)
+        self.assertEqual(always["NDR"], Bounds(16e6, 16e6))
+        never, trials = self.found(lambda rate: 1.0)
+        self.assertEqual(never["PDR"].lower, 0.0)
+        self.assertLess(trials, 60)
+
+
+class Comparisons(unittest.TestCase):
+    """perf/compare."""
+
+    def said(self, before: Report, after: Report, *options: str) -> tuple[int, str]:
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [Path(folder) / "a.json", Path(folder) / "b.json"]
+            for path, each in zip(paths, (before, after)):
+                write(path, json.loads(json.dumps(each.document())))
+            said = io.StringIO()
+            with contextlib.redirect_stdout(said):
+                code = compare.main([*map(str, paths), *options])
+            return code, said.getvalue()
+
+    def test_only_what_is_beyond_both_spreads_is_a_change(self) -> None:
+        for before, after, unit, kind in (
+                ([10, 11, 12], [11.5, 12, 13], "Mb/s", "same"),
+                ([10, 11, 12], [13, 14, 15], "Mb/s", "better"),
+                ([10, 11, 12], [13, 14, 15], "ms", "worse"),
+                ([10, 11, 12], [13, 14, 15], "", "changed"),
+                ([1000, 1001], [1005, 1006], "ms", "same"),
+                (5, 6, "ms", "unknown")):
+            code, said = self.said(report(("x", before, unit, None)),
+                                   report(("x", after, unit, None)))
+            self.assertRegex(said, f"1 {kind}")
+            self.assertEqual(code, int(kind == "worse"), said)
+
+    def test_a_bar_that_is_no_longer_reached_is_worse_and_what_is_gone_is_told(self) -> None:
+        code, said = self.said(report(("x", 0.96, "", "rate"), ("y", 1, "", None)),
+                               report(("x", 0.94, "", "rate")))
+        self.assertEqual(code, 1)
+        self.assertIn("misses >= 0.95", said)
+        self.assertIn("gone     y", said)
+
+    def test_a_file_of_something_else_is_refused(self) -> None:
+        with self.assertRaisesRegex(LabError, "none of the results"):
+            compare.load(REPOSITORY / "Cargo.toml")
