@@ -6,6 +6,10 @@
 
 use std::collections::VecDeque;
 
+pub mod replicas;
+
+pub use replicas::{Collected, Dealt, Part, REPLICAS_MAX, Replica};
+
 /// One worker's end (or both ends) of a link.
 #[derive(Debug)]
 pub enum Link<T> {

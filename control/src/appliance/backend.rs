@@ -11,16 +11,16 @@ use std::time::Instant;
 
 use dataplane::interceptor::RuleTable;
 use dataplane::packet_driver::PeerStatus;
-use dataplane::pipeline::LAYOUT;
 use dataplane::pipeline::appliance::Handles;
 use dataplane::pipeline::port::PortCounter;
+use dataplane::pipeline::{LinkLayout, Placement, layout};
 
 use super::devices::{DeviceError, Devices};
 use super::load::LoadMeter;
 use super::peers::{self, States, Traffic};
 use super::ports::refused;
 use super::running::{Running, StartError};
-use super::{counters, flows};
+use super::{convert, counters, flows};
 use crate::args::Args;
 use crate::cli::{
     Backend, CommandError, CoreView, CounterView, DropView, FlowFilter, Flows, LinkView, PeerView,
@@ -189,16 +189,9 @@ impl Optimizer {
         self.cleared.rules = cleared;
     }
 
-    /// The cores in use, each with its stages.
-    fn placement(&self) -> Vec<(usize, Vec<String>)> {
-        let mut cores: Vec<(usize, Vec<String>)> = Vec::new();
-        for (stage, core) in self.config.cores.stages() {
-            match cores.iter_mut().find(|(known, _)| *known == core) {
-                Some((_, stages)) => stages.push(stage.to_owned()),
-                None => cores.push((core, vec![stage.to_owned()])),
-            }
-        }
-        cores
+    /// What runs where; nothing if that cannot run, which a start says.
+    fn placement(&self) -> Option<Placement> {
+        convert::placement(&self.config.cores).ok()
     }
 
     fn report(&self, core: usize) -> Option<&CoreReport> {
@@ -347,36 +340,39 @@ impl Backend for Optimizer {
 
     fn cores(&self) -> Vec<CoreView> {
         let now = Instant::now();
-        let view = |(core, stages)| {
+        let Some(placement) = self.placement() else { return Vec::new() };
+        let stages = placement.stages();
+        let view = |(worker, (core, _)): (usize, &(usize, _))| {
+            let core = *core;
+            let here = stages.iter().filter(|(_, runs_on)| *runs_on == worker);
+            let stages = here.map(|(stage, _)| stage.to_string()).collect();
             let report = self.report(core);
             let load = report.map(|report| self.loads.load(core, report, now));
             let (turns_per_second, busy_percent) = load.unwrap_or_default();
             let busy_ns = report.map_or(0, |report| report.busy_ns.load(Ordering::Relaxed));
             CoreView { core, stages, turns_per_second, busy_percent, busy_ns }
         };
-        self.placement().into_iter().map(view).collect()
+        placement.workers().iter().enumerate().map(view).collect()
     }
 
     fn pipeline(&self) -> PipelineView {
-        let stages = self.config.cores.stages();
-        let core_of = |name| stages.iter().find(|(stage, _)| *stage == name).map(|(_, core)| core);
+        let Some(placement) = self.placement() else { return PipelineView::default() };
         let waiting = self.running.as_ref().map(Running::waiting).unwrap_or_default();
-        let link = |(layout, length): (&dataplane::pipeline::LinkLayout, u64)| {
-            let (from, to) = (layout.from.name(), layout.to.name());
-            LinkView {
-                from: from.to_owned(),
-                to: to.to_owned(),
-                kind: if core_of(from) == core_of(to) { "direct" } else { "ring" }.to_owned(),
-                length,
-                capacity: layout.capacity as u64,
-            }
+        let link = |(layout, length): (&LinkLayout, u64)| LinkView {
+            from: layout.from.to_string(),
+            to: layout.to.to_string(),
+            kind: if layout.is_ring() { "ring" } else { "direct" }.to_owned(),
+            length,
+            capacity: layout.capacity as u64,
         };
+        let core_of = |worker| placement.workers().get(worker).map_or(0, |(core, _)| *core);
+        let stages = placement.stages().into_iter();
+        let waiting = waiting.into_iter().chain(std::iter::repeat(0));
         PipelineView {
             stages: stages
-                .iter()
-                .map(|(name, core)| StageView { name: (*name).to_owned(), core: *core })
+                .map(|(stage, worker)| StageView { name: stage.to_string(), core: core_of(worker) })
                 .collect(),
-            links: LAYOUT.iter().zip(waiting).map(link).collect(),
+            links: layout(&placement).iter().zip(waiting).map(link).collect(),
         }
     }
 

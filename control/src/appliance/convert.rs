@@ -62,15 +62,22 @@ pub fn appliance(
     })
 }
 
-fn placement(cores: &config::Cores) -> Result<Placement, PlacementError> {
-    Placement::new(&[
-        (StageKind::Port, cores.port),
-        (StageKind::Edge, cores.edge),
-        (StageKind::Aggregate, cores.aggregate),
-        (StageKind::Compress, cores.compress),
-        (StageKind::Transmit, cores.transmit),
-        (StageKind::Decompress, cores.decompress),
-    ])
+/// The placement of stages on cores.
+///
+/// # Errors
+/// What of it cannot run.
+pub fn placement(cores: &config::Cores) -> Result<Placement, PlacementError> {
+    let one = |kind, core| (kind, std::slice::from_ref(core));
+    let stages: [(StageKind, &[usize]); 6] = [
+        one(StageKind::Port, &cores.port),
+        one(StageKind::Edge, &cores.edge),
+        one(StageKind::Aggregate, &cores.aggregate),
+        (StageKind::Compress, cores.compress.cores()),
+        one(StageKind::Transmit, &cores.transmit),
+        (StageKind::Decompress, cores.decompress.cores()),
+    ];
+    let pairs = stages.iter().flat_map(|(kind, cores)| cores.iter().map(|core| (*kind, *core)));
+    Placement::new(&pairs.collect::<Vec<_>>())
 }
 
 fn own(config: &config::Config, circumstances: &Circumstances) -> Own {

@@ -39,21 +39,23 @@ pub(super) fn of_stages(handles: Option<&Handles>) -> Vec<Sample> {
     add(&mut samples, handles.map(|handles| &handles.edge));
     add(&mut samples, handles.map(|handles| &handles.reassembly));
     add(&mut samples, handles.map(|handles| &handles.aggregate));
-    add(&mut samples, handles.map(|handles| &handles.compress));
+    add_each(&mut samples, handles.map(|handles| &handles.compress[..]));
     add(&mut samples, handles.map(|handles| &handles.transmit));
     add(&mut samples, handles.map(|handles| &handles.demux));
     add(&mut samples, handles.map(|handles| &handles.exchange));
-    match handles {
-        Some(handles) => handles.lan.iter().for_each(|lan| add(&mut samples, Some(lan))),
-        None => add::<dataplane::edge::LanCounter>(&mut samples, None),
-    }
-    match handles {
-        Some(handles) => handles.movers.iter().for_each(|mover| add(&mut samples, Some(mover))),
-        None => add::<dataplane::data_mover::MoverCounter>(&mut samples, None),
-    }
-    add(&mut samples, handles.map(|handles| &handles.decompress));
-    add(&mut samples, handles.map(|handles| &handles.disaggregate));
+    add_each(&mut samples, handles.map(|handles| &handles.lan[..]));
+    add_each(&mut samples, handles.map(|handles| &handles.movers[..]));
+    add_each(&mut samples, handles.map(|handles| &handles.decompress[..]));
+    add_each(&mut samples, handles.map(|handles| &handles.disaggregate[..]));
     samples
+}
+
+/// Those of all replicas, or peers.
+fn add_each<C: Counter>(samples: &mut Vec<Sample>, counters: Option<&[Counters<C>]>) {
+    match counters {
+        Some(counters) => counters.iter().for_each(|each| add(samples, Some(each))),
+        None => add::<C>(samples, None),
+    }
 }
 
 fn add<C: Counter>(samples: &mut Vec<Sample>, counters: Option<&Counters<C>>) {

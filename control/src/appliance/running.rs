@@ -11,8 +11,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use dataplane::frame::Side;
 use dataplane::interceptor::RuleTable;
 use dataplane::packet_driver::PeerStatus;
-use dataplane::pipeline::LAYOUT;
 use dataplane::pipeline::appliance::{Appliance, Handles, PeerSettings};
+use dataplane::pipeline::layout;
 use dataplane::pipeline::port::PortIo;
 use dataplane::pipeline::stop::{StopLimits, StopStep};
 
@@ -80,7 +80,7 @@ pub struct Running {
     /// The look-up table, with its hits.
     pub rules: Arc<RuleTable>,
     /// Items in each link when the workers were last asked.
-    waiting: Arc<[AtomicU64; LAYOUT.len()]>,
+    waiting: Arc<[AtomicU64]>,
 }
 
 impl Running {
@@ -134,7 +134,7 @@ impl Running {
                 }
             }
         }
-        let waiting = Arc::default();
+        let waiting = layout(&plan.placement).iter().map(|_| AtomicU64::new(0)).collect();
         Ok(Running {
             threads,
             _key_exchange: key_exchange,
@@ -230,10 +230,10 @@ impl Running {
         }
     }
 
-    /// Items in each link of [`LAYOUT`] when the workers were last asked.
+    /// Items in each link of the layout when the workers were last asked.
     #[must_use]
-    pub fn waiting(&self) -> [u64; LAYOUT.len()] {
-        std::array::from_fn(|link| self.waiting[link].load(Ordering::Relaxed))
+    pub fn waiting(&self) -> Vec<u64> {
+        self.waiting.iter().map(|count| count.load(Ordering::Relaxed)).collect()
     }
 
     /// Cores and how busy they are.

@@ -428,9 +428,10 @@ fn memory(config: &Config, machine: &Machine, report: &mut Report<'_>) {
 }
 
 fn cores(config: &Config, machine: &Machine, report: &mut Report<'_>) {
-    for (stage, core) in config.cores.stages() {
+    let stages = config.cores.stages().into_iter();
+    for (stage, core) in stages.flat_map(|(stage, cores)| cores.iter().map(move |c| (stage, c))) {
         let path = format!("cores.{stage}");
-        if report.given(&path) && !machine.cores.contains(&core) {
+        if report.given(&path) && !machine.cores.contains(core) {
             let available: Vec<String> = machine.cores.iter().map(usize::to_string).collect();
             report.error_at(
                 &path,

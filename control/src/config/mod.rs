@@ -29,6 +29,7 @@ pub use network::{InterfaceAddress, Prefix, check_host};
 pub use units::{Rate, Size, format_duration, parse_duration};
 
 use dataplane::data_mover::security::PublicKey;
+use dataplane::link::REPLICAS_MAX;
 use dataplane::packet_driver::CLASS_COUNT;
 
 use crate::machine::Machine;
@@ -385,7 +386,7 @@ impl Default for Limits {
 }
 
 /// Which core runs which stage, by the operating system's core numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cores {
     /// Ports, interceptor and bridge.
     pub port: usize,
@@ -394,37 +395,75 @@ pub struct Cores {
     /// Packet driver, towards the WAN.
     pub aggregate: usize,
     /// Compression.
-    pub compress: usize,
+    pub compress: CoreList,
     /// Data mover.
     pub transmit: usize,
     /// Decompression and packet driver, from the WAN.
-    pub decompress: usize,
+    pub decompress: CoreList,
+}
+
+/// The cores of a stage that may run on several: at least one, each once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoreList(Vec<usize>);
+
+impl CoreList {
+    /// A single core.
+    #[must_use]
+    pub fn one(core: usize) -> Self {
+        CoreList(vec![core])
+    }
+
+    /// These cores.
+    ///
+    /// # Errors
+    /// None, too many, or one of them twice: what to write instead.
+    pub fn new(cores: Vec<usize>) -> Result<Self, String> {
+        if cores.is_empty() {
+            return Err("names no core; write a number, or a list as in [2, 3]".to_owned());
+        }
+        if cores.len() > REPLICAS_MAX {
+            return Err(format!("{} cores; at most {REPLICAS_MAX} are possible", cores.len()));
+        }
+        for (index, core) in cores.iter().enumerate() {
+            if cores.iter().take(index).any(|earlier| earlier == core) {
+                return Err(format!("names core {core} twice; a stage is on a core once"));
+            }
+        }
+        Ok(CoreList(cores))
+    }
+
+    /// The cores, as they were written.
+    #[must_use]
+    pub fn cores(&self) -> &[usize] {
+        &self.0
+    }
 }
 
 impl Cores {
     /// Everything on one core.
     #[must_use]
-    pub const fn all_on(core: usize) -> Self {
+    pub fn all_on(core: usize) -> Self {
         Cores {
             port: core,
             edge: core,
             aggregate: core,
-            compress: core,
+            compress: CoreList::one(core),
             transmit: core,
-            decompress: core,
+            decompress: CoreList::one(core),
         }
     }
 
     /// The stages by their names in the file, with their cores.
     #[must_use]
-    pub const fn stages(&self) -> [(&'static str, usize); 6] {
+    pub fn stages(&self) -> [(&'static str, &[usize]); 6] {
+        use std::slice::from_ref;
         [
-            ("port", self.port),
-            ("edge", self.edge),
-            ("aggregate", self.aggregate),
-            ("compress", self.compress),
-            ("transmit", self.transmit),
-            ("decompress", self.decompress),
+            ("port", from_ref(&self.port)),
+            ("edge", from_ref(&self.edge)),
+            ("aggregate", from_ref(&self.aggregate)),
+            ("compress", self.compress.cores()),
+            ("transmit", from_ref(&self.transmit)),
+            ("decompress", self.decompress.cores()),
         ]
     }
 }

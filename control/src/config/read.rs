@@ -16,8 +16,9 @@ use toml::de::{DeTable, DeValue};
 use super::error::Report;
 use super::reader::{Section, Value};
 use super::{
-    Action, Compression, Config, Cores, Encryption, Fallback, Fec, Lan, Limits, Mode, PEERS_MAX,
-    Peer, PeerRate, Port, PortRange, Protocol, RULES_MAX, Rate, Rule, Size, Wan, format_duration,
+    Action, Compression, Config, CoreList, Cores, Encryption, Fallback, Fec, Lan, Limits, Mode,
+    PEERS_MAX, Peer, PeerRate, Port, PortRange, Protocol, RULES_MAX, Rate, Rule, Size, Wan,
+    format_duration,
 };
 use crate::machine::Machine;
 
@@ -303,9 +304,9 @@ fn cores(section: &mut Section<'_, '_, '_>, default: usize) -> Cores {
         port,
         edge: section.or("edge", port),
         aggregate: section.or("aggregate", port),
-        compress: section.or("compress", port),
+        compress: section.or("compress", CoreList::one(port)),
         transmit: section.or("transmit", port),
-        decompress: section.or("decompress", port),
+        decompress: section.or("decompress", CoreList::one(port)),
     }
 }
 

@@ -15,7 +15,7 @@ use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::error::Report;
 use super::{
-    Device, InterfaceAddress, LIST_ENTRIES_MAX, PeerRate, Prefix, Rate, Size, check_host,
+    CoreList, Device, InterfaceAddress, LIST_ENTRIES_MAX, PeerRate, Prefix, Rate, Size, check_host,
     format_duration, parse_duration,
 };
 
@@ -380,6 +380,19 @@ impl Value for SocketAddr {
             return Err(format!("\"{text}\" has port 0; write the peer's UDP port"));
         }
         Ok(endpoint)
+    }
+}
+
+/// A number, or a list of numbers.
+impl Value for CoreList {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        match value.as_array() {
+            None => usize::read(value).map(CoreList::one),
+            Some(cores) => {
+                let cores = cores.iter().map(|core| usize::read(core.get_ref()));
+                CoreList::new(cores.collect::<Result<_, _>>()?)
+            }
+        }
     }
 }
 

@@ -31,8 +31,11 @@ impl Display for Config {
         writeln!(f, "\n[limits]")?;
         limits(f, &self.limits)?;
         writeln!(f, "\n[cores]")?;
-        for (stage, core) in self.cores.stages() {
-            pair(f, stage, core)?;
+        for (stage, cores) in self.cores.stages() {
+            match cores {
+                [core] => pair(f, stage, core)?,
+                cores => pair(f, stage, format_args!("{cores:?}"))?,
+            }
         }
         Ok(())
     }

@@ -84,7 +84,20 @@ fn every_value_of_a_complete_file_arrives() {
     assert_eq!(limits.packet_deadlines, [50, 200, 1000, 0].map(Duration::from_millis));
     assert_eq!(limits.fin_timeout, Duration::from_secs(20));
     assert_eq!(limits.stop_timeout, Duration::from_secs(4));
-    assert_eq!(config.cores, Cores { compress: 2, transmit: 3, ..Cores::all_on(1) });
+    assert_eq!(config.cores, Cores { compress: CoreList::one(2), transmit: 3, ..Cores::all_on(1) });
+}
+
+#[test]
+fn compression_and_decompression_may_be_on_several_cores() {
+    let text = with("compress = 2", "compress = [2, 0]\ndecompress = [3, 1]");
+    let config = parse(&text).unwrap();
+    assert_eq!(config.cores.compress.cores(), [2, 0]);
+    assert_eq!(config.cores.decompress.cores(), [3, 1]);
+    assert_eq!((config.cores.port, config.cores.transmit), (1, 3));
+    // As it is written out, it reads back as the same.
+    assert_eq!(parse(&config.to_string()).unwrap(), config);
+    let alone = parse(&with("compress = 2", "compress = [2]")).unwrap();
+    assert_eq!(alone.cores, parse(COMPLETE).unwrap().cores);
 }
 
 #[test]
@@ -366,6 +379,16 @@ fn limits_that_do_not_fit_each_other_or_the_machine() {
         "compres = 2",
         "cores.compres: unknown key; did you mean compress?",
     );
+    for (list, expected) in [
+        ("[2, 3, 2]", "cores.compress: names core 2 twice; a stage is on a core once"),
+        ("[]", "cores.compress: names no core; write a number, or a list as in [2, 3]"),
+        ("[0, 1, 2, 3, 4, 5, 6, 7, 8]", "cores.compress: 9 cores; at most 8 are possible"),
+        ("[2, 4]", "core 4 is not there for us; available: 0, 1, 2, 3"),
+        ("[2, \"3\"]", "cores.compress: must be a whole number, not a string"),
+    ] {
+        assert_error("compress = 2", &format!("compress = {list}"), expected);
+    }
+    assert_error("transmit = 3", "transmit = [2, 3]", "must be a whole number, not an array");
     assert_error("compress = 2", "sprint = 2", "unknown key; known here: port, edge, aggregate");
     let many = MINIMAL.split("[[peer]]").nth(1).unwrap();
     let peers: String = (0..40)
@@ -452,6 +475,7 @@ fn a_reload_refuses_what_is_laid_out_at_start() {
         ("frames = 32768", "frames = 16384", "limits.frames"),
         ("buffer_memory = \"128MiB\"", "buffer_memory = \"64MiB\"", "limits.buffer_memory"),
         ("compress = 2", "compress = 1", "cores.compress"),
+        ("compress = 2", "compress = [2, 0]", "cores.compress"),
         ("name = \"site-c\"", "name = \"site-d\"", "the list of peers"),
     ] {
         let new = parse(&with(line, replacement)).unwrap();

@@ -67,7 +67,7 @@ impl Pair {
         let mut random = Random::for_purpose(config.seed, 1);
         let ends = Site::BOTH.map(|site| End {
             lan: Lan::new(random.next_u64()),
-            tpo: Some(Tpo::new(&config.appliance(site, 1))),
+            tpo: Some(started(&config, site, 1)),
             incarnation: 1,
             paused_until: Time::ZERO,
             wan: Link::new(config.wan[site.index()].clone(), WAN_PACKETS_MAX, random.next_u64()),
@@ -180,7 +180,7 @@ impl Pair {
             Event::Start(site) => {
                 let end = &mut self.ends[site.index()];
                 end.incarnation += 1;
-                end.tpo = Some(Tpo::new(&self.config.appliance(site, end.incarnation)));
+                end.tpo = Some(started(&self.config, site, end.incarnation));
             }
         }
     }
@@ -327,4 +327,13 @@ fn note(fingerprint: &mut u64, now: Time, frame: &[u8]) {
         word[..chunk.len()].copy_from_slice(chunk);
         mix(u64::from_le_bytes(word));
     }
+}
+
+/// The appliance of a site, started the `incarnation`th time.
+fn started(config: &PairConfig, site: Site, incarnation: u64) -> Tpo {
+    let mut tpo = Tpo::new(&config.appliance(site, incarnation));
+    if config.uneven {
+        tpo.run_unevenly(config.seed ^ incarnation << 8 ^ site.index() as u64);
+    }
+    tpo
 }

@@ -356,12 +356,12 @@ fn all_unbalanced(tpo: &Tpo) -> Vec<String> {
     wrong.extend(unbalanced(&handles.interceptor));
     wrong.extend(unbalanced(&handles.edge));
     wrong.extend(unbalanced(&handles.aggregate));
-    wrong.extend(unbalanced(&handles.compress));
+    wrong.extend(handles.compress.iter().flat_map(unbalanced));
     wrong.extend(unbalanced(&handles.transmit));
     wrong.extend(unbalanced(&handles.demux));
     wrong.extend(handles.movers.iter().flat_map(unbalanced));
-    wrong.extend(unbalanced(&handles.decompress));
-    wrong.extend(unbalanced(&handles.disaggregate));
+    wrong.extend(handles.decompress.iter().flat_map(unbalanced));
+    wrong.extend(handles.disaggregate.iter().flat_map(unbalanced));
     wrong
 }
 

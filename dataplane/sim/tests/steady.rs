@@ -75,7 +75,7 @@ const ALLOCATIONS: Meter = |turn| allocation_counter::measure(turn).count_total;
 
 #[test]
 fn nothing_is_allocated() {
-    let cases = [Placement::single(0), Placement::one_stage_per_core()];
+    let cases = [Placement::single(0), Placement::each_apart(2)];
     for (placement, repetitive) in cases.into_iter().flat_map(|p| [(p.clone(), false), (p, true)]) {
         let rate_bps = 50_000_000;
         let config = PairConfig { placement, rate_bps, ..PairConfig::default() };

@@ -22,7 +22,7 @@ use crate::interceptor::{
     Config as InterceptorConfig, Interceptor, InterfaceAddress, Networks, Own,
     PeerStatus as Admission, Prefix, PrefixSet, Rule, RuleAction, RuleTable, SideConfig, Timeouts,
 };
-use crate::link::Link;
+use crate::link::{Collected, Link};
 use crate::packet_driver::aggregate::Downstream;
 use crate::packet_driver::open::{OPEN_PARAMETERS_LEN, OpenParameters};
 use crate::packet_driver::{
@@ -81,7 +81,7 @@ struct Bench {
     memory: ReceiveMemory,
     now: Time,
     frames_in: [Link<HeapFrame>; 2],
-    delivered: Link<Inbound>,
+    delivered: Collected<Inbound>,
     messages: Link<Upstream<HeapFrame>>,
     frames_out: [Link<HeapFrame>; 2],
     /// Whether the ports and the data mover take anything.
@@ -140,7 +140,7 @@ impl Bench {
             tcp_v6: Arc::new(TcpConfig::for_mtu(1_500, false)),
             secret: [7; 16],
         };
-        let memory = ReceiveMemory::new(1 << 20, BUFFER_LEN_MAX);
+        let memory = ReceiveMemory::new(1 << 20, BUFFER_LEN_MAX, 1);
         let buffers = BufferPool::new(&[PoolClass { size: BUFFER_LEN_MAX, count: 8, reserve: 1 }]);
         let aggregator = Aggregator::new(
             AggregateConfig {
@@ -170,7 +170,7 @@ impl Bench {
             memory,
             now: Time::from_ms(1),
             frames_in: [Link::direct(64), Link::direct(64)],
-            delivered: Link::direct(64),
+            delivered: Collected::alone(Link::direct(64)),
             messages: Link::direct(64),
             frames_out: [Link::direct(64), Link::direct(64)],
             ports_open: true,
@@ -281,8 +281,14 @@ impl Bench {
         }
     }
 
+    fn hear(&mut self, inbound: Inbound) {
+        if let Some(link) = self.delivered.of(0) {
+            let _ = link.push(inbound);
+        }
+    }
+
     fn change(&mut self, change: SessionChange) {
-        let _ = self.delivered.push(Inbound::Session { peer: PEER, change });
+        self.hear(Inbound::Session { peer: PEER, change });
     }
 
     fn message(&mut self, header: MessageHeader, data: &[u8]) {
@@ -291,7 +297,7 @@ impl Bench {
         let Some(room) = buffer.append(data.len()) else { return };
         room.iter_mut().zip(data).for_each(|(to, from)| *to = *from);
         let message = Message { peer: PEER, header, data: buffer.freeze() };
-        let _ = self.delivered.push(Inbound::Message(message));
+        self.hear(Inbound::Message(message));
     }
 
     fn gone(&mut self) {

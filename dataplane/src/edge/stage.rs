@@ -27,7 +27,7 @@ use crate::interceptor::{
     Action, Fallback, Interceptor, PeerStatus as Admission, Reassembly, ReassemblyCounter,
     RuleTable,
 };
-use crate::link::Link;
+use crate::link::{Collected, Link};
 use crate::packet_driver::reset::ResetCause;
 use crate::packet_driver::{
     Backlog, FlowId, Inbound, PeerIndex, PeerStatus, ReceiveMemory, Upstream,
@@ -248,7 +248,7 @@ impl<F: Frame> EdgeStage<F> {
         &mut self,
         now: Time,
         frames_in: &mut [Link<F>; 2],
-        delivered: &mut Link<Inbound>,
+        delivered: &mut Collected<Inbound>,
         messages: &mut Link<Upstream<F>>,
         frames_out: &mut [Link<F>; 2],
         source: &mut S,
@@ -289,7 +289,7 @@ impl<F: Frame> EdgeStage<F> {
     fn take_messages<S: FrameSource<Frame = F>>(
         &mut self,
         now: Time,
-        delivered: &mut Link<Inbound>,
+        delivered: &mut Collected<Inbound>,
         source: &mut S,
     ) -> bool {
         let mut busy = false;
@@ -299,6 +299,7 @@ impl<F: Frame> EdgeStage<F> {
             match inbound {
                 Inbound::Message(message) => self.message(now, message, source),
                 Inbound::Session { peer, change } => self.session_changed(now, peer, change),
+                Inbound::End => {}
             }
         }
         busy

@@ -19,9 +19,13 @@
 //!    What was taken as slices before is copied out, some flows at a time, while memory is scarce.
 //! 3. The edge takes every message at once, by 1, so buffers that are complete and plain go away.
 //! 4. A complete buffer can be decompressed, into `arrivals` or into `last`: by 2 and 3 what is in
-//!    `last` goes away with the edge's next turn.
+//!    `last` goes away with the edge's next turn. Each decompressor has a `last` of its own: the edge
+//!    takes what they make in the order in which it arrived, so were it shared, those ahead could
+//!    have all of it while the edge waits for the one behind.
 //! 5. So of `arrivals` only incomplete buffers stay, each of which is completed by pieces that need
 //!    no more memory; control buffers have a part of the smallest class for themselves.
+
+use std::sync::Arc;
 
 use super::{BufferPool, PoolClass};
 
@@ -32,7 +36,8 @@ const KEPT_SHARE: usize = 2;
 /// Part of the memory for arrivals that incomplete buffers may take in all: `1 / REASSEMBLY_SHARE`.
 /// It is refused first, before what is complete has to wait.
 const REASSEMBLY_SHARE: usize = 2;
-/// Decompressed buffers beside the pool: one that the edge looks at, one behind it.
+/// Decompressed buffers beside the pool, for each decompressor: one that the edge looks at, one
+/// behind it.
 const LAST: usize = 2;
 
 /// Small buffers: control messages, and data when there is little of it.
@@ -67,22 +72,24 @@ pub fn pool_of(bytes: usize, buffer_size_max: usize) -> BufferPool {
 pub struct ReceiveMemory {
     /// Buffers from peers.
     pub arrivals: BufferPool,
-    /// Decompressed buffers when the pool has none.
-    pub last: BufferPool,
+    /// Decompressed buffers when the pool has none, by decompressor.
+    pub last: Arc<[BufferPool]>,
     /// What is kept for slow hosts.
     pub kept: BufferPool,
 }
 
 impl ReceiveMemory {
-    /// Divides `bytes`, for buffers of at most `buffer_size_max` bytes.
+    /// Divides `bytes`, for buffers of at most `buffer_size_max` bytes that so many decompressors
+    /// take apart.
     #[must_use]
-    pub fn new(bytes: usize, buffer_size_max: usize) -> Self {
+    pub fn new(bytes: usize, buffer_size_max: usize, decompressors: usize) -> Self {
         let kept = bytes / KEPT_SHARE;
-        let last = LAST * buffer_size_max;
+        let last = decompressors * LAST * buffer_size_max;
+        let last_class = PoolClass { size: buffer_size_max, count: LAST, reserve: 0 };
         let chunks = PoolClass { size: CHUNK_BYTES, count: kept / CHUNK_BYTES, reserve: 0 };
         ReceiveMemory {
             arrivals: pool_of(bytes.saturating_sub(kept + last), buffer_size_max),
-            last: BufferPool::new(&[PoolClass { size: buffer_size_max, count: LAST, reserve: 0 }]),
+            last: (0..decompressors).map(|_| BufferPool::new(&[last_class])).collect(),
             kept: BufferPool::new(&[chunks]),
         }
     }
@@ -90,7 +97,7 @@ impl ReceiveMemory {
     /// Whether bytes for hosts are to be copied out of buffers from now on.
     #[must_use]
     pub fn is_scarce(&self) -> bool {
-        self.arrivals.is_largest_half_out() || self.last.in_use_bytes() > 0
+        self.arrivals.is_largest_half_out() || self.last.iter().any(|last| last.in_use_bytes() > 0)
     }
 
     /// Bytes that hosts may be behind in all.
@@ -108,12 +115,14 @@ impl ReceiveMemory {
     /// Bytes that are out: 0 when nothing leaked.
     #[must_use]
     pub fn in_use_bytes(&self) -> usize {
-        self.arrivals.in_use_bytes() + self.last.in_use_bytes() + self.kept.in_use_bytes()
+        let last: usize = self.last.iter().map(BufferPool::in_use_bytes).sum();
+        self.arrivals.in_use_bytes() + last + self.kept.in_use_bytes()
     }
 
     /// Bytes reserved at start.
     #[must_use]
     pub fn capacity_bytes(&self) -> usize {
-        self.arrivals.capacity_bytes() + self.last.capacity_bytes() + self.kept.capacity_bytes()
+        let last: usize = self.last.iter().map(BufferPool::capacity_bytes).sum();
+        self.arrivals.capacity_bytes() + last + self.kept.capacity_bytes()
     }
 }

@@ -1,6 +1,7 @@
 //! What travels between the edges, the packet driver and the data mover besides buffers.
 
-use super::{BufferSlice, FlowId, Message, Outbound, PeerIndex, SessionNumber};
+use super::{BufferSlice, FlowId, Message, Outbound, OutboundBuffer, PeerIndex, SessionNumber};
+use crate::link::Part;
 
 /// From the edge stage to the packet driver.
 #[derive(Debug)]
@@ -70,4 +71,19 @@ pub enum Inbound {
         /// How.
         change: SessionChange,
     },
+    /// All of what arrived at once is here: the next item may come from another decompressor.
+    End,
+}
+
+impl Part for Inbound {
+    fn is_last(&self) -> bool {
+        !matches!(self, Inbound::Message(_))
+    }
+}
+
+/// Compression makes one buffer of one.
+impl Part for OutboundBuffer {
+    fn is_last(&self) -> bool {
+        true
+    }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::edge::credit::bdp_bytes;
 use crate::frame::Frame;
-use crate::link::Link;
+use crate::link::{Dealt, Link, REPLICAS_MAX};
 use crate::packet_driver::aggregate::{Aggregator, Downstream};
 use crate::packet_driver::{
     CLASS_COUNT, Lane, MessageKind, Outbound, OutboundBuffer, PeerIndex, PeerStatus, SessionNumber,
@@ -18,8 +18,11 @@ use crate::time::{MILLISECOND_NS, Time};
 
 /// Messages taken in per turn, at most.
 const MESSAGES_PER_TURN: usize = 256;
-/// Buffers between aggregation and the data mover, per peer, at most.
-pub(super) const BUFFERS_AHEAD: u64 = 2;
+/// Buffers between aggregation and the data mover, per peer and compressor, at most: one in its
+/// hands, one behind it.
+const BUFFERS_AHEAD: u64 = 2;
+/// The same with as many compressors as there can be.
+pub(super) const BUFFERS_AHEAD_MAX: u64 = BUFFERS_AHEAD * REPLICAS_MAX as u64;
 /// What may be on its way to the data mover or queued there and more still be given, in time at
 /// its rate: long enough to bridge a worker's sleep, short enough to be no delay to speak of.
 const MOVER_QUEUE_NS: u64 = 2 * MILLISECOND_NS;
@@ -38,6 +41,8 @@ pub struct AggregateStage<F> {
     peers: Arc<[PeerStatus]>,
     /// Per peer: buffers handed on so far, and the limit last set.
     handed_on: Box<[u64]>,
+    /// How many of them may be on their way to the data mover.
+    ahead_max: u64,
     buffer_size_max: u64,
     /// Per peer: the same as its rate allows.
     buffer_limits: Box<[u64]>,
@@ -63,12 +68,20 @@ impl<F: Frame> AggregateStage<F> {
             aggregator,
             peers,
             handed_on: vec![0; count].into_boxed_slice(),
+            ahead_max: BUFFERS_AHEAD,
             buffer_size_max: buffer_size_max as u64,
             buffer_limits: vec![buffer_size_max as u64; count].into_boxed_slice(),
             backlog_ns,
             rates_bps: vec![0; count].into_boxed_slice(),
             held: None,
         }
+    }
+
+    /// The same for so many compressors.
+    #[must_use]
+    pub fn with_compressors(mut self, compressors: usize) -> Self {
+        self.ahead_max = BUFFERS_AHEAD * compressors.clamp(1, REPLICAS_MAX) as u64;
+        self
     }
 
     /// The time that data may wait, in all and in a buffer that is not full, and for how long packets
@@ -96,7 +109,7 @@ impl<F: Frame> AggregateStage<F> {
         &mut self,
         now: Time,
         messages: &mut Link<Upstream<F>>,
-        buffers: &mut Link<OutboundBuffer>,
+        buffers: &mut Dealt<OutboundBuffer>,
     ) -> bool {
         self.follow_peers();
         let mut busy = self.take_in(now, messages);
@@ -104,9 +117,9 @@ impl<F: Frame> AggregateStage<F> {
             return busy;
         }
         let pulled = {
-            let Self { aggregator, peers, handed_on, buffer_limits, .. } = self;
-            aggregator
-                .pull(now, |peer, lane| downstream(peers, handed_on, buffer_limits, peer, lane))
+            let Self { aggregator, peers, handed_on, buffer_limits, ahead_max, .. } = self;
+            let gone = HandedOn { handed_on, buffer_limits, ahead_max: *ahead_max };
+            aggregator.pull(now, |peer, lane| gone.downstream(peers, peer, lane))
         };
         if let Some(buffer) = pulled {
             if let Some(count) = self.handed_on.get_mut(usize::from(buffer.peer.0)) {
@@ -151,8 +164,9 @@ impl<F: Frame> AggregateStage<F> {
     /// When the next turn may have something to do, if nothing comes in until then.
     #[must_use]
     pub fn next_timeout(&self) -> Time {
-        let (peers, handed_on, limits) = (&self.peers, &self.handed_on, &self.buffer_limits);
-        self.aggregator.next_timeout(|peer, lane| downstream(peers, handed_on, limits, peer, lane))
+        let Self { handed_on, buffer_limits, ahead_max, .. } = self;
+        let gone = HandedOn { handed_on, buffer_limits, ahead_max: *ahead_max };
+        self.aggregator.next_timeout(|peer, lane| gone.downstream(&self.peers, peer, lane))
     }
 
     /// Whether the messages that come for a peer now are of the session that there is: the edge
@@ -189,37 +203,41 @@ fn is_current(status: &PeerStatus, session: SessionNumber) -> bool {
     session != SessionNumber::NONE && status.session() == session
 }
 
-fn downstream(
-    peers: &[PeerStatus],
-    handed_on: &[u64],
-    buffer_limits: &[u64],
-    peer: PeerIndex,
-    lane: Lane,
-) -> Downstream {
-    let index = usize::from(peer.0);
-    let (Some(status), Some(handed_on), Some(buffer_limit)) =
-        (peers.get(index), handed_on.get(index), buffer_limits.get(index))
-    else {
-        return Downstream::Closed;
-    };
-    if !status.is_up() {
-        return Downstream::Closed;
-    }
-    let ahead = handed_on.saturating_sub(status.buffers_taken());
-    let queued_bytes = status.queued_bytes();
-    let before = queued_bytes
-        .iter()
-        .take(lane.index() + 1)
-        .fold(0_u64, |sum, bytes| sum.saturating_add(*bytes));
-    // Each lane has a queue of its own there, lest one that goes first waits for those behind it.
-    let own = queued_bytes.get(lane.index()).copied().unwrap_or(u64::MAX);
-    let own = own.saturating_add(ahead * buffer_limit);
-    if before == 0 && ahead == 0 {
-        Downstream::Idle
-    } else if ahead >= BUFFERS_AHEAD || own > bdp_bytes(status.rate_bps(), MOVER_QUEUE_NS) {
-        Downstream::Full
-    } else {
-        Downstream::Busy
+/// What was given to the data mover, by peer.
+struct HandedOn<'a> {
+    handed_on: &'a [u64],
+    buffer_limits: &'a [u64],
+    ahead_max: u64,
+}
+
+impl HandedOn<'_> {
+    /// Whether the data mover is to be given more.
+    fn downstream(&self, peers: &[PeerStatus], peer: PeerIndex, lane: Lane) -> Downstream {
+        let index = usize::from(peer.0);
+        let (Some(status), Some(handed_on), Some(buffer_limit)) =
+            (peers.get(index), self.handed_on.get(index), self.buffer_limits.get(index))
+        else {
+            return Downstream::Closed;
+        };
+        if !status.is_up() {
+            return Downstream::Closed;
+        }
+        let ahead = handed_on.saturating_sub(status.buffers_taken());
+        let queued_bytes = status.queued_bytes();
+        let before = queued_bytes
+            .iter()
+            .take(lane.index() + 1)
+            .fold(0_u64, |sum, bytes| sum.saturating_add(*bytes));
+        // Each lane has a queue of its own there, lest one that goes first waits for those behind.
+        let own = queued_bytes.get(lane.index()).copied().unwrap_or(u64::MAX);
+        let own = own.saturating_add(ahead * buffer_limit);
+        if before == 0 && ahead == 0 {
+            Downstream::Idle
+        } else if ahead >= self.ahead_max || own > bdp_bytes(status.rate_bps(), MOVER_QUEUE_NS) {
+            Downstream::Full
+        } else {
+            Downstream::Busy
+        }
     }
 }
 
@@ -265,7 +283,8 @@ mod tests {
             let mut queued_bytes = [0; Lane::COUNT];
             queued_bytes[bulk.index()] = queued;
             status[0].set_queue(queued_bytes, 0);
-            let of = |lane| downstream(&status, &[0], &[4096], PeerIndex(0), lane);
+            let gone = HandedOn { handed_on: &[0], buffer_limits: &[4096], ahead_max: 2 };
+            let of = |lane| gone.downstream(&status, PeerIndex(0), lane);
             let before = [Lane::BULK, Lane::new(Class(1), true)].map(of);
             let behind = [Lane::new(Class(2), true), Lane::new(Class(3), false)].map(of);
             (before, of(bulk), behind)
@@ -301,7 +320,7 @@ mod tests {
         }
         let mut stage = AggregateStage::new(aggregator, Arc::clone(&peers), 4096, MILLISECOND_NS);
         let mut source = HeapSource::new(200);
-        let (mut messages, mut buffers) = (Link::direct(200), Link::direct(4));
+        let (mut messages, mut buffers) = (Link::direct(200), Dealt::alone(Link::direct(4)));
         for peer in [PeerIndex(0), PeerIndex(1)] {
             let session = SessionNumber(1);
             assert!(messages.push(Upstream::Session { peer, session }).is_ok());
@@ -323,7 +342,7 @@ mod tests {
                 taken.clear();
             }
             stage.turn(Time::from_ms(turn), &mut messages, &mut buffers);
-            while let Some(buffer) = buffers.pop() {
+            while let Some(buffer) = buffers.of(0).unwrap().pop() {
                 for message in Disaggregator::default().messages(buffer.peer, buffer.bytes) {
                     if message.header.kind == MessageKind::Datagram {
                         packets += 1;
@@ -375,7 +394,7 @@ mod tests {
         for kind in [MessageKind::Data, MessageKind::Datagram] {
             assert!(messages.push(message(&mut source, kind, 0, 0)).is_ok());
         }
-        stage.turn(Time::ZERO, &mut messages, &mut Link::direct(4));
+        stage.turn(Time::ZERO, &mut messages, &mut Dealt::alone(Link::direct(4)));
         assert_eq!((backlog.drained_messages(PeerIndex(0)), source.in_use()), (2, 0));
         assert_eq!(backlog.drained_messages_of_all(), 2);
     }
@@ -395,9 +414,9 @@ mod tests {
         }
         let (mut packets, mut taken) = (0, 0);
         for turn in 0..20 {
-            let mut buffers = Link::direct(4);
+            let mut buffers = Dealt::alone(Link::direct(4));
             stage.turn(Time::from_ms(turn), &mut messages, &mut buffers);
-            while let Some(buffer) = buffers.pop() {
+            while let Some(buffer) = buffers.of(0).unwrap().pop() {
                 assert!(buffer.bytes.len() <= 1_400);
                 packets += Disaggregator::default().messages(peer, buffer.bytes).count();
                 taken += 1;

@@ -3,6 +3,7 @@
 //! In: a checked configuration as plain data. Out: workers to be turned, and handles by which
 //! another thread reads what they do. All memory is reserved here.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -162,8 +163,8 @@ pub struct Handles {
     pub lan: Vec<Counters<LanCounter>>,
     /// Counters of aggregation.
     pub aggregate: Counters<AggregateCounter>,
-    /// Counters of compression.
-    pub compress: Counters<CompressionCounter>,
+    /// Counters of compression, by replica.
+    pub compress: Vec<Counters<CompressionCounter>>,
     /// Counters of the transmit stage.
     pub transmit: Counters<TransmitCounter>,
     /// Counters of datagrams that belong to no session.
@@ -172,10 +173,10 @@ pub struct Handles {
     pub movers: Vec<Counters<MoverCounter>>,
     /// Counters of the key exchange.
     pub exchange: Counters<ExchangeCounter>,
-    /// Counters of decompression.
-    pub decompress: Counters<DecompressionCounter>,
-    /// Counters of taking buffers apart.
-    pub disaggregate: Counters<DisaggregateCounter>,
+    /// Counters of decompression, by replica.
+    pub decompress: Vec<Counters<DecompressionCounter>>,
+    /// Counters of taking buffers apart, by replica.
+    pub disaggregate: Vec<Counters<DisaggregateCounter>>,
     /// State of each peer.
     pub peers: Arc<[PeerStatus]>,
     /// The flow table.
@@ -266,7 +267,11 @@ impl<F: Frame> Appliance<F> {
     pub fn new(config: &ApplianceConfig, entropy: Entropy) -> Self {
         let limits = &config.limits;
         let send_pool = pool_of(limits.buffer_bytes / 4, limits.buffer_size_max);
-        let memory = ReceiveMemory::new(limits.buffer_bytes / 4 * 3, limits.buffer_size_max);
+        let memory = ReceiveMemory::new(
+            limits.buffer_bytes / 4 * 3,
+            limits.buffer_size_max,
+            config.placement.replicas(StageKind::Decompress),
+        );
         let peers: Arc<[PeerStatus]> = config.peers.iter().map(|_| PeerStatus::default()).collect();
 
         let frames = FrameBudget::of(limits.frames);
@@ -309,12 +314,17 @@ impl<F: Frame> Appliance<F> {
             let peers = config.peers.iter().map(|peer| peer.keys.clone()).collect();
             sessions.secure(identity.key.clone(), peers, identity.aes, config.secret, entropy)
         });
-        let compressor = Compressor::new(send_pool.clone(), config.peers.len(), ACCELERATION);
-        let decompressor = Decompressor::new(memory.arrivals.clone(), limits.buffer_size_max)
-            .with_last_resort(memory.last.clone());
         let own_addresses: Vec<_> =
             config.own.wan.addresses.iter().map(|own| own.address).collect();
-        let disaggregator = Disaggregator::new(&own_addresses);
+        let compressors: Vec<_> = (0..config.placement.replicas(StageKind::Compress))
+            .map(|_| Compressor::new(send_pool.clone(), config.peers.len(), ACCELERATION))
+            .collect();
+        let decompressors = memory.last.iter().map(|last| {
+            let decompressor = Decompressor::new(memory.arrivals.clone(), limits.buffer_size_max)
+                .with_last_resort(last.clone());
+            (decompressor, Disaggregator::new(&own_addresses))
+        });
+        let decompressors: Vec<_> = decompressors.collect();
         let movers = (0..)
             .zip(&config.peers)
             .filter_map(|(index, _)| sessions.get(PeerIndex(index)).map(Session::counters));
@@ -325,13 +335,13 @@ impl<F: Frame> Appliance<F> {
             reassembly: Counters::default(),
             lan: Vec::new(),
             aggregate: aggregator.counters().clone(),
-            compress: compressor.counters().clone(),
+            compress: compressors.iter().map(|each| each.counters().clone()).collect(),
             transmit: Counters::default(),
             demux: sessions.counters(),
             movers: movers.collect(),
             exchange: key_exchange.as_ref().map(KeyExchange::counters).unwrap_or_default(),
-            decompress: decompressor.counters().clone(),
-            disaggregate: disaggregator.counters().clone(),
+            decompress: decompressors.iter().map(|(each, _)| each.counters().clone()).collect(),
+            disaggregate: decompressors.iter().map(|(_, each)| each.counters().clone()).collect(),
             peers: Arc::clone(&peers),
             flows: interceptor.reader(),
             send_pool,
@@ -355,18 +365,20 @@ impl<F: Frame> Appliance<F> {
         handles.reassembly = edge.reassembly_counters();
         handles.lan = edge.lan_counters();
         handles.transmit = transmit.counters();
+        let aggregate =
+            AggregateStage::new(aggregator, peers, limits.buffer_size_max, limits.backlog_ns);
         let mut stages = Stages {
             port: Some(port),
             edge: Some(edge),
-            aggregate: Some(AggregateStage::new(
-                aggregator,
-                peers,
-                limits.buffer_size_max,
-                limits.backlog_ns,
-            )),
-            compress: Some(CompressStage::new(compressor)),
+            aggregate: Some(aggregate.with_compressors(compressors.len())),
+            compress: compressors.into_iter().map(CompressStage::new).collect(),
             transmit: Some(transmit),
-            decompress: Some(DecompressStage::new(decompressor, disaggregator)),
+            decompress: decompressors
+                .into_iter()
+                .map(|(decompressor, disaggregator)| {
+                    DecompressStage::new(decompressor, disaggregator)
+                })
+                .collect(),
         };
         let links = Links::for_placement(&config.placement);
         let workers = config.placement.workers().iter().zip(links);
@@ -380,9 +392,9 @@ struct Stages<F> {
     port: Option<PortStage<F>>,
     edge: Option<EdgeStage<F>>,
     aggregate: Option<AggregateStage<F>>,
-    compress: Option<CompressStage>,
+    compress: VecDeque<CompressStage>,
     transmit: Option<TransmitStage<F>>,
-    decompress: Option<DecompressStage>,
+    decompress: VecDeque<DecompressStage>,
 }
 
 impl<F> Stages<F> {
@@ -394,9 +406,10 @@ impl<F> Stages<F> {
             port: self.port.take_if(|_| has(StageKind::Port)),
             edge: self.edge.take_if(|_| has(StageKind::Edge)),
             aggregate: self.aggregate.take_if(|_| has(StageKind::Aggregate)),
-            compress: self.compress.take_if(|_| has(StageKind::Compress)),
+            // Replicas in the order of their workers.
+            compress: has(StageKind::Compress).then(|| self.compress.pop_front()).flatten(),
             transmit: self.transmit.take_if(|_| has(StageKind::Transmit)),
-            decompress: self.decompress.take_if(|_| has(StageKind::Decompress)),
+            decompress: has(StageKind::Decompress).then(|| self.decompress.pop_front()).flatten(),
         }
     }
 }

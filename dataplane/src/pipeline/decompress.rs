@@ -1,7 +1,8 @@
 //! The decompress stage: buffers back to plain, then into messages.
 //!
-//! In: complete buffers in the order they completed, and changes of sessions between them.
-//! Out: messages in that order. Never: more than one buffer's decompression per turn.
+//! In: complete buffers in the order they completed, and changes of sessions between them; with
+//! replicas, each has its part of them. Out: messages in that order, and the end of each buffer.
+//! Never: more than one buffer's decompression per turn.
 
 use crate::compression::{DecompressError, Decompressor};
 use crate::link::Link;
@@ -66,8 +67,11 @@ impl DecompressStage {
                 self.pass_on(delivered);
                 true
             }
-            // Counted by the decompressor.
-            Err(DecompressError::Damaged) => true,
+            // Counted by the decompressor. Its place in the order passes on.
+            Err(DecompressError::Damaged) => {
+                let _ = delivered.push(Inbound::End);
+                true
+            }
             Err(DecompressError::NoMemory) => {
                 self.waiting = Some((peer, bytes));
                 false
@@ -84,11 +88,146 @@ impl DecompressStage {
                     let _ = delivered.push(Inbound::Message(message));
                 }
                 None => {
+                    let _ = delivered.push(Inbound::End);
                     self.messages = None;
                     return true;
                 }
             }
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compression::Compressor;
+    use crate::link::replicas::order_capacity;
+    use crate::link::{Collected, Dealt};
+    use crate::packet_driver::header::MessageRepr;
+    use crate::packet_driver::routing::{Packing, ROUTING_HEADER_LEN, RoutingHeader};
+    use crate::packet_driver::{
+        BufferKind, BufferPool, Class, FlowId, Lane, MessageHeader, MessageKind, OutboundBuffer,
+        PoolClass, ReceiveMemory, SessionChange, SessionNumber,
+    };
+
+    const PEER: PeerIndex = PeerIndex(0);
+    const SIZE: usize = 16 * 1024;
+    const DATA_LEN: usize = 8_000;
+    const CAPACITY: usize = 8;
+
+    /// Several decompress stages between a dealer and a collector.
+    struct Bench {
+        stages: Vec<(DecompressStage, Link<Arrived>, Link<Inbound>)>,
+        arrived: Dealt<Arrived>,
+        delivered: Collected<Inbound>,
+    }
+
+    impl Bench {
+        fn new(memory: &ReceiveMemory) -> Self {
+            let replicas = memory.last.len();
+            let (mut arrived, mut delivered) =
+                (Dealt::absent(replicas), Collected::absent(replicas));
+            let order = order_capacity(replicas, CAPACITY, CAPACITY);
+            (arrived.order, delivered.order) = Link::ring(order);
+            let stages = memory.last.iter().enumerate().map(|(replica, last)| {
+                let decompressor = Decompressor::new(memory.arrivals.clone(), SIZE);
+                let decompressor = decompressor.with_last_resort(last.clone());
+                let (sender, takes) = Link::ring(CAPACITY);
+                let (puts, receiver) = Link::ring(CAPACITY);
+                (arrived.links[replica], delivered.links[replica]) = (sender, receiver);
+                (DecompressStage::new(decompressor, Disaggregator::default()), takes, puts)
+            });
+            let stages = stages.collect();
+            Bench { stages, arrived, delivered }
+        }
+    }
+
+    /// A compressed buffer with one message.
+    fn buffer(pool: &BufferPool, compressor: &mut Compressor, sequence: u64) -> BufferSlice {
+        let data = [7; DATA_LEN];
+        let repr = MessageRepr {
+            header: MessageHeader {
+                kind: MessageKind::Data,
+                flow: FlowId(1),
+                key: None,
+                sequence,
+                status: 0,
+            },
+            data_len: u16::try_from(DATA_LEN).unwrap(),
+            destination_tpo: None,
+        };
+        let len = u32::try_from(repr.header_len() + DATA_LEN).unwrap();
+        let header = RoutingHeader {
+            kind: BufferKind::Stream,
+            packing: Packing::Stored,
+            messages: 1,
+            data_len: len,
+            plain_len: len,
+        };
+        let mut bytes = pool.alloc(SIZE).unwrap();
+        header.emit(bytes.append(ROUTING_HEADER_LEN).unwrap());
+        repr.emit(bytes.append(repr.header_len()).unwrap());
+        bytes.append(DATA_LEN).unwrap().copy_from_slice(&data);
+        let buffer = OutboundBuffer {
+            peer: PEER,
+            session: SessionNumber(1),
+            lane: Lane::new(Class(0), false),
+            kind: BufferKind::Stream,
+            deadline: None,
+            compress: true,
+            bytes: bytes.freeze(),
+        };
+        let packed = compressor.compress(buffer).bytes;
+        assert!(packed.len() < DATA_LEN / 2);
+        packed
+    }
+
+    /// There is no memory but what each has as a last resort, and those that are ahead take what
+    /// they can: whose turn it is gets what it needs, and all comes in order, with the changes of
+    /// sessions in their places.
+    #[test]
+    fn without_memory_those_ahead_leave_some_to_the_one_whose_turn_it_is() {
+        const BUFFERS: u64 = 60;
+        for first in 0..3 {
+            let memory = ReceiveMemory::new(1 << 20, SIZE, 3);
+            let classes = [PoolClass { size: SIZE, count: 8, reserve: 0 }];
+            let pool = BufferPool::new(&classes);
+            let mut compressor = Compressor::new(pool.clone(), 1, 1);
+            let arrivals: Vec<_> =
+                std::iter::from_fn(|| memory.arrivals.alloc_reserved(DATA_LEN)).collect();
+            let mut bench = Bench::new(&memory);
+            let (mut dealt, mut next) = (0, 0);
+            for _ in 0..1_000 {
+                while dealt < BUFFERS && bench.arrived.room() >= 2 && pool.in_use_bytes() < 6 * SIZE
+                {
+                    let bytes = buffer(&pool, &mut compressor, dealt);
+                    bench.arrived.push(Arrived::Buffer { peer: PEER, bytes }).unwrap();
+                    dealt += 1;
+                    if dealt % 10 == 0 {
+                        let change = SessionChange::Down;
+                        bench.arrived.push(Arrived::Session { peer: PEER, change }).unwrap();
+                    }
+                }
+                // This one goes ahead as far as it can, before the others.
+                for replica in [first, (first + 1) % 3, (first + 2) % 3] {
+                    let (stage, takes, puts) = &mut bench.stages[replica];
+                    while stage.turn(takes, puts) {}
+                }
+                while let Some(inbound) = bench.delivered.pop() {
+                    match inbound {
+                        Inbound::Message(message) => {
+                            assert_eq!(message.header.sequence, next);
+                            next += 1;
+                        }
+                        Inbound::Session { .. } => assert_eq!(next % 10, 0),
+                        Inbound::End => {}
+                    }
+                }
+            }
+            assert_eq!(next, BUFFERS);
+            drop(arrivals);
+            assert_eq!((memory.in_use_bytes(), pool.in_use_bytes()), (0, 0));
+        }
     }
 }

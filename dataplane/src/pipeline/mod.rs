@@ -11,6 +11,9 @@
 //!    |  +----edge frames----+ <--messages-- decompress <---------arrived---------------+
 //!    +----------------------------------datagrams--------------------------------------+
 //! ```
+//!
+//! compress and decompress may run several times; what they make comes in the order of what they
+//! were given.
 
 pub mod aggregate;
 pub mod appliance;
@@ -26,5 +29,5 @@ pub mod transmit;
 mod transmit_tests;
 pub mod worker;
 
-pub use links::{LAYOUT, LinkLayout, Links};
-pub use placement::{Placement, PlacementError, StageKind};
+pub use links::{LinkLayout, Links, layout};
+pub use placement::{Placement, PlacementError, StageAt, StageKind};

@@ -76,7 +76,7 @@ impl<F: Frame> Worker<F> {
     /// Does what a step asks of the stages of this worker; says whether that is done. To be called
     /// again after some turns until it is.
     pub fn stop(&mut self, now: Time, step: StopStep) -> bool {
-        let links = &self.links;
+        let links = &mut self.links;
         match step {
             StopStep::Drain => self.edge.as_mut().is_none_or(|edge| {
                 edge.stop_admitting();
@@ -90,11 +90,13 @@ impl<F: Frame> Worker<F> {
                 .aggregate
                 .as_ref()
                 .is_none_or(|aggregate| links.messages.waiting() == 0 && aggregate.is_empty()),
-            StopStep::Compress => self.compress.is_none() || links.buffers.waiting() == 0,
+            StopStep::Compress => {
+                links.of_compress().is_none_or(|(buffers, _)| buffers.waiting() == 0)
+            }
             StopStep::Transmit => self
                 .transmit
                 .as_mut()
-                .is_none_or(|transmit| links.packed.waiting() == 0 && transmit.is_drained()),
+                .is_none_or(|transmit| links.packed.is_empty() && transmit.is_drained()),
             StopStep::Close => self.transmit.as_mut().is_none_or(|transmit| {
                 transmit.close(now, CloseReason::Stopping);
                 transmit.next_timeout() == Time::NEVER

@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::aggregate::BUFFERS_AHEAD;
+use super::aggregate::BUFFERS_AHEAD_MAX;
 use super::appliance::PeerSettings;
 use crate::copy::{self, Copied};
 use crate::counters::Counters;
@@ -19,7 +19,7 @@ use crate::frame::ip::protocol;
 use crate::frame::{
     ChecksumStatus, Frame, FrameSource, IpHeader, LinkHeader, MacAddr, VlanList, checksum, parse,
 };
-use crate::link::Link;
+use crate::link::{Collected, Dealt, Link};
 use crate::packet_driver::{
     Arrived, BufferKind, BufferSlice, Lane, LastEnd, OutboundBuffer, PeerAnswer, PeerIndex,
     PeerStatus, SessionChange, SessionNumber, Shield,
@@ -82,7 +82,7 @@ pub struct TransmitStage<F> {
 /// Puts what arrives on the link.
 struct ToLink<'a> {
     peer: PeerIndex,
-    arrived: &'a mut Link<Arrived>,
+    arrived: &'a mut Dealt<Arrived>,
     status: &'a PeerStatus,
     sessions_begun: &'a mut u32,
 }
@@ -166,8 +166,8 @@ impl<F: Frame> TransmitStage<F> {
         &mut self,
         now: Time,
         datagrams_in: &mut Link<F>,
-        packed: &mut Link<OutboundBuffer>,
-        arrived: &mut Link<Arrived>,
+        packed: &mut Collected<OutboundBuffer>,
+        arrived: &mut Dealt<Arrived>,
         datagrams_out: &mut Link<F>,
         source: &mut S,
     ) -> bool {
@@ -185,7 +185,7 @@ impl<F: Frame> TransmitStage<F> {
         &mut self,
         now: Time,
         datagrams_in: &mut Link<F>,
-        arrived: &mut Link<Arrived>,
+        arrived: &mut Dealt<Arrived>,
     ) -> bool {
         let mut busy = false;
         for _ in 0..BURST {
@@ -208,7 +208,7 @@ impl<F: Frame> TransmitStage<F> {
         }
     }
 
-    fn datagram(&mut self, now: Time, frame: &mut F, arrived: &mut Link<Arrived>) {
+    fn datagram(&mut self, now: Time, frame: &mut F, arrived: &mut Dealt<Arrived>) {
         let head = frame.head();
         let Ok(parsed) = parse(head, frame.frame_len()) else {
             self.counters.increment(TransmitCounter::Malformed);
@@ -276,7 +276,7 @@ impl<F: Frame> TransmitStage<F> {
     }
 
     /// Takes what the key exchange says, and asks it for what the sessions need.
-    fn exchange_keys(&mut self, now: Time, arrived: &mut Link<Arrived>) -> bool {
+    fn exchange_keys(&mut self, now: Time, arrived: &mut Dealt<Arrived>) -> bool {
         let mut busy = false;
         // A session that ends and one that begins.
         while arrived.room() >= 2
@@ -296,7 +296,7 @@ impl<F: Frame> TransmitStage<F> {
     }
 
     /// Timers of the sessions.
-    fn look_after(&mut self, now: Time, arrived: &mut Link<Arrived>) -> bool {
+    fn look_after(&mut self, now: Time, arrived: &mut Dealt<Arrived>) -> bool {
         let mut busy = false;
         for (peer, session) in self.sessions.iter_mut() {
             let index = usize::from(peer.0);
@@ -314,7 +314,7 @@ impl<F: Frame> TransmitStage<F> {
     }
 
     /// Takes buffers while their sessions have room.
-    fn take_buffers(&mut self, packed: &mut Link<OutboundBuffer>) -> bool {
+    fn take_buffers(&mut self, packed: &mut Collected<OutboundBuffer>) -> bool {
         let mut busy = false;
         while let Some(buffer) = self.held.take().or_else(|| packed.pop()) {
             let (peer, index) = (buffer.peer, usize::from(buffer.peer.0));
@@ -494,8 +494,8 @@ fn last_end(ended: Option<Down>) -> LastEnd {
 /// Length of a station's address in bytes; a frame has the receiver's first, then the sender's.
 const MAC_LEN: usize = 6;
 /// Slots that a session keeps free for buffers that are on their way to it.
-const SLOTS_AHEAD: u64 = 16;
-const _: () = assert!(SLOTS_AHEAD > BUFFERS_AHEAD, "one session would hold up all others");
+const SLOTS_AHEAD: u64 = 24;
+const _: () = assert!(SLOTS_AHEAD > BUFFERS_AHEAD_MAX, "one session would hold up all others");
 
 /// Room in an empty frame that a datagram may fill, in bytes, if the frame is too short for more.
 const DATAGRAM_ROOM: usize = 1472;

@@ -7,7 +7,7 @@ use super::transmit::{PeerPath, TransmitCounter, TransmitStage};
 use crate::data_mover::{CloseReason, Incarnation, PeerConfig, Session, Sessions};
 use crate::frame::heap::{HeapFrame, HeapSource};
 use crate::frame::{Frame, MacAddr};
-use crate::link::Link;
+use crate::link::{Collected, Dealt, Link};
 use crate::packet_driver::{
     Arrived, BufferKind, BufferPool, Lane, OutboundBuffer, PeerIndex, PeerStatus, PoolClass,
     SessionChange, SessionNumber,
@@ -21,8 +21,8 @@ struct End {
     status: Arc<[PeerStatus]>,
     pool: BufferPool,
     datagrams_in: Link<HeapFrame>,
-    packed: Link<OutboundBuffer>,
-    arrived: Link<Arrived>,
+    packed: Collected<OutboundBuffer>,
+    arrived: Dealt<Arrived>,
     datagrams_out: Link<HeapFrame>,
 }
 
@@ -50,8 +50,8 @@ impl End {
             status,
             pool,
             datagrams_in: Link::direct(512),
-            packed: Link::direct(8),
-            arrived: Link::direct(256),
+            packed: Collected::alone(Link::direct(8)),
+            arrived: Dealt::alone(Link::direct(256)),
             datagrams_out: Link::direct(512),
         }
     }
@@ -88,13 +88,13 @@ impl End {
             compress: false,
             bytes: bytes.freeze(),
         };
-        self.packed.push(buffer).is_ok()
+        self.packed.of(0).unwrap().push(buffer).is_ok()
     }
 
     /// Buffers that arrived since the last time, and how often a session began.
     fn take_arrived(&mut self) -> (Vec<u8>, Vec<SessionChange>) {
         let (mut buffers, mut changes) = (Vec::new(), Vec::new());
-        while let Some(arrived) = self.arrived.pop() {
+        while let Some(arrived) = self.arrived.of(0).unwrap().pop() {
             match arrived {
                 Arrived::Buffer { bytes, .. } => buffers.push(bytes[0]),
                 Arrived::Session { change, .. } => changes.push(change),
@@ -146,7 +146,7 @@ fn a_buffer_of_a_former_session_is_dropped_and_its_memory_returned() {
     run(&mut ends, &mut now, both_up);
     let first = ends[0].session();
     ends[0].push(first, 1);
-    run(&mut ends, &mut now, |ends| ends[1].arrived.waiting() > 1);
+    run(&mut ends, &mut now, |ends| ends[1].arrived.room() < 255);
     assert_eq!(ends[1].take_arrived().0, [1]);
 
     // The peer begins anew; the session is replaced, never seen as down in between.
@@ -156,7 +156,7 @@ fn a_buffer_of_a_former_session_is_dropped_and_its_memory_returned() {
     for (session, content) in [(first, 2), (SessionNumber::NONE, 3), (second, 4)] {
         ends[0].push(session, content);
     }
-    run(&mut ends, &mut now, |ends| ends[1].arrived.waiting() > 1);
+    run(&mut ends, &mut now, |ends| ends[1].arrived.room() < 255);
     run(&mut ends, &mut now, |ends| ends[0].pool.in_use_bytes() == 0);
     assert_eq!(ends[1].take_arrived().0, [4]);
     let counted =
@@ -184,7 +184,7 @@ fn a_session_without_slots_says_so_before_a_buffer_has_to_wait() {
     for _ in 0..2 {
         end.push(end.session(), 1);
         end.turn(now, &mut source);
-        assert_eq!(end.packed.waiting(), 0);
+        assert!(end.packed.is_empty());
     }
     assert_eq!(end.counted(TransmitCounter::BuffersTaken), accepted + 2);
 }
@@ -200,7 +200,7 @@ fn the_rate_is_kept_where_a_turn_is_longer_than_a_datagram_takes() {
     let mut source = HeapSource::new(1024);
     let mut bytes = 0;
     for _ in 0..TURNS {
-        while ends[0].packed.room() > 0 && ends[0].push_long(session, 1, 2_048) {}
+        while ends[0].packed.of(0).unwrap().room() > 0 && ends[0].push_long(session, 1, 2_048) {}
         exchange(&mut ends, now, &mut source);
         bytes += 2_048 * ends[1].take_arrived().0.len() as u64;
         now = now + TURN_NS;

@@ -73,8 +73,10 @@ impl<F: Frame> Worker<F> {
             );
             next = next.min(transmit.next_timeout());
         }
-        if let Some(decompress) = &mut self.decompress {
-            busy |= decompress.turn(&mut links.arrived, &mut links.delivered);
+        if let Some(decompress) = &mut self.decompress
+            && let Some((arrived, delivered)) = links.of_decompress()
+        {
+            busy |= decompress.turn(arrived, delivered);
         }
         if let Some(edge) = &mut self.edge {
             busy |= edge.turn(
@@ -91,8 +93,10 @@ impl<F: Frame> Worker<F> {
             busy |= aggregate.turn(now, &mut links.messages, &mut links.buffers);
             next = next.min(aggregate.next_timeout());
         }
-        if let Some(compress) = &mut self.compress {
-            busy |= compress.turn(&mut links.buffers, &mut links.packed);
+        if let Some(compress) = &mut self.compress
+            && let Some((buffers, packed)) = links.of_compress()
+        {
+            busy |= compress.turn(buffers, packed);
         }
         Turn { busy, next }
     }

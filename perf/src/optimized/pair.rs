@@ -256,8 +256,9 @@ impl<H: Station> Pair<H> {
             let h = &end.handles;
             let all = of(&h.port).chain(of(&h.interceptor)).chain(of(&h.edge));
             let all = all.chain(of(&h.aggregate)).chain(of(&h.transmit)).chain(of(&h.demux));
-            let all = all.chain(h.movers.iter().flat_map(of)).chain(of(&h.decompress));
-            all.chain(of(&h.disaggregate)).collect::<Vec<_>>().join(", ")
+            let all = all.chain(h.movers.iter().flat_map(of));
+            let all = all.chain(h.decompress.iter().flat_map(of));
+            all.chain(h.disaggregate.iter().flat_map(of)).collect::<Vec<_>>().join(", ")
         };
         self.ends.iter().map(one).collect::<Vec<_>>().join("\n")
     }

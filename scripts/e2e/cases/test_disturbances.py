@@ -7,7 +7,7 @@ import socket
 import time
 
 from support.case import Case, needs_tpo
-from support.streams import MIB, eventually, receive_exactly
+from support.streams import EOF, MIB, digest, eventually, receive_all, receive_exactly, send_all
 from support.traffic import Traffic
 
 ENDLESS = 128 * MIB
@@ -209,3 +209,34 @@ class Placement(Case):
     @needs_tpo
     def test_stages_on_two_cores(self) -> None:
         Traffic.start(self, 32 * MIB).check_whole()
+
+
+class Replicas(Case):
+    """Compression and decompression on two cores each, which both appliances share."""
+
+    spec = "replicas"
+
+    @needs_tpo
+    def test_four_workers_on_two_cores(self) -> None:
+        stages = [[core["stages"] for core in self.lab.tpoctl(side, "show", "cores")["cores"]]
+                  for side in "ab"]
+        self.assertEqual(stages, [[["port", "compress.0", "transmit", "decompress.0"],
+                                   ["edge", "aggregate", "compress.1", "decompress.1"]]] * 2)
+        Traffic.start(self, 32 * MIB).check_whole()
+
+    @needs_tpo
+    def test_text_both_ways_on_four_workers(self) -> None:
+        line = b"2026-11-22 16:30:00 host tpo[%d]: forwarded %d frames of the flow\n"
+        text = b"".join(line % (number % 97, number) for number in range(500_000))
+        ends = self.pair()
+        sending = [self.background(send_all, end, text, True) for end in ends]
+        received = [self.background(receive_all, end) for end in ends]
+        for end in received:
+            whole = end.result()
+            self.assertEqual((whole.size, whole.sha256, whole.end), (len(text), digest(text), EOF))
+        self.assertEqual([end.result().end for end in sending], [EOF, EOF])
+        for side in "ab":
+            counters = self.lab.tpoctl(side, "show", "counters")["counters"]
+            count = {(each["stage"], each["name"]): each["value"] for each in counters}
+            self.assertGreater(count["compression", "buffers_compressed"], 0)
+            self.assertGreater(count["decompression", "buffers_decompressed"], 0)

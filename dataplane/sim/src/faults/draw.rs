@@ -2,7 +2,7 @@
 
 use dataplane::interceptor::Fallback;
 use dataplane::pipeline::appliance::Limits;
-use dataplane::pipeline::placement::Placement;
+use dataplane::pipeline::placement::{Placement, StageKind};
 use dataplane::time::{MILLISECOND_NS, SECOND_NS};
 
 use crate::host::{Close, Pace, Probe, Read, StreamScript};
@@ -101,6 +101,9 @@ pub const WHAT: &[What] = &[
     ("fixed", |draw| !draw.config.auto),
     ("one core", |draw| draw.config.placement == Placement::single(0)),
     ("a core for each stage", |draw| draw.config.placement == Placement::one_stage_per_core()),
+    ("several compressors", |draw| draw.config.placement.replicas(StageKind::Compress) > 1),
+    ("several decompressors", |draw| draw.config.placement.replicas(StageKind::Decompress) > 1),
+    ("workers that stand still now and then", |draw| draw.config.uneven),
     ("WAN over IPv6", |draw| draw.config.wan_v6),
     ("compression", |draw| draw.config.compress),
     ("parity", |draw| draw.config.fec),
@@ -178,9 +181,12 @@ fn options(seed: u64, random: &mut Random) -> PairConfig {
     let delay_ns = MILLISECOND_NS + random.up_to(100 * MILLISECOND_NS);
     let auto = random.chance(0.5);
     let per_stage = random.chance(0.5);
+    // A stream of its own, so that all else of a seed stays what it was.
+    let mut cores = Random::for_purpose(seed, 98);
     PairConfig {
         seed,
-        placement: if per_stage { Placement::one_stage_per_core() } else { Placement::single(0) },
+        placement: if per_stage { several_cores(&mut cores) } else { Placement::single(0) },
+        uneven: per_stage && cores.chance(0.5),
         fallback: if random.chance(0.5) { Fallback::Pass } else { Fallback::Refuse },
         encrypted: [random.chance(0.75); 2],
         auto,
@@ -204,6 +210,23 @@ fn options(seed: u64, random: &mut Random) -> PairConfig {
     .with_wan(|wan| {
         (wan.rate_bps, wan.delay_ns, wan.queue_bytes_max) = (rate_bps, delay_ns, 200_000);
     })
+}
+
+/// A core for each stage; the same with replicas; or some replicas beside a core that runs all stages.
+fn several_cores(random: &mut Random) -> Placement {
+    let kind = random.up_to(2);
+    let mut some = || 1 + usize::try_from(random.up_to(3)).unwrap_or(0);
+    match kind {
+        0 => Placement::one_stage_per_core(),
+        1 => Placement::each_apart(1 + some()),
+        _ => {
+            let more = [(StageKind::Compress, some()), (StageKind::Decompress, some())];
+            let more = more.into_iter().flat_map(|(kind, n)| (1..=n).map(move |core| (kind, core)));
+            let pairs: Vec<_> =
+                StageKind::ALL.map(|kind| (kind, 0)).into_iter().chain(more).collect();
+            Placement::new(&pairs).unwrap_or(Placement::single(0))
+        }
+    }
 }
 
 /// Those of a site, by port: see [`client`].

@@ -71,6 +71,8 @@ pub struct Tpo {
     next: Time,
     /// A worker that stands still.
     stalled: Option<usize>,
+    /// Draws which worker is behind the others for a while; `None`: none ever is.
+    uneven: Option<Random>,
     /// Steps of an ordered stop that are still to be done.
     stopping: VecDeque<StopStep>,
     /// Until when flows may end by themselves.
@@ -104,11 +106,17 @@ impl Tpo {
             ports: Ports { received: [queue(), queue()], sent: [queue(), queue()] },
             next: Time::ZERO,
             stalled: None,
+            uneven: None,
             stopping: VecDeque::new(),
             drain_until: Time::NEVER,
             meter: None,
             tally: PortTally::default(),
         }
+    }
+
+    /// From now on one worker or another stands still for some turns while the others go on.
+    pub fn run_unevenly(&mut self, seed: u64) {
+        self.uneven = Some(Random::new(seed));
     }
 
     /// Measures the turns of its workers, and nothing else, from now on.
@@ -202,11 +210,12 @@ impl Tpo {
     /// When they never stop.
     fn turn_workers(&mut self, now: Time) {
         let mut turns = 0;
+        let mut behind = None;
         loop {
             let mut busy = false;
             let mut next = Time::NEVER;
             for (number, worker) in self.workers.iter_mut().enumerate() {
-                if self.stalled == Some(number) {
+                if self.stalled == Some(number) || behind == Some(number) {
                     continue;
                 }
                 let (ports, source) = (&mut self.ports, &mut self.source);
@@ -223,10 +232,19 @@ impl Tpo {
             // Another thread does this, while the workers go on.
             busy |= self.key_exchange.as_mut().is_some_and(KeyExchange::turn);
             self.tally.frames_peak = self.tally.frames_peak.max(self.source.in_use());
+            if !busy && behind.take().is_some() {
+                // The others can do nothing more without it.
+                continue;
+            }
             if !busy {
                 // What could not be done now can only be done later.
                 self.next = next.max(now + 1_000);
                 break;
+            }
+            if let Some(random) = &mut self.uneven
+                && random.chance(0.25)
+            {
+                behind = usize::try_from(random.up_to(self.workers.len() as u64 - 1)).ok();
             }
             assert!(turns < TURNS_MAX, "workers spin at {now:?}: {:?}", self.counters());
         }
@@ -267,11 +285,13 @@ impl Tpo {
         }
         let h = &self.handles;
         let mut all: Vec<(String, u64)> = of(&h.port).chain(of(&h.interceptor)).collect();
-        all.extend(of(&h.edge).chain(of(&h.aggregate)).chain(of(&h.compress)));
+        all.extend(of(&h.edge).chain(of(&h.aggregate)));
+        all.extend(h.compress.iter().flat_map(of));
         all.extend(of(&h.transmit).chain(of(&h.demux)));
         all.extend(h.movers.iter().flat_map(of));
         all.extend(of(&h.exchange));
-        all.extend(of(&h.decompress).chain(of(&h.disaggregate)));
+        all.extend(h.decompress.iter().flat_map(of));
+        all.extend(h.disaggregate.iter().flat_map(of));
         all.retain(|(_, value)| *value != 0);
         all
     }

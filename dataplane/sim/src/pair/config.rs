@@ -153,6 +153,9 @@ pub struct PairConfig {
     pub seed: u64,
     /// Which core runs which stage, for both appliances.
     pub placement: Placement,
+    /// Whether now and then one worker stands still while the others go on, as threads do that share
+    /// cores.
+    pub uneven: bool,
     /// The WAN from A and from B, at the start.
     pub wan: [LinkConfig; 2],
     /// Rate that both data movers send at, in bits of IP packets per second.
@@ -195,6 +198,7 @@ impl Default for PairConfig {
         PairConfig {
             seed: 1,
             placement: Placement::single(0),
+            uneven: false,
             wan: [wan.clone(), wan],
             rate_bps: 200_000_000,
             auto: false,

@@ -23,7 +23,7 @@ fn message(kind: MessageKind, flow: u64) -> Inbound {
 fn answers(worker: &mut Worker<HeapFrame>, heard: Vec<Inbound>) -> Vec<Outbound<HeapFrame>> {
     let mut source = HeapSource::new(64);
     for message in heard {
-        worker.links.delivered.push(message).unwrap();
+        worker.links.delivered.of(0).unwrap().push(message).unwrap();
     }
     let (edge, links) = (worker.edge.as_mut().unwrap(), &mut worker.links);
     edge.turn(

@@ -38,8 +38,8 @@ fn the_same_seed_gives_the_same_run() {
 
 #[test]
 fn every_placement_gives_the_same_streams() {
-    let streams = |placement| {
-        let (_, reports) = run(PairConfig { placement, ..faulty(5) });
+    let streams = |placement, uneven| {
+        let (_, reports) = run(PairConfig { placement, uneven, compress: true, ..faulty(5) });
         let mut streams: Vec<_> = reports
             .iter()
             .map(|end| (end.local, end.remote, end.sent_bytes, end.received_bytes, end.end))
@@ -47,6 +47,10 @@ fn every_placement_gives_the_same_streams() {
         streams.sort_by_key(|stream| (stream.0, stream.1));
         streams
     };
-    let single = streams(Placement::single(0));
-    assert_eq!(streams(Placement::one_stage_per_core()), single);
+    let single = streams(Placement::single(0), false);
+    for replicas in [1, 2, 4] {
+        for uneven in [false, true] {
+            assert_eq!(streams(Placement::each_apart(replicas), uneven), single, "{replicas}");
+        }
+    }
 }

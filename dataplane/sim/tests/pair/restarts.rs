@@ -59,38 +59,55 @@ fn a_host_that_only_waits_sees_the_restart() {
     }
 }
 
-/// What was under way to the killed appliance does not reach the one that takes its place.
+/// What was under way to the killed appliance does not reach the one that takes its place, whatever
+/// stands still meanwhile.
+fn hears_nothing_of_former_flows(placement: &Placement, killed: Site, stalled: Option<StageKind>) {
+    let config = PairConfig { placement: placement.clone(), ..PairConfig::default() };
+    let mut run = Run::new(config);
+    transfers(&mut run, ENDLESS, false);
+    run.pair.run_for(SECOND_NS);
+    // The system lets one thread wait while the others go on: buffers stay in its links.
+    run.pair.stall(killed.other(), stalled);
+    run.pair.run_for(20 * MILLISECOND_NS);
+    run.pair.happen(Event::Kill(killed));
+    run.pair.happen(Event::Start(killed));
+    let replaced = run.pair.run_until(run.pair.now() + 5 * SECOND_NS, |pair| {
+        let mover = &pair.tpo(killed.other()).handles.movers[0];
+        mover.get(MoverCounter::SessionsUp) == 2
+    });
+    assert!(replaced, "{}", run.describe());
+    run.pair.stall(killed.other(), None);
+    expect_resets(&mut run, 20 * SECOND_NS);
+    for site in Site::BOTH {
+        let edge = &run.pair.tpo(site).handles.edge;
+        assert_eq!(edge.get(EdgeCounter::FlowUnknown), 0, "{}", run.describe());
+        assert_eq!(edge.get(EdgeCounter::ProtocolErrors), 0, "{}", run.describe());
+    }
+    let stale = &run.pair.tpo(killed.other()).handles.transmit;
+    let is_stale = stale.get(TransmitCounter::BuffersStale) > 0;
+    assert_eq!(is_stale, stalled == Some(StageKind::Compress), "{}", run.describe());
+    run.expect_service(5 * SECOND_NS);
+    run.settle();
+}
+
 #[test]
 fn a_restarted_appliance_hears_nothing_of_former_flows() {
-    for placement in [Placement::single(0), Placement::one_stage_per_core()] {
-        let per_core = placement.worker_of(StageKind::Compress) != Some(0);
-        for killed in Site::BOTH {
-            let config = PairConfig { placement: placement.clone(), ..PairConfig::default() };
-            let mut run = Run::new(config);
-            transfers(&mut run, ENDLESS, false);
-            run.pair.run_for(SECOND_NS);
-            // The system lets one thread wait while the others go on: buffers stay in its links.
-            run.pair.stall(killed.other(), per_core.then_some(StageKind::Compress));
-            run.pair.run_for(20 * MILLISECOND_NS);
-            run.pair.happen(Event::Kill(killed));
-            run.pair.happen(Event::Start(killed));
-            let replaced = run.pair.run_until(run.pair.now() + 5 * SECOND_NS, |pair| {
-                let mover = &pair.tpo(killed.other()).handles.movers[0];
-                mover.get(MoverCounter::SessionsUp) == 2
-            });
-            assert!(replaced, "{}", run.describe());
-            run.pair.stall(killed.other(), None);
-            expect_resets(&mut run, 20 * SECOND_NS);
-            for site in Site::BOTH {
-                let edge = &run.pair.tpo(site).handles.edge;
-                assert_eq!(edge.get(EdgeCounter::FlowUnknown), 0, "{}", run.describe());
-                assert_eq!(edge.get(EdgeCounter::ProtocolErrors), 0, "{}", run.describe());
-            }
-            let stale = &run.pair.tpo(killed.other()).handles.transmit;
-            assert_eq!(stale.get(TransmitCounter::BuffersStale) > 0, per_core);
-            run.expect_service(5 * SECOND_NS);
-            run.settle();
+    for killed in Site::BOTH {
+        hears_nothing_of_former_flows(&Placement::single(0), killed, None);
+        for replicas in [1, 3] {
+            let placement = Placement::each_apart(replicas);
+            hears_nothing_of_former_flows(&placement, killed, Some(StageKind::Compress));
         }
+    }
+}
+
+/// A decompressor stands still with buffers of the session that ends: the others do not bring the
+/// change of session, nor what comes after it, to the edge before them.
+#[test]
+fn a_slow_decompressor_is_waited_for_when_a_session_changes() {
+    for killed in Site::BOTH {
+        let placement = Placement::each_apart(3);
+        hears_nothing_of_former_flows(&placement, killed, Some(StageKind::Decompress));
     }
 }
 

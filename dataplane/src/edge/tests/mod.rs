@@ -19,7 +19,7 @@ use crate::interceptor::{
     Config as InterceptorConfig, Interceptor, Networks, Own, PeerStatus as Admission, PrefixSet,
     Rule, RuleAction, RuleTable, SideConfig, Timeouts,
 };
-use crate::link::Link;
+use crate::link::{Collected, Link};
 use crate::packet_driver::open::OpenParameters;
 use crate::packet_driver::{
     AggregateConfig, Aggregator, FlowId, Inbound, Message, MessageHeader, MessageKind, PeerIndex,
@@ -70,7 +70,7 @@ struct Bench {
     memory: ReceiveMemory,
     now: Time,
     frames_in: [Link<HeapFrame>; 2],
-    delivered: Link<Inbound>,
+    delivered: Collected<Inbound>,
     messages: Link<Upstream<HeapFrame>>,
     frames_out: [Link<HeapFrame>; 2],
     sessions: u32,
@@ -121,7 +121,7 @@ impl Bench {
             tcp_v6: tcp(false),
             secret: [7; 16],
         };
-        let memory = ReceiveMemory::new(16 << 20, 64 * 1024);
+        let memory = ReceiveMemory::new(16 << 20, 64 * 1024, 1);
         let pool = memory.arrivals.clone();
         let flows_max = config.slots();
         let aggregator = AggregateConfig { flows_max, ..AggregateConfig::default() };
@@ -142,7 +142,7 @@ impl Bench {
             memory,
             now: Time::from_ms(1),
             frames_in: [Link::direct(64), Link::direct(64)],
-            delivered: Link::direct(64),
+            delivered: Collected::alone(Link::direct(64)),
             messages: Link::direct(1024),
             frames_out: [Link::direct(64), Link::direct(64)],
             sessions: 0,
@@ -172,8 +172,14 @@ impl Bench {
         }
     }
 
+    fn hear(&mut self, inbound: Inbound) {
+        if let Some(link) = self.delivered.of(0) {
+            let _ = link.push(inbound);
+        }
+    }
+
     fn change(&mut self, change: SessionChange) {
-        let _ = self.delivered.push(Inbound::Session { peer: PEER, change });
+        self.hear(Inbound::Session { peer: PEER, change });
         self.turn();
     }
 
@@ -197,7 +203,7 @@ impl Bench {
         buffer.append(data.len()).unwrap().copy_from_slice(data);
         let header = MessageHeader { kind, flow, key, sequence, status };
         let message = Message { peer: PEER, header, data: buffer.freeze() };
-        let _ = self.delivered.push(Inbound::Message(message));
+        self.hear(Inbound::Message(message));
         self.turn();
     }
 
