@@ -320,13 +320,13 @@ impl Host {
             let bytes = content::<ANSWER>(index, count);
             let frame = self.write(index, ACK, &bytes);
             let connection = &mut self.connections[index];
-            connection.sent = connection.sent.wrapping_add(ANSWER as u32);
+            connection.sent = connection.sent.wrapping_add(segment::low(ANSWER as u64));
             return frame;
         }
         let right = connection.phase == Phase::Asked
             && seen.payload == content::<ANSWER>(index, connection.count);
         connection.count += 1;
-        connection.sent = connection.sent.wrapping_add(REQUEST as u32);
+        connection.sent = connection.sent.wrapping_add(segment::low(REQUEST as u64));
         if !right {
             self.done.wrong += 1;
             return None;

@@ -106,7 +106,7 @@ pub(crate) fn write(
     tcp[2..4].copy_from_slice(&to.port.to_be_bytes());
     tcp[4..8].copy_from_slice(&segment.sequence.to_be_bytes());
     tcp[8..12].copy_from_slice(&segment.acknowledgement.to_be_bytes());
-    tcp[12] = u8::try_from(tcp_len / 4 << 4).ok()?;
+    tcp[12] = u8::try_from((tcp_len / 4) << 4).ok()?;
     tcp[13] = segment.flags;
     tcp[14..16].copy_from_slice(&WINDOW.to_be_bytes());
     tcp[16..20].fill(0);
