@@ -18,8 +18,8 @@ const LAG_BYTES: u64 = 64 * 1024;
 const PINNED_FACTOR: usize = 4;
 /// Flows looked after each time, at most.
 const FLOWS_AT_ONCE: u32 = 128;
-/// A flow that has used little of its credit for so long, and so many round trips, gives back what it
-/// does not need.
+/// A flow that has used little of its credit for so long, and so many round trips, as a start takes,
+/// gives back what it does not need.
 const UNUSED_NS: u64 = SECOND_NS;
 const UNUSED_ROUNDS: u64 = 8;
 /// Credit that a flow keeps however little it uses: a request, or what is typed in a second.
@@ -112,8 +112,7 @@ impl<F: Frame> Flow<F> {
     /// in a while, and then compared with what was used since.
     fn unneeded_credit(&mut self, now: Time, rtt_ns: u64) -> Option<u64> {
         let unused_ns = UNUSED_NS.max(rtt_ns.saturating_mul(UNUSED_ROUNDS));
-        // While bytes of its host wait here, it is the path that uses little: it may be at its start.
-        if self.is_half_open || self.is_queued || now < self.credit_seen_at + unused_ns {
+        if self.is_half_open || now < self.credit_seen_at + unused_ns {
             return None;
         }
         let used = self.handed_up - self.credit_seen;
