@@ -1,5 +1,6 @@
 //! Reproducible performance runs: what the programs of this package share.
 
+mod bulk;
 pub mod connections;
 pub mod frames;
 pub mod hiccups;

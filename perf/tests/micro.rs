@@ -1,28 +1,21 @@
 //! The program `micro`, as a user meets it.
 
-use std::process::{Command, Output};
+mod program;
 
-fn micro(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_micro")).args(arguments).output().unwrap()
-}
-
-fn refused(arguments: &[&str], with: &str) {
-    let output = micro(arguments);
-    assert!(!output.status.success(), "{arguments:?}");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains(with), "{arguments:?}: {said}");
-}
+const PROGRAM: &str = env!("CARGO_BIN_EXE_micro");
 
 #[test]
 fn wrong_arguments_are_refused_with_what_to_do() {
-    refused(&["--onyl", "ring"], "--only");
-    refused(&["--only"], "WORDS");
-    refused(
+    program::refused(PROGRAM, &["--onyl", "ring"], "--only");
+    program::refused(PROGRAM, &["--only"], "WORDS");
+    program::refused(
+        PROGRAM,
         &["--only", "classify hash"],
         "no bench has \"hash\" in its name; there are: classify 10k",
     );
-    refused(&["--only", "classify ring"], "no bench has all of these words");
-    refused(
+    program::refused(PROGRAM, &["--only", "classify ring"], "no bench has all of these words");
+    program::refused(
+        PROGRAM,
         &["--quick", "--output", "/nowhere/micro.json"],
         "/nowhere/micro.json cannot be written",
     );
@@ -30,7 +23,7 @@ fn wrong_arguments_are_refused_with_what_to_do() {
 
 #[test]
 fn every_bench_is_listed_with_its_baseline_and_bar() {
-    let output = micro(&["--list"]);
+    let output = program::run(PROGRAM, &["--list"]);
     assert!(output.status.success());
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(

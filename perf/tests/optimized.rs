@@ -1,23 +1,15 @@
 //! The program `optimized`, as a user meets it.
 
-use std::process::{Command, Output};
+mod program;
 
-fn optimized(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_optimized")).args(arguments).output().unwrap()
-}
-
-fn refused(arguments: &[&str], with: &str) {
-    let output = optimized(arguments);
-    assert!(!output.status.success(), "{arguments:?}");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains(with), "{arguments:?}: {said}");
-}
+const PROGRAM: &str = env!("CARGO_BIN_EXE_optimized");
 
 #[test]
 fn wrong_arguments_are_refused_with_what_to_do() {
-    refused(&["--onyl", "LZ4"], "--only");
-    refused(&["--only", "clear LZ4"], "there are: encrypted, 1 flow;");
-    refused(
+    program::refused(PROGRAM, &["--onyl", "LZ4"], "--only");
+    program::refused(PROGRAM, &["--only", "clear LZ4"], "there are: encrypted, 1 flow;");
+    program::refused(
+        PROGRAM,
         &["--quick", "--output", "/nowhere/optimized.json"],
         "/nowhere/optimized.json cannot be written",
     );
@@ -25,7 +17,7 @@ fn wrong_arguments_are_refused_with_what_to_do() {
 
 #[test]
 fn every_row_is_listed_with_its_baseline_and_bar() {
-    let output = optimized(&["--list"]);
+    let output = program::run(PROGRAM, &["--list"]);
     assert!(output.status.success());
     let said = String::from_utf8_lossy(&output.stdout);
     let first = said.lines().next().unwrap_or_default();

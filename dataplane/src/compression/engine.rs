@@ -255,13 +255,7 @@ mod tests {
     fn outbound(pool: &BufferPool, class: u8, data: &[u8]) -> OutboundBuffer {
         let len = u32::try_from(data.len()).unwrap();
         let mut buffer = pool.alloc(ROUTING_HEADER_LEN + data.len()).unwrap();
-        let header = RoutingHeader {
-            kind: BufferKind::Stream,
-            packing: Packing::Stored,
-            messages: 3,
-            data_len: len,
-            plain_len: len,
-        };
+        let header = RoutingHeader::stored(BufferKind::Stream, 3, len);
         header.emit(buffer.append(ROUTING_HEADER_LEN).unwrap());
         buffer.append(data.len()).unwrap().copy_from_slice(data);
         OutboundBuffer {

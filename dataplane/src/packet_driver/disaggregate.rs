@@ -221,13 +221,7 @@ mod tests {
     fn buffer(pool: &BufferPool, kind: BufferKind, count: u16, parts: &[Vec<u8>]) -> BufferSlice {
         let data = parts.concat();
         let len = u32::try_from(data.len()).unwrap();
-        let header = RoutingHeader {
-            kind,
-            packing: Packing::Stored,
-            messages: count,
-            data_len: len,
-            plain_len: len,
-        };
+        let header = RoutingHeader::stored(kind, count, len);
         let mut buffer = pool.alloc(ROUTING_HEADER_LEN + data.len()).unwrap();
         header.emit(buffer.append(ROUTING_HEADER_LEN).unwrap());
         buffer.append(data.len()).unwrap().copy_from_slice(&data);

@@ -153,6 +153,12 @@ pub struct RoutingHeader {
 }
 
 impl RoutingHeader {
+    /// Of a buffer that is not compressed, with so many messages in `len` bytes behind the header.
+    #[must_use]
+    pub fn stored(kind: BufferKind, messages: u16, len: u32) -> Self {
+        RoutingHeader { kind, packing: Packing::Stored, messages, data_len: len, plain_len: len }
+    }
+
     /// The header of a checked buffer.
     ///
     /// # Errors
@@ -243,13 +249,7 @@ mod tests {
 
     #[test]
     fn unknown_codes_are_named() {
-        let header = RoutingHeader {
-            kind: BufferKind::Stream,
-            packing: Packing::Stored,
-            messages: 1,
-            data_len: 4,
-            plain_len: 4,
-        };
+        let header = RoutingHeader::stored(BufferKind::Stream, 1, 4);
         let parse = |bytes: &[u8]| RoutingHeader::parse(&RoutingView::new_checked(bytes).unwrap());
         let mut bytes = buffer_of(&header);
         bytes[field::KIND] = 9;

@@ -105,7 +105,7 @@ mod tests {
     use crate::link::replicas::order_capacity;
     use crate::link::{Collected, Dealt};
     use crate::packet_driver::header::MessageRepr;
-    use crate::packet_driver::routing::{Packing, ROUTING_HEADER_LEN, RoutingHeader};
+    use crate::packet_driver::routing::{ROUTING_HEADER_LEN, RoutingHeader};
     use crate::packet_driver::{
         BufferKind, BufferPool, Class, FlowId, Lane, MessageHeader, MessageKind, OutboundBuffer,
         PoolClass, ReceiveMemory, SessionChange, SessionNumber,
@@ -158,13 +158,7 @@ mod tests {
             destination_tpo: None,
         };
         let len = u32::try_from(repr.header_len() + DATA_LEN).unwrap();
-        let header = RoutingHeader {
-            kind: BufferKind::Stream,
-            packing: Packing::Stored,
-            messages: 1,
-            data_len: len,
-            plain_len: len,
-        };
+        let header = RoutingHeader::stored(BufferKind::Stream, 1, len);
         let mut bytes = pool.alloc(SIZE).unwrap();
         header.emit(bytes.append(ROUTING_HEADER_LEN).unwrap());
         repr.emit(bytes.append(repr.header_len()).unwrap());

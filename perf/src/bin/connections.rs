@@ -3,14 +3,11 @@
 //! Prints a line for each figure, and exits 1 when a bar is missed without a stated reason.
 
 use std::alloc::System;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use dpdk_wrapper::log::{self, LogLevel, LogTarget};
-use dpdk_wrapper::{Eal, RuntimeFolder};
 use perf::connections::{self, Figure, Size};
-use perf::program;
+use perf::program::{self, Common, Dpdk};
 use stats_alloc::StatsAlloc;
 
 /// Counts what is asked for.
@@ -24,15 +21,8 @@ const DPDK_MEGABYTES: &str = "256";
 #[derive(Debug, Parser)]
 #[command(name = "connections", version)]
 struct Options {
-    /// Fewer connections that come and go, and fewer requests
-    #[arg(long)]
-    quick: bool,
-    /// Where the results go, as JSON
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// The commit that is measured, to stand in the results
-    #[arg(long, default_value = "unknown")]
-    commit: String,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// Bytes asked for and not given back, and how often memory was asked for.
@@ -43,27 +33,18 @@ fn allocated() -> (usize, usize) {
     (bytes.saturating_add(grown), stats.allocations + stats.reallocations)
 }
 
-fn run(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
-    if let Some(path) = &options.output {
-        // Now, not when everything is measured.
-        program::check_writable(path)
-            .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
-    }
-    log::set(LogTarget::Stderr, LogLevel::Error);
-    let arguments = program::eal_arguments("connections", DPDK_MEGABYTES, false)?;
-    // Declared first, so that it goes last.
-    let _folder = RuntimeFolder::of(&arguments, []);
-    let eal = Eal::init(arguments)?;
-    let (size, text) = if options.quick { (Size::QUICK, "--quick") } else { (Size::FULL, "") };
+fn run(Options { common }: &Options) -> Result<bool, Box<dyn std::error::Error>> {
+    let Dpdk { eal, .. } = &common.start("connections", DPDK_MEGABYTES, false)?;
+    let (size, text) = if common.quick { (Size::QUICK, "--quick") } else { (Size::FULL, "") };
     let rules = "each figure once, of the ticks of one appliance; nothing is left out".to_owned();
-    let environment = program::environment(&eal, false, text.to_owned(), rules);
+    let environment = program::environment(eal, false, text.to_owned(), rules);
     println!("{}, kernel {}, TSC {} MHz", environment.cpu, environment.kernel, environment.tsc_mhz);
     let figures =
-        connections::run(&eal, size, allocated, &mut |figure| println!("{}", figure.text()))?;
-    if let Some(path) = &options.output {
+        connections::run(eal, size, allocated, &mut |figure| println!("{}", figure.text()))?;
+    if let Some(path) = &common.output {
         let document = serde_json::json!({
             "scenario": "connections",
-            "commit": options.commit,
+            "commit": common.commit,
             "environment": environment,
             "results": figures,
         });
@@ -73,12 +54,5 @@ fn run(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
 }
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("connections: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::ended("connections", run(&Options::parse()))
 }

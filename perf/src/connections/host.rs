@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use dataplane::frame::Frame;
 use dpdk_wrapper::eal::tsc;
 
-use crate::optimized::frame::{MbufFrame, MbufSource};
-use crate::optimized::pair::Station;
+use crate::optimized::frame::{MbufFrame, Queue};
+use crate::optimized::pair::{Place, Station};
 use crate::optimized::segment::{self, ACK, End, FIN, RST, SYN, Seen, Segment};
 
 /// Bytes of a request and of its answer.
@@ -65,11 +65,8 @@ struct Connection {
 
 /// Either host.
 pub(super) struct Host {
-    own: End,
-    peer: End,
-    is_client: bool,
+    place: Place,
     connections: Vec<Connection>,
-    source: MbufSource,
     tsc_hz: u64,
     plan: Plan,
     /// The connections of the plan, and which is next.
@@ -96,19 +93,19 @@ pub(super) struct Done {
 }
 
 impl Station for Host {
-    fn turn(
-        &mut self,
-        arrived: &mut VecDeque<MbufFrame>,
-        to: &mut VecDeque<MbufFrame>,
-        most: usize,
-    ) {
+    fn turn(&mut self, arrived: &mut Queue, to: &mut Queue, most: usize) {
         for frame in arrived.drain(..) {
-            let own = self.own;
+            let own = self.place.own;
             match segment::read(frame.head(), &own) {
                 Some(seen) => to.extend(self.receive(&seen)),
                 None => {
                     let mine = |ip: [u8; 4]| ip[..3] == own.ip[..3] && ip[3] >= own.ip[3];
-                    to.extend(segment::answer_arp(&mut self.source, &own, frame.head(), mine));
+                    to.extend(segment::answer_arp(
+                        &mut self.place.source,
+                        &own,
+                        frame.head(),
+                        mine,
+                    ));
                 }
             }
         }
@@ -118,20 +115,10 @@ impl Station for Host {
 }
 
 impl Host {
-    pub(super) fn new(
-        own: End,
-        peer: End,
-        is_client: bool,
-        connections: usize,
-        source: MbufSource,
-        tsc_hz: u64,
-    ) -> Self {
+    pub(super) fn new(place: Place, connections: usize, tsc_hz: u64) -> Self {
         Host {
-            own,
-            peer,
-            is_client,
+            place,
             connections: vec![Connection::default(); connections],
-            source,
             tsc_hz,
             plan: Plan::Nothing,
             range: 0..0,
@@ -156,8 +143,8 @@ impl Host {
         let addresses = self.connections.len().div_ceil(PER_ADDRESS);
         let last = |n: usize| u8::try_from(n).unwrap_or(0);
         let all = (0..addresses).map(|n| {
-            let [a, b, c, d] = self.peer.ip;
-            segment::ask(&mut self.source, &self.own, [a, b, c, d + last(n)])
+            let [a, b, c, d] = self.place.peer.ip;
+            segment::ask(&mut self.place.source, &self.place.own, [a, b, c, d + last(n)])
         });
         all.flatten().collect()
     }
@@ -165,9 +152,9 @@ impl Host {
     fn ends(&self, index: usize) -> (End, End) {
         let port = FIRST_PORT + u16::try_from(index % PER_ADDRESS).unwrap_or(0);
         let more = u8::try_from(index / PER_ADDRESS).unwrap_or(0);
-        let (mut own, mut peer) = (self.own, self.peer);
+        let (mut own, mut peer) = (self.place.own, self.place.peer);
         let mac = self.connections[index].mac;
-        if self.is_client {
+        if self.place.is_client {
             own.port = port;
             peer =
                 End { port: SERVER_PORT, mac: if mac == [0; 6] { peer.mac } else { mac }, ..peer };
@@ -181,10 +168,10 @@ impl Host {
     }
 
     fn index(&self, seen: &Seen<'_>) -> Option<usize> {
-        let (port, server, base) = if self.is_client {
-            (seen.to.port, seen.from.ip, self.peer.ip)
+        let (port, server, base) = if self.place.is_client {
+            (seen.to.port, seen.from.ip, self.place.peer.ip)
         } else {
-            (seen.from.port, seen.to.ip, self.own.ip)
+            (seen.from.port, seen.to.ip, self.place.own.ip)
         };
         let address = usize::from(server[3].checked_sub(base[3])?);
         let index = address * PER_ADDRESS + usize::from(port.checked_sub(FIRST_PORT)?);
@@ -192,7 +179,7 @@ impl Host {
     }
 
     /// Begins what the plan says, while there is room.
-    fn begin(&mut self, to: &mut VecDeque<MbufFrame>, most: usize) {
+    fn begin(&mut self, to: &mut Queue, most: usize) {
         if self.plan == Plan::Nothing {
             return;
         }
@@ -272,7 +259,7 @@ impl Host {
             let connection = &mut self.connections[index];
             connection.received = connection.received.wrapping_add(1);
             connection.fins[1] = true;
-            let flags = if self.is_client { ACK } else { FIN | ACK };
+            let flags = if self.place.is_client { ACK } else { FIN | ACK };
             connection.phase = Phase::Closing;
             answer = self.write(index, flags, &[]);
         }
@@ -288,7 +275,7 @@ impl Host {
         let connection = &mut self.connections[index];
         connection.mac = seen.from.mac;
         connection.stamp = seen.stamp();
-        if !self.is_client {
+        if !self.place.is_client {
             connection.received = seen.sequence.wrapping_add(1);
             connection.fins = [false; 2];
             connection.count = 0;
@@ -312,7 +299,7 @@ impl Host {
     /// A request or an answer has come, whole, as all are shorter than a segment.
     fn content(&mut self, index: usize, seen: &Seen<'_>) -> Option<MbufFrame> {
         let connection = &mut self.connections[index];
-        if !self.is_client {
+        if !self.place.is_client {
             let count = connection.count;
             connection.count += 1;
             let right = seen.payload == content::<REQUEST>(index, count);
@@ -341,7 +328,7 @@ impl Host {
     }
 
     /// Forgets what is done, and sends again what has waited for long.
-    fn look_after(&mut self, to: &mut VecDeque<MbufFrame>) {
+    fn look_after(&mut self, to: &mut Queue) {
         let patience = self.tsc_hz / PATIENCE;
         for _ in 0..self.under_way.len().min(64) {
             let Some(index) = self.under_way.pop_front() else { return };
@@ -371,7 +358,7 @@ impl Host {
         let acknowledgement = if flags & ACK == 0 { 0 } else { received };
         let sequence = sent.wrapping_add(after_fin);
         let segment = Segment { flags, sequence, acknowledgement, echo: stamp, payload };
-        segment::write(&mut self.source, &own, &peer, &segment)
+        segment::write(&mut self.place.source, &own, &peer, &segment)
     }
 }
 

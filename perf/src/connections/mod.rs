@@ -20,7 +20,7 @@ use dpdk_wrapper::{Eal, Mempool, MempoolConfig};
 use serde::Serialize;
 
 use crate::optimized::frame::{MbufFrame, MbufSource};
-use crate::optimized::pair::{self, Kind, Pair};
+use crate::optimized::pair::{self, Kind, Pair, Place};
 use host::{Done, Host, Plan};
 
 /// How many of each.
@@ -169,11 +169,8 @@ impl Run<'_> {
 
     fn pair(&self, pool: &Mempool, connections: usize) -> Result<Pair<Host>, String> {
         let source = MbufSource(pool.clone());
-        let hosts = Site::BOTH.map(|site| {
-            let (own, peer) = (pair::host(site), pair::host(site.other()));
-            let tsc_hz = self.eal.tsc_hz();
-            Host::new(own, peer, site == Site::A, connections, source.clone(), tsc_hz)
-        });
+        let hosts = Site::BOTH
+            .map(|site| Host::new(Place::new(site, &source), connections, self.eal.tsc_hz()));
         let mut pair = Pair::new(self.eal, &source, Self::kind(connections), hosts)?;
         for frame in pair.hosts()[0].ask() {
             pair.send(Site::A, Some(frame));
@@ -267,9 +264,7 @@ impl Run<'_> {
             // What buffers there are is another matter.
             kind.buffer_bytes = BUFFER_BYTES;
             let source = MbufSource(pool.clone());
-            let hosts = Site::BOTH.map(|site| {
-                Host::new(pair::host(site), pair::host(site), false, 1, source.clone(), 1)
-            });
+            let hosts = Site::BOTH.map(|site| Host::new(Place::new(site, &source), 1, 1));
             let pair = Pair::new(self.eal, &source, kind, hosts)?;
             let (after, _) = (self.allocated)();
             drop(pair);

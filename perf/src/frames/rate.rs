@@ -57,12 +57,9 @@ mod tests {
     #[test]
     fn a_pause_moves_no_more_than_its_own_slice() {
         let mut slices = Slices::new(10, 1000, 0);
-        for now in 1..=30 {
-            slices.add(5, now);
-        }
-        slices.add(5, 530);
-        for now in 531..=560 {
-            slices.add(5, now);
+        // Ticks 31 to 529 are the pause.
+        for tick in (1..=30).chain(530..=560) {
+            slices.add(5, tick);
         }
         assert!((slices.quantile(0.5) - 5000.0).abs() < 1e-9);
         assert!((slices.quantile(0.0) - 10.0).abs() < 1e-9);

@@ -1,12 +1,11 @@
 //! The data mover in the clear: bulk over a path without loss, sending and receiving apart.
 
 use dataplane::data_mover::{Down, Incarnation, PeerConfig, Session, Sink, Up};
-use dataplane::packet_driver::{
-    BufferKind, BufferPool, BufferSlice, Lane, OutboundBuffer, PeerIndex, PoolClass, SessionNumber,
-};
+use dataplane::packet_driver::{BufferKind, BufferPool, BufferSlice, Lane, PeerIndex, PoolClass};
 use dataplane::time::{MILLISECOND_NS, Time};
 
 use super::{Work, WorkError, counted};
+use crate::bulk::outbound;
 
 const RATE_BPS: u64 = 400_000_000;
 const BUFFER: usize = 60_000;
@@ -98,16 +97,7 @@ impl Pair {
         {
             let Some(mut buffer) = self.pool.alloc(BUFFER) else { return };
             buffer.set_len(BUFFER);
-            let sent = session.send(OutboundBuffer {
-                peer: PeerIndex(0),
-                session: SessionNumber(1),
-                lane: Lane::BULK,
-                kind: BufferKind::Stream,
-                deadline: None,
-                compress: false,
-                bytes: buffer.freeze(),
-            });
-            if sent.is_err() {
+            if session.send(outbound(buffer.freeze())).is_err() {
                 return;
             }
         }

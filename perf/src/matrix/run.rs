@@ -5,15 +5,14 @@
 use dataplane::data_mover::{
     Congestion, Down, Incarnation, MoverCounter, PeerConfig, Session, Sink, State, Up,
 };
-use dataplane::packet_driver::{
-    BufferKind, BufferPool, BufferSlice, Lane, OutboundBuffer, PeerIndex, PoolClass, SessionNumber,
-};
+use dataplane::packet_driver::{BufferKind, BufferPool, BufferSlice, Lane, PeerIndex, PoolClass};
 use dataplane::time::{MICROSECOND_NS, MILLISECOND_NS, SECOND_NS, Time};
 use dataplane_sim::link::{Link, LinkCounter};
 use hdrhistogram::Histogram;
 
 use super::cell::{Cell, Controller};
 use super::wire::{Kept, Wire};
+use crate::bulk::outbound;
 
 /// Bytes of buffers in a datagram.
 const SEGMENT: u64 = 1_400;
@@ -183,16 +182,7 @@ impl World {
     fn feed(&mut self) {
         let session = &mut self.sides[0].session;
         while session.can_take(BufferKind::Stream, Lane::BULK) {
-            let buffer = OutboundBuffer {
-                peer: PeerIndex(0),
-                session: SessionNumber(1),
-                lane: Lane::BULK,
-                kind: BufferKind::Stream,
-                deadline: None,
-                compress: false,
-                bytes: self.payload.clone(),
-            };
-            if session.send(buffer).is_err() {
+            if session.send(outbound(self.payload.clone())).is_err() {
                 return;
             }
             self.buffers_out += 1;

@@ -5,15 +5,13 @@ use std::hint::black_box;
 
 use dataplane::compression::{Compressor, Decompressor, lz4};
 use dataplane::link::Link;
-use dataplane::packet_driver::routing::{Packing, ROUTING_HEADER_LEN, RoutingHeader};
-use dataplane::packet_driver::{
-    BufferKind, BufferPool, BufferSlice, Class, Lane, OutboundBuffer, PeerIndex, PoolClass,
-    SessionNumber,
-};
+use dataplane::packet_driver::routing::{ROUTING_HEADER_LEN, RoutingHeader};
+use dataplane::packet_driver::{BufferKind, BufferPool, BufferSlice, OutboundBuffer, PoolClass};
 use dataplane::pipeline::compress::CompressStage;
 
 use super::measure::Work;
 use super::{Bench, MicroError};
+use crate::bulk;
 
 /// Bytes of one buffer, its header included.
 pub(crate) const BUFFER: usize = 65_536;
@@ -64,28 +62,14 @@ pub(super) fn run(bench: &mut Bench) -> Result<(), MicroError> {
 pub(crate) fn buffer_of(pool: &BufferPool, data: &[u8]) -> Option<BufferSlice> {
     let len = u32::try_from(data.len()).ok()?;
     let mut buffer = pool.alloc(ROUTING_HEADER_LEN + data.len())?;
-    let header = RoutingHeader {
-        kind: BufferKind::Stream,
-        packing: Packing::Stored,
-        messages: 1,
-        data_len: len,
-        plain_len: len,
-    };
+    let header = RoutingHeader::stored(BufferKind::Stream, 1, len);
     header.emit(buffer.append(ROUTING_HEADER_LEN)?);
     buffer.append(data.len())?.copy_from_slice(data);
     Some(buffer.freeze())
 }
 
 pub(crate) fn outbound(bytes: BufferSlice) -> OutboundBuffer {
-    OutboundBuffer {
-        peer: PeerIndex(0),
-        session: SessionNumber(1),
-        lane: Lane::new(Class(1), false),
-        kind: BufferKind::Stream,
-        compress: true,
-        deadline: None,
-        bytes,
-    }
+    OutboundBuffer { compress: true, ..bulk::outbound(bytes) }
 }
 
 /// The stage as on a core of its own: between two rings.

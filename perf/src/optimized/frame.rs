@@ -81,8 +81,11 @@ impl FrameSource for MbufSource {
     }
 }
 
+/// Frames in the order in which they were sent.
+pub(crate) type Queue = VecDeque<MbufFrame>;
+
 /// Frames that there is room for in a queue; it grows where that does not do.
-const QUEUE: usize = 8_192;
+const QUEUE_ROOM: usize = 8_192;
 
 /// Both ports of an appliance: frames wait until it receives them, and until they are fetched.
 #[derive(Debug)]
@@ -90,15 +93,15 @@ pub(crate) struct Ports {
     /// Whether frames are received with their checksums verified.
     pub(crate) verifies: bool,
     /// Frames to be received, by side.
-    pub(crate) received: [VecDeque<MbufFrame>; 2],
+    pub(crate) received: [Queue; 2],
     /// Frames sent, by side.
-    pub(crate) sent: [VecDeque<MbufFrame>; 2],
+    pub(crate) sent: [Queue; 2],
 }
 
 impl Ports {
     /// Ports at which nothing waits.
     pub(crate) fn new(verifies: bool) -> Self {
-        let queues = || [(); 2].map(|()| VecDeque::with_capacity(QUEUE));
+        let queues = || [(); 2].map(|()| VecDeque::with_capacity(QUEUE_ROOM));
         Ports { verifies, received: queues(), sent: queues() }
     }
 }
@@ -106,14 +109,14 @@ impl Ports {
 impl PortIo for Ports {
     type Frame = MbufFrame;
 
-    fn receive(&mut self, side: Side, most: usize, into: &mut VecDeque<MbufFrame>) {
+    fn receive(&mut self, side: Side, most: usize, into: &mut Queue) {
         let queue = &mut self.received[side.index()];
         let count = most.min(queue.len());
         let verified = self.verifies;
         into.extend(queue.drain(..count).map(|frame| MbufFrame { verified, ..frame }));
     }
 
-    fn transmit(&mut self, side: Side, frames: &mut VecDeque<MbufFrame>) {
+    fn transmit(&mut self, side: Side, frames: &mut Queue) {
         self.sent[side.index()].append(frames);
     }
 }

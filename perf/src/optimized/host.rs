@@ -3,13 +3,12 @@
 //! In: frames of the near appliance. Out: frames to it. Never: a stack: what comes out of order or
 //! differs by a byte is an error, and what was lost is sent again from where it was lost.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use dataplane::frame::Frame;
 
-use super::frame::{MbufFrame, MbufSource};
-use super::pair::Station;
+use super::frame::{MbufFrame, Queue};
+use super::pair::{Place, Station};
 use super::segment::{self, ACK, End, SYN, Seen, Segment, low};
 
 /// First of the ports that connections begin at.
@@ -60,11 +59,8 @@ struct Connection {
 
 /// Either host.
 pub(super) struct Host {
-    own: End,
-    peer: End,
-    is_client: bool,
+    place: Place,
     connections: Vec<Connection>,
-    source: MbufSource,
     pattern: Arc<Pattern>,
     /// Payload of a frame, at most.
     payload_max: usize,
@@ -83,12 +79,7 @@ pub(super) struct Host {
 }
 
 impl Station for Host {
-    fn turn(
-        &mut self,
-        arrived: &mut VecDeque<MbufFrame>,
-        to: &mut VecDeque<MbufFrame>,
-        most: usize,
-    ) {
+    fn turn(&mut self, arrived: &mut Queue, to: &mut Queue, most: usize) {
         for frame in arrived.drain(..) {
             to.extend(self.receive(&frame));
         }
@@ -99,20 +90,14 @@ impl Station for Host {
 
 impl Host {
     pub(super) fn new(
-        own: End,
-        peer: End,
-        is_client: bool,
+        place: Place,
         connections: usize,
-        source: MbufSource,
         pattern: Arc<Pattern>,
         payload_max: usize,
     ) -> Self {
         Host {
-            own,
-            peer,
-            is_client,
+            place,
             connections: vec![Connection::default(); connections],
-            source,
             pattern,
             payload_max,
             answers: Vec::with_capacity(connections),
@@ -131,24 +116,24 @@ impl Host {
 
     /// The request for the peer's MAC address: answered by whoever has it.
     pub(super) fn ask(&mut self) -> Option<MbufFrame> {
-        segment::ask(&mut self.source, &self.own, self.peer.ip)
+        segment::ask(&mut self.place.source, &self.place.own, self.place.peer.ip)
     }
 
     /// Opens a connection.
     pub(super) fn connect(&mut self, index: usize) -> Option<MbufFrame> {
-        self.connections[index].peer = End { port: SERVER_PORT, ..self.peer };
+        self.connections[index].peer = End { port: SERVER_PORT, ..self.place.peer };
         let syn = Segment { flags: SYN, sequence: isn(index), ..Segment::default() };
         self.write(index, syn)
     }
 
     /// A frame comes in; what answers it at once.
     fn receive(&mut self, frame: &MbufFrame) -> Option<MbufFrame> {
-        let own = self.own;
+        let own = self.place.own;
         let Some(seen) = segment::read(frame.head(), &own) else {
             let is_own = |ip| ip == own.ip;
-            return segment::answer_arp(&mut self.source, &own, frame.head(), is_own);
+            return segment::answer_arp(&mut self.place.source, &own, frame.head(), is_own);
         };
-        let port = if self.is_client { seen.to.port } else { seen.from.port };
+        let port = if self.place.is_client { seen.to.port } else { seen.from.port };
         let index = usize::from(port.checked_sub(FIRST_PORT)?);
         let connection = self.connections.get_mut(index)?;
         connection.stamp = seen.stamp();
@@ -209,7 +194,7 @@ impl Host {
     }
 
     /// Acknowledges what came last.
-    fn answer(&mut self, to: &mut VecDeque<MbufFrame>) {
+    fn answer(&mut self, to: &mut Queue) {
         while let Some(index) = self.answers.pop() {
             let connection = &mut self.connections[index];
             connection.wants_ack = false;
@@ -221,7 +206,7 @@ impl Host {
     }
 
     /// Sends at most `most` frames with data.
-    fn send(&mut self, most: usize, to: &mut VecDeque<MbufFrame>) {
+    fn send(&mut self, most: usize, to: &mut Queue) {
         let pattern = Arc::clone(&self.pattern);
         let (mut left, mut silent) = (most, 0);
         while left > 0 && silent < self.connections.len() {
@@ -260,11 +245,12 @@ impl Host {
     fn write(&mut self, index: usize, segment: Segment<'_>) -> Option<MbufFrame> {
         let connection = &self.connections[index];
         let port = FIRST_PORT + u16::try_from(index).ok()?;
-        let own = End { port: if self.is_client { port } else { SERVER_PORT }, ..self.own };
+        let own =
+            End { port: if self.place.is_client { port } else { SERVER_PORT }, ..self.place.own };
         let next = connection.peer_isn.wrapping_add(1).wrapping_add(low(connection.received));
         let acknowledgement = if segment.flags & ACK != 0 { next } else { 0 };
         let segment = Segment { acknowledgement, echo: connection.stamp, ..segment };
-        segment::write(&mut self.source, &own, &connection.peer, &segment)
+        segment::write(&mut self.place.source, &own, &connection.peer, &segment)
     }
 }
 

@@ -4,8 +4,6 @@
 //! In: what the pair is like. Out: bytes delivered and as they should be, ticks by appliance and
 //! worker. Never: the hosts' work in those ticks, nor that of whoever moves frames between them.
 
-use std::collections::VecDeque;
-
 use dataplane::data_mover::security::KeyExchange;
 use dataplane::frame::Side;
 use dataplane::packet_driver::PeerStatus;
@@ -19,7 +17,7 @@ use dataplane_sim::pair::{PairConfig, Site};
 use dpdk_wrapper::Eal;
 use dpdk_wrapper::eal::tsc;
 
-use super::frame::{MbufFrame, MbufSource, Ports};
+use super::frame::{MbufFrame, MbufSource, Ports, Queue};
 use super::segment;
 
 /// Frames in the pool of both appliances and both hosts.
@@ -50,12 +48,26 @@ pub(crate) struct Kind {
 pub(crate) trait Station {
     /// Takes what was sent to it and sends what it has to, `most` frames at a time waiting to be
     /// received.
-    fn turn(
-        &mut self,
-        arrived: &mut VecDeque<MbufFrame>,
-        to: &mut VecDeque<MbufFrame>,
-        most: usize,
-    );
+    fn turn(&mut self, arrived: &mut Queue, to: &mut Queue, most: usize);
+}
+
+/// Where a host is, and what it makes frames of.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// Its addresses and those of the host that it talks to, without ports.
+    pub(crate) own: segment::End,
+    pub(crate) peer: segment::End,
+    /// It is the one that connects.
+    pub(crate) is_client: bool,
+    pub(crate) source: MbufSource,
+}
+
+impl Place {
+    /// The client is at site A.
+    pub(crate) fn new(site: Site, source: &MbufSource) -> Self {
+        let (own, peer) = (host(site), host(site.other()));
+        Place { own, peer, is_client: site == Site::A, source: source.clone() }
+    }
 }
 
 /// Rate of both data movers: more than one core can do.
@@ -105,7 +117,7 @@ fn limits(kind: &Kind) -> Limits {
 }
 
 /// The host of a site, without a port.
-pub(crate) fn host(site: Site) -> segment::End {
+fn host(site: Site) -> segment::End {
     let ip = match site.address(HOST, false) {
         std::net::IpAddr::V4(v4) => v4.octets(),
         std::net::IpAddr::V6(_) => [0; 4],
@@ -118,10 +130,7 @@ impl<H: Station> End<H> {
         let config = config.appliance(site, 1);
         let mut random = Random::for_purpose(config.secret[0], config.secret[1]);
         let entropy = move |bytes: &mut [u8]| {
-            for chunk in bytes.chunks_mut(8) {
-                let word = random.next_u64().to_le_bytes();
-                chunk.copy_from_slice(&word[..chunk.len()]);
-            }
+            random.fill(bytes);
             true
         };
         let Appliance { workers, handles, key_exchange } =

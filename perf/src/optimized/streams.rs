@@ -11,7 +11,7 @@ use dpdk_wrapper::{Eal, Mempool};
 
 use super::frame::MbufSource;
 use super::host::{Host, Pattern};
-use super::pair::{self, Kind, Pair};
+use super::pair::{Kind, Pair, Place};
 
 /// Frames that wait at a LAN port, at most: the host sends no faster than they are taken.
 const LAN_QUEUE: usize = 64;
@@ -75,15 +75,8 @@ impl Streams {
     ) -> Result<Self, String> {
         let (source, pattern) = (MbufSource(pool.clone()), Arc::new(pattern));
         let hosts = Site::BOTH.map(|site| {
-            Host::new(
-                pair::host(site),
-                pair::host(site.other()),
-                site == Site::A,
-                kind.connections,
-                source.clone(),
-                Arc::clone(&pattern),
-                payload,
-            )
+            let place = Place::new(site, &source);
+            Host::new(place, kind.connections, Arc::clone(&pattern), payload)
         });
         let mut pair = Pair::new(eal, &source, kind, hosts)?;
         for site in Site::BOTH {

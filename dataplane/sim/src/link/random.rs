@@ -35,6 +35,14 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
+    /// The bytes of the next numbers.
+    pub fn fill(&mut self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            let word = self.next_u64().to_le_bytes();
+            chunk.copy_from_slice(&word[..chunk.len()]);
+        }
+    }
+
     /// The next number, uniform over `0..=max`.
     pub fn up_to(&mut self, max: u64) -> u64 {
         let product = u128::from(self.next_u64()) * (u128::from(max) + 1);

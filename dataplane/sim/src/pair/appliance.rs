@@ -89,10 +89,7 @@ impl Tpo {
         let [a, b, ..] = config.secret;
         let mut random = Random::for_purpose(a, b);
         let entropy = move |bytes: &mut [u8]| {
-            for chunk in bytes.chunks_mut(8) {
-                let word = random.next_u64().to_le_bytes();
-                chunk.copy_from_slice(&word[..chunk.len()]);
-            }
+            random.fill(bytes);
             true
         };
         let Appliance { workers, handles, key_exchange } =

@@ -230,9 +230,7 @@ impl PairConfig {
     fn key(&self, site: Site) -> PrivateKey {
         let mut random = Random::for_purpose(self.seed, 1 << 48 | u64::from(site.number()));
         let mut bytes = [0; 32];
-        bytes.chunks_mut(8).for_each(|chunk| {
-            chunk.copy_from_slice(&random.next_u64().to_le_bytes());
-        });
+        random.fill(&mut bytes);
         PrivateKey::new(bytes)
     }
 

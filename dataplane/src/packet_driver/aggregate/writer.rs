@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use super::super::header::{MESSAGE_DATA_MAX, MessageRepr, header_len};
-use super::super::routing::{Packing, ROUTING_HEADER_LEN, RoutingHeader};
+use super::super::routing::{ROUTING_HEADER_LEN, RoutingHeader};
 use super::super::{
     BufferKind, BufferMut, BufferSlice, MessageHeader, MessageKind, Outbound, OutboundBody,
 };
@@ -154,14 +154,7 @@ impl Writer {
     /// The finished buffer.
     pub(super) fn finish(mut self, kind: BufferKind) -> BufferSlice {
         let len = u32::try_from(self.buffer.len() - ROUTING_HEADER_LEN).unwrap_or(u32::MAX);
-        RoutingHeader {
-            kind,
-            packing: Packing::Stored,
-            messages: self.messages,
-            data_len: len,
-            plain_len: len,
-        }
-        .emit(self.buffer.bytes_mut());
+        RoutingHeader::stored(kind, self.messages, len).emit(self.buffer.bytes_mut());
         self.buffer.freeze()
     }
 }

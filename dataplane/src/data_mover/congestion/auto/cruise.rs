@@ -171,27 +171,37 @@ mod tests {
     use crate::time::{MILLISECOND_NS, Time};
 
     const MBIT: u64 = 1_000_000;
+    const RTT_NS: u64 = 80 * MILLISECOND_NS;
+
+    /// A path of this round trip, taken to carry 50 Mb/s.
+    fn model() -> Model {
+        let path = PathStart { now: Time::ZERO, rtt_ns: Some(RTT_NS), datagram_bytes: 1_500 };
+        let mut model = Model::new(10_000 * MBIT, path);
+        model.set_capacity(50 * MBIT);
+        model
+    }
+
+    /// A round in which so much was sent and passed, and met a queue as long as this.
+    fn round(sent_bps: u64, passed_bps: u64, queue_ms: u64) -> RoundSample {
+        RoundSample {
+            datagrams: 100,
+            sent_bps,
+            delivered_bps: passed_bps,
+            passed_bps,
+            round_ns: RTT_NS,
+            rtt_ns: RTT_NS + queue_ms * MILLISECOND_NS,
+            rtt_last_ns: RTT_NS + queue_ms * MILLISECOND_NS,
+            rtt_count: 8,
+            ..RoundSample::default()
+        }
+    }
 
     /// Rounds of this rate without a queue; what the capacity is then.
     fn capacity_after(rounds: u64, sent_bps: u64) -> u64 {
-        let rtt_ns = 80 * MILLISECOND_NS;
-        let path = PathStart { now: Time::ZERO, rtt_ns: Some(rtt_ns), datagram_bytes: 1_500 };
-        let mut model = Model::new(10_000 * MBIT, path);
-        model.set_capacity(50 * MBIT);
-        let mut cruise = Cruise::default();
+        let (mut model, mut cruise) = (model(), Cruise::default());
         for number in 1..=rounds {
-            let round = RoundSample {
-                now: Time::from_ms(80 * number),
-                datagrams: 100,
-                sent_bps,
-                delivered_bps: sent_bps,
-                passed_bps: sent_bps,
-                round_ns: rtt_ns,
-                rtt_ns,
-                rtt_last_ns: rtt_ns,
-                rtt_count: 8,
-                ..RoundSample::default()
-            };
+            let now = Time::from_ms(80 * number);
+            let round = RoundSample { now, ..round(sent_bps, sent_bps, 0) };
             model.on_round(&round);
             cruise.steer(&round, &mut model);
         }
@@ -210,48 +220,28 @@ mod tests {
         assert!(capacity_after(100, 40 * MBIT) <= 64 * MBIT);
     }
 
-    /// A round in which half is lost and there is a queue; what the capacity of 50 is then, where so
-    /// much had passed if all had arrived.
+    /// What the capacity is after a round in which half is lost and there is a queue, where so much
+    /// had passed if all had arrived.
     fn capacity_after_losses(passed_bps: u64) -> u64 {
-        let rtt_ns = 80 * MILLISECOND_NS;
-        let path = PathStart { now: Time::ZERO, rtt_ns: Some(rtt_ns), datagram_bytes: 1_500 };
-        let mut model = Model::new(10_000 * MBIT, path);
-        model.set_capacity(50 * MBIT);
+        let mut model = model();
         let round = RoundSample {
-            datagrams: 100,
-            sent_bps: 50 * MBIT,
             delivered_bps: 25 * MBIT,
-            passed_bps,
             absent_ppm: 500_000,
-            round_ns: rtt_ns,
-            rtt_ns: rtt_ns + 5 * MILLISECOND_NS,
-            rtt_last_ns: rtt_ns + 5 * MILLISECOND_NS,
-            rtt_count: 8,
-            ..RoundSample::default()
+            ..round(50 * MBIT, passed_bps, 5)
         };
         model.on_round(&round);
         follow(&round, &mut model, false);
         model.capacity_bps()
     }
 
-    /// What the capacity of 50 is after a round in which half of it was sent, and met a queue, if so
-    /// much passed.
+    /// What the capacity is after a round in which half of it was sent, and met a queue that is gone
+    /// at its end, if so much passed.
     fn capacity_after_little(passed_bps: u64) -> u64 {
-        let rtt_ns = 80 * MILLISECOND_NS;
-        let path = PathStart { now: Time::ZERO, rtt_ns: Some(rtt_ns), datagram_bytes: 1_500 };
-        let mut model = Model::new(10_000 * MBIT, path);
-        model.set_capacity(50 * MBIT);
+        let mut model = model();
         let round = RoundSample {
-            datagrams: 100,
-            sent_bps: 25 * MBIT,
-            delivered_bps: passed_bps,
-            passed_bps,
-            round_ns: rtt_ns,
-            rtt_ns: rtt_ns + 8 * MILLISECOND_NS,
-            rtt_last_ns: rtt_ns,
-            rtt_count: 8,
+            rtt_last_ns: RTT_NS,
             app_limited: true,
-            ..RoundSample::default()
+            ..round(25 * MBIT, passed_bps, 8)
         };
         model.on_round(&round);
         Cruise::default().steer(&round, &mut model);
