@@ -15,6 +15,7 @@ mod cruise;
 mod dips;
 mod drain;
 mod model;
+mod overflow;
 mod probe_down;
 mod probe_rtt;
 mod probe_up;

@@ -4,6 +4,7 @@ use super::super::share::{PERCENT, RandomLoss, WHOLE, bytes_in, scaled};
 use super::super::{AckSample, Mark, PathStart, RoundSample, Settled};
 use super::compete::Window;
 use super::dips::{Answer, Dips, Seen};
+use super::overflow::{EXCESS_PPM, Overflow};
 use crate::time::{MICROSECOND_NS, MILLISECOND_NS, SECOND_NS, Time};
 
 /// Slowest rate in bits per second.
@@ -16,21 +17,12 @@ const BASE_VALID_NS_MIN: u64 = SECOND_NS;
 const BASE_VALID_NS_MAX: u64 = 10 * SECOND_NS;
 /// Round trip assumed before one is known, in nanoseconds: what may be in flight is little then.
 const RTT_NS_INITIAL: u64 = 10 * MILLISECOND_NS;
-/// Loss beyond random loss that does not count yet.
-const EXCESS_PPM: u64 = 10_000;
-/// Datagrams lost beyond random loss, over some rounds, that say that a queue too short to be seen
-/// is full, at least.
-const OVERFLOW_DATAGRAMS: u64 = 8;
-/// Rounds without one, before an overflow, that make it a single one: something else was in the way.
-const SINGLE_ROUNDS: usize = 64;
 /// By how much a capacity is more than what passed when there was a queue, to be doubted.
 const NEAR_PPM: u64 = 4 * PERCENT;
 /// Rounds for which losses seen at a low rate tell what is random.
 const FRESH_ROUNDS: u32 = 64;
 /// Rounds of the same rate after which a shorter round trip is believed.
 const STEADY_ROUNDS: u32 = 2;
-/// Rounds after a change of the rate until losses of the time before are settled.
-const STALE_ROUNDS: u32 = 5;
 /// Rounds in a row with a queue far longer than ours, after which it is of others; and rounds of
 /// which the best then counts.
 const SHARED_ROUNDS: u32 = 4;
@@ -52,8 +44,6 @@ const TARGET_DATAGRAMS_NS_MAX: u64 = 3 * MILLISECOND_NS;
 /// No longer than this part of the round trip, or this.
 const TARGET_PART_MIN: u64 = 6;
 const TARGET_NS_MAX: u64 = 3 * MILLISECOND_NS;
-/// No shorter than this share of it, however often it overflows.
-const TIGHT_PPM_MIN: u64 = WHOLE / 16;
 /// A queue is too long when it is so many times what is aimed at; rounds in a row after which it
 /// may be none.
 const ABOVE_TARGETS: u64 = 2;
@@ -87,16 +77,8 @@ pub(super) struct Model {
     queue_ns: u64,
     /// Rounds in a row of about the same rate.
     steady_rounds: u32,
-    /// Datagrams lost beyond random loss in the latest rounds, in millionths, and all of these rounds.
-    excess: u64,
-    excess_of: u64,
-    /// Rounds to come whose losses are of a time when more was sent.
-    stale_rounds: u32,
-    /// The share of its usual length that the queue may have, in millionths: less where it overflows.
-    tight_ppm: u64,
-    /// The round in which it last did, and the capacity before if that was a single time.
-    overflowed_at: usize,
-    single_bps: u64,
+    /// Losses that a queue too short to be seen explains.
+    overflow: Overflow,
     /// The most that ever arrived in a round.
     arrived_bps: u64,
     /// What arrived when start-up had filled the path, until it is known what is lost at random.
@@ -145,12 +127,7 @@ impl Model {
             round_samples: 1,
             queue_ns: 0,
             steady_rounds: 0,
-            excess: 0,
-            excess_of: 0,
-            stale_rounds: 0,
-            tight_ppm: WHOLE,
-            overflowed_at: 0,
-            single_bps: 0,
+            overflow: Overflow::default(),
             arrived_bps: 0,
             filled_bps: 0,
             full_bps: 0,
@@ -310,7 +287,7 @@ impl Model {
     /// The queue that is aimed at, in nanoseconds: the smaller our share of the path, the longer,
     /// so that all who aim at one come to the same share.
     pub(super) fn target_ns(&self) -> u64 {
-        let own_ns = scaled(self.own_target_ns(), self.tight_ppm, WHOLE);
+        let own_ns = scaled(self.own_target_ns(), self.overflow.tight_ppm(), WHOLE);
         scaled(own_ns, WHOLE, self.share_ppm)
     }
 
@@ -319,7 +296,7 @@ impl Model {
         if self.is_shared() {
             return 0;
         }
-        let queue_ns = scaled(self.own_target_ns(), self.tight_ppm, WHOLE);
+        let queue_ns = scaled(self.own_target_ns(), self.overflow.tight_ppm(), WHOLE);
         scaled(queue_ns / 2, WHOLE, self.span_ns()).min(PROBE_PPM_MAX)
     }
 
@@ -386,7 +363,7 @@ impl Model {
 
     /// Learns from a round what does not depend on what we do.
     pub(super) fn on_round(&mut self, round: &RoundSample) {
-        self.stale_rounds = self.stale_rounds.saturating_sub(1);
+        self.overflow.on_round(!round.silent && round.datagrams > 0);
         self.low_rounds = self.low_rounds.saturating_add(1);
         self.noise_ns = round.noise_ns;
         self.round_ns = (3 * self.round_ns + round.round_ns) / 4;
@@ -396,7 +373,7 @@ impl Model {
         self.learn_queue(round);
         if !self.is_shared() && self.window.take().is_some() {
             // What the full queue took is no overflow of ours.
-            self.distrust_losses();
+            self.overflow.distrust();
         }
         if let Some(settled) = &round.settled {
             self.learn_loss(settled);
@@ -493,7 +470,7 @@ impl Model {
         let probed = round.mark == Mark::ProbeUp && !round.silent && !round.app_limited;
         let queued = before_ns.saturating_sub(self.base_ns) >= self.target_ns() / 2;
         // A queue that overflows does not grow.
-        let overflows = self.tight_ppm < WHOLE;
+        let overflows = self.overflow.tight_ppm() < WHOLE;
         if !probed || !queued || overflows || self.is_shared() {
             return;
         }
@@ -535,63 +512,29 @@ impl Model {
         })
     }
 
-    /// Losses to be settled in the next rounds are of a time when more was sent.
-    pub(super) fn distrust_losses(&mut self) {
-        (self.excess, self.excess_of) = (0, 0);
-        self.stale_rounds = STALE_ROUNDS;
-    }
-
     /// When losses beyond random loss have come together that only a full queue explains: the share
     /// lost beyond it, in millionths.
     pub(super) fn overflow_ppm(&mut self, round: &RoundSample) -> Option<u64> {
-        self.tight_ppm = (self.tight_ppm + self.tight_ppm / 64).min(WHOLE);
-        if self.stale_rounds > 0 {
-            return None;
-        }
-        let settled = round.settled.as_ref().filter(|settled| !settled.silent)?;
-        if !self.is_in_excess(settled) {
-            return None;
-        }
-        // Of one round of few it would be a matter of chance.
-        let excess_ppm = self.excess / self.excess_of.max(1) + EXCESS_PPM;
-        self.distrust_losses();
-        Some(excess_ppm)
+        self.overflow.seen_ppm(round.settled.as_ref(), &self.loss)
     }
 
     /// The path is full: it carries so much, as far as random loss is known yet.
     pub(super) fn filled(&mut self, bps: u64) {
         self.set_capacity(bps);
         self.filled_bps = scaled(self.capacity_bps, WHOLE - self.loss.ppm(), WHOLE);
-        self.distrust_losses();
+        self.overflow.distrust();
     }
 
     /// The queue has overflowed: the capacity is less by this share, in millionths.
     pub(super) fn overflowed(&mut self, less_ppm: u64) {
-        self.tight_ppm = (self.tight_ppm / 2).max(TIGHT_PPM_MIN);
-        let once = self.rounds.saturating_sub(self.overflowed_at) > SINGLE_ROUNDS;
-        self.single_bps = if once { self.capacity_bps } else { 0 };
-        self.overflowed_at = self.rounds;
+        self.overflow.happened(self.capacity_bps);
         self.set_capacity(scaled(self.capacity_bps, WHOLE - less_ppm, WHOLE));
     }
 
     /// Since the queue overflowed for a single time there has been none: the capacity is what it was.
     pub(super) fn forgive(&mut self) {
-        let single_bps = std::mem::take(&mut self.single_bps);
+        let single_bps = self.overflow.take_single_bps();
         self.set_capacity(self.capacity_bps.max(single_bps));
-    }
-
-    fn is_in_excess(&mut self, settled: &Settled) -> bool {
-        let loss_ppm = self.loss.ppm();
-        let expected = (loss_ppm + EXCESS_PPM) * settled.datagrams();
-        let lost = settled.lost_ppm() * settled.datagrams();
-        self.excess = (self.excess + lost).saturating_sub(expected);
-        self.excess_of = if self.excess > 0 { self.excess_of + settled.datagrams() } else { 0 };
-        // Random loss alone comes so far once in a million: exp(-2 h d / s) with d, the share that
-        // does not count yet, and s, the variance of one datagram (Page, Biometrika 1954).
-        let variance_ppm =
-            scaled(loss_ppm, WHOLE - loss_ppm, WHOLE) * self.loss.burstiness().max(1);
-        let by_chance = 7 * scaled(variance_ppm, WHOLE, EXCESS_PPM);
-        self.excess > (OVERFLOW_DATAGRAMS * WHOLE).max(by_chance)
     }
 
     /// Others keep a queue: takes part in it for a round.
