@@ -436,16 +436,15 @@ fn a_cubic_flow_and_we_keep_half_of_a_fair_share_at_least() {
     }
 }
 
-/// BBR's first version gives way to no loss. Who gets more hangs by a hair there, so of three links
-/// that are nearly the same the middle counts: one in ten leaves it less than a quarter.
+/// BBR's first version gives way to no loss.
 #[test]
-fn a_bbr_flow_keeps_half_of_its_fair_share_and_leaves_us_something() {
+fn a_bbr_flow_and_we_keep_half_of_a_fair_share_or_nearly() {
     for link in LINKS {
-        let mut all = [0, 1, 2].map(|near| shares(bbr, link, near));
-        all.sort_by(|a, b| a[0].total_cmp(&b[0]));
-        println!("bbr, auto: {link:?} Mb/s, ms: {all:.3?}");
-        assert!(all[1][0] >= 0.25 && all[0][0] >= 0.1, "{link:?}: {all:?}");
-        assert!(all.iter().all(|shares| shares[1] >= 0.05), "{link:?}: {all:?}");
+        for near in 0..3 {
+            let shares = shares(bbr, link, near);
+            println!("bbr, auto: {link:?} Mb/s, ms, {near}: {shares:.3?}");
+            assert!(shares[0] >= 0.25 && shares[1] >= 0.15, "{link:?}, {near}: {shares:?}");
+        }
     }
 }
 

@@ -19,10 +19,9 @@ const RENO_PERCENT: u64 = 53;
 /// Rounds after a loss until losses of the time before are settled.
 const STALE_ROUNDS: u32 = 4;
 /// Where all give way to a full queue round trips become as much shorter, at least; and the rounds
-/// for which nothing is given way to those who do not, with so many paths in flight.
+/// for which nothing is given way to those who do not.
 const SHORTER_PERCENT: u64 = 87;
 const FIRM_ROUNDS: u32 = 100;
-const FIRM_PERCENT: u64 = 180;
 /// In flight at least, and paths at most.
 const BYTES_MIN: u64 = 4 * DATAGRAM_BYTES;
 const PATHS_MAX: u64 = 8;
@@ -59,10 +58,11 @@ impl Window {
         }
     }
 
-    /// What may be in flight on a path that holds `path_bytes` without a queue.
-    pub(super) fn bytes(&self, path_bytes: u64) -> u64 {
-        let firm = self.firm_rounds > 0;
-        let bytes = if firm { scaled(path_bytes, FIRM_PERCENT, 100) } else { self.bytes };
+    /// What may be in flight on a path that holds `path_bytes` of ours without a queue, and
+    /// `whole_bytes` of all. Those who give way to nothing have two paths in flight together with
+    /// us, as BBR has: one of them is for us.
+    pub(super) fn bytes(&self, path_bytes: u64, whole_bytes: u64) -> u64 {
+        let bytes = if self.firm_rounds > 0 { whole_bytes } else { self.bytes };
         bytes.min(PATHS_MAX * path_bytes).max(BYTES_MIN)
     }
 
@@ -132,6 +132,7 @@ mod tests {
 
     const RTT_NS: u64 = 100 * MILLISECOND_NS;
     const PATH_BYTES: u64 = 600_000;
+    const WHOLE_BYTES: u64 = 900_000;
 
     /// A window of 600,000 bytes, and rounds of it.
     struct Beside {
@@ -163,7 +164,7 @@ mod tests {
                 self.round.settled = Some(settled);
                 self.window.on_round(&self.round, &self.loss, PATH_BYTES);
             }
-            self.window.bytes(PATH_BYTES)
+            self.window.bytes(PATH_BYTES, WHOLE_BYTES)
         }
     }
 
@@ -197,8 +198,8 @@ mod tests {
         beside.rounds(STALE_ROUNDS, 0);
         assert!(beside.rounds(1, 5) < 430_000);
         // Round trips are as long as ever.
-        assert_eq!(beside.rounds(STALE_ROUNDS + 1, 5), PATH_BYTES * FIRM_PERCENT / 100);
-        assert_eq!(beside.rounds(50, 5), PATH_BYTES * FIRM_PERCENT / 100);
+        assert_eq!(beside.rounds(STALE_ROUNDS + 1, 5), WHOLE_BYTES);
+        assert_eq!(beside.rounds(50, 5), WHOLE_BYTES);
         assert!((0..FIRM_ROUNDS).any(|_| beside.rounds(1, 5) < PATH_BYTES), "it is tried again");
     }
 

@@ -27,6 +27,8 @@ pub(super) struct Answer {
     pub(super) shorter_ns: u64,
     /// By how much, where nobody else sends.
     pub(super) alone_ns: u64,
+    /// The same, where others send as much as is known of them.
+    pub(super) beside_ns: u64,
     /// A queue that is no longer than this is as it should be.
     pub(super) target_ns: u64,
     /// One that is no longer than this is none.
@@ -65,9 +67,10 @@ impl Dips {
     /// Learns from a dip.
     pub(super) fn judge(&mut self, answer: &Answer) -> Seen {
         let alone = answer.shorter_ns > scaled(answer.alone_ns, ALONE_PPM, WHOLE);
+        let due_ns = if self.shared { answer.beside_ns } else { answer.alone_ns };
         // A queue that overflows all the time does not become shorter either.
         let longer = answer.left_ns > answer.target_ns
-            && answer.shorter_ns < scaled(answer.alone_ns, LONGER_PPM, WHOLE)
+            && answer.shorter_ns < scaled(due_ns, LONGER_PPM, WHOLE)
             && answer.excess_ppm < FULL_PPM;
         let long = answer.left_ns > answer.long_ns;
         let believed = match (long, alone) {
@@ -109,6 +112,7 @@ mod tests {
         left_ns: 0,
         shorter_ns: 0,
         alone_ns: 20 * MILLISECOND_NS,
+        beside_ns: 5 * MILLISECOND_NS,
         target_ns: 4 * MILLISECOND_NS,
         none_ns: 2 * MILLISECOND_NS,
         long_ns: 10 * MILLISECOND_NS,
@@ -161,6 +165,16 @@ mod tests {
         assert_eq!(Dips::default().judge(&answer(30, 1)), Seen::LongerPath);
         let full = Answer { excess_ppm: FULL_PPM, ..answer(30, 1) };
         assert_eq!(Dips::default().judge(&full), Seen::Queue);
+    }
+
+    #[test]
+    fn beside_others_no_more_is_due_than_our_share() {
+        let mut dips = Dips::default();
+        assert_eq!(dips.judge(&answer(30, 8)), Seen::Queue);
+        // A twentieth of what were due if all were ours, a fifth of what is.
+        assert_eq!(dips.judge(&answer(30, 1)), Seen::Queue);
+        assert!(dips.is_shared());
+        assert_eq!(dips.judge(&answer(30, 0)), Seen::LongerPath);
     }
 
     #[test]

@@ -81,6 +81,8 @@ pub(super) struct Model {
     overflow: Overflow,
     /// The most that ever arrived in a round.
     arrived_bps: u64,
+    /// What all send over the bottleneck, as dips beside others have shown; 0 before the first.
+    total_bps: u64,
     /// What arrived when start-up had filled the path, until it is known what is lost at random.
     filled_bps: u64,
     /// What passed while there was a queue, on average.
@@ -129,6 +131,7 @@ impl Model {
             steady_rounds: 0,
             overflow: Overflow::default(),
             arrived_bps: 0,
+            total_bps: 0,
             filled_bps: 0,
             full_bps: 0,
             share_ppm: WHOLE,
@@ -220,10 +223,13 @@ impl Model {
     ) -> bool {
         // Meanwhile it would have grown.
         let grown_ns = before_ns.saturating_add_signed(self.growth_ns.max(0));
+        let shorter_ns = grown_ns.saturating_sub(round.rtt_last_ns);
+        let alone_ns = scaled(self.span_ns(), less_ppm, WHOLE);
         let seen = self.dips.judge(&Answer {
             left_ns: round.rtt_last_ns.saturating_sub(self.base_ns),
-            shorter_ns: grown_ns.saturating_sub(round.rtt_last_ns),
-            alone_ns: scaled(self.span_ns(), less_ppm, WHOLE),
+            shorter_ns,
+            alone_ns,
+            beside_ns: scaled(alone_ns, self.capacity_bps, self.all_bps()),
             target_ns: self.target_ns(),
             none_ns: self.own_target_ns().max(2 * self.noise_ns),
             long_ns: self.long_ns(),
@@ -233,6 +239,7 @@ impl Model {
         if seen == Seen::Queue {
             // The base stays what it was.
             self.base_at = round.now;
+            self.learn_total(shorter_ns, alone_ns);
             return false;
         }
         if seen == Seen::LongerPath {
@@ -242,6 +249,25 @@ impl Model {
         (self.queued_rounds, self.above_rounds) = (0, 0);
         self.set_base(round.now, round.rtt_last_ns);
         seen == Seen::LongerPath
+    }
+
+    /// A queue becomes as much shorter by our sending less as our share of what all send: what that
+    /// is.
+    fn learn_total(&mut self, shorter_ns: u64, alone_ns: u64) {
+        if !self.dips.is_shared() {
+            self.total_bps = 0;
+            return;
+        }
+        let total_bps = scaled(self.capacity_bps, alone_ns, shorter_ns.max(1));
+        // What is more than ever arrived is noise.
+        let total_bps = total_bps.clamp(self.capacity_bps, self.arrived_bps.max(self.capacity_bps));
+        self.total_bps = (3 * self.all_bps() + total_bps) / 4;
+    }
+
+    /// What all who share the path send over it.
+    fn all_bps(&self) -> u64 {
+        let known_bps = if self.total_bps > 0 { self.total_bps } else { self.arrived_bps };
+        known_bps.max(self.capacity_bps)
     }
 
     /// A queue that is not ours, in nanoseconds.
@@ -320,7 +346,7 @@ impl Model {
     /// In flight at most: twice the path, and what acknowledgements take; beside others the window.
     pub(super) fn in_flight_max(&self) -> u64 {
         if let Some(window) = &self.window {
-            return window.bytes(self.path_bytes())
+            return window.bytes(self.path_bytes(), bytes_in(self.all_bps(), self.path_ns()))
                 + bytes_in(self.capacity_bps, self.spacing_ns / 2);
         }
         let path_ns = self.path_ns().saturating_mul(IN_FLIGHT_PERCENT) / 100;
