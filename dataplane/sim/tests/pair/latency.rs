@@ -24,17 +24,22 @@ const PORTS: [u16; 2] = [FIRST_CLASS, SAME_CLASS];
 
 const OTHER_CLASS_NS_MAX: u64 = 5 * MILLISECOND_NS;
 const SAME_CLASS_NS_MAX: u64 = 15 * MILLISECOND_NS;
+/// A quarter of the path: what `auto` may keep in its queue.
+const QUEUE_NS_MAX: u64 = 25 * MILLISECOND_NS;
 
 #[derive(Clone, Copy, Debug)]
 struct Link {
     rate_bps: u64,
     loss: f64,
+    /// Nobody has said what it carries.
+    auto: bool,
 }
 
 fn config(link: Link) -> PairConfig {
     let bulk_bdp_bytes = link.rate_bps / 8 / 10;
     PairConfig {
-        rate_bps: link.rate_bps,
+        rate_bps: if link.auto { 1_000 * MBIT } else { link.rate_bps },
+        auto: link.auto,
         compress: false,
         classes: vec![(FIRST_CLASS, Class(0)), (SAME_CLASS, Class(1)), (BULK, Class(1))],
         ..PairConfig::default()
@@ -125,11 +130,11 @@ fn assert_within(beyond_ns: [u64; 2], what: &str) {
 }
 
 fn idle_ns(link: Link) -> u64 {
-    percentile(&Exchanges::beside(Link { loss: 0.0, ..link }, 0).classes[0], 50)
+    percentile(&Exchanges::beside(Link { loss: 0.0, auto: false, ..link }, 0).classes[0], 50)
 }
 
 fn bars_are_met(rate_bps: u64, bulk: u16) {
-    let link = Link { rate_bps, loss: 0.0 };
+    let link = Link { rate_bps, loss: 0.0, auto: false };
     let beyond_ns = Exchanges::beside(link, bulk).beyond(idle_ns(link), 99);
     assert_within(beyond_ns, &format!("{link:?}, {bulk} bulk flows, p99"));
 }
@@ -145,12 +150,21 @@ fn small_requests_pass_bulk_on_a_fast_link() {
     bars_are_met(200 * MBIT, 10);
 }
 
+/// With `auto` there is its queue in the path, each way.
+#[test]
+fn with_auto_small_requests_wait_for_its_queue_alone() {
+    let link = Link { rate_bps: 50 * MBIT, loss: 0.0, auto: true };
+    let beyond_ns = Exchanges::beside(link, 1).beyond(idle_ns(link), 99);
+    println!("{link:?}: {beyond_ns:?}");
+    assert!(beyond_ns.iter().all(|ns| *ns <= QUEUE_NS_MAX), "{beyond_ns:?}");
+}
+
 /// Of a hundred exchanges, two lose one of their two datagrams, whoever carries them: those take
 /// a round trip more and what it takes to notice, all others are within the bars.
 #[test]
 fn a_loss_of_bulk_delays_no_small_request() {
     for rate_bps in [10 * MBIT, 200 * MBIT] {
-        let link = Link { rate_bps, loss: 0.01 };
+        let link = Link { rate_bps, loss: 0.01, auto: false };
         let (idle_ns, exchanges) = (idle_ns(link), Exchanges::beside(link, 1));
         assert_within(exchanges.beyond(idle_ns, 95), &format!("{link:?}, p95"));
         let last_ns = exchanges.beyond(idle_ns, 99);
@@ -163,7 +177,7 @@ fn a_loss_of_bulk_delays_no_small_request() {
 #[test]
 fn bulk_of_all_classes_shares_by_weight() {
     let rate_bps = 20 * MBIT;
-    let base = config(Link { rate_bps, loss: 0.0 });
+    let base = config(Link { rate_bps, loss: 0.0, auto: false });
     let classes = (0..4).map(|class| (PORT + u16::from(class), Class(class))).collect();
     let mut run = Run::new(PairConfig { classes, ..base });
     let silent = StreamScript { close: Close::Never, ..reader() };
