@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use super::credit::Grant;
+use super::table::Named;
 use super::tcp::{Connection, HostParameters, State, Upward};
 use crate::copy::{self, Copied};
 use crate::frame::{FlowKey, Frame, LinkHeader};
@@ -130,6 +131,12 @@ pub struct Flow<F> {
     pub is_ready: bool,
     /// Whether it is in the list of flows with bytes in the packet driver's queue.
     pub is_queued: bool,
+}
+
+impl<F> Named for Flow<F> {
+    fn name(&self) -> (PeerIndex, FlowId) {
+        (self.facts.peer, self.facts.id)
+    }
 }
 
 impl<F: Frame> Flow<F> {

@@ -197,14 +197,18 @@ impl<F: Frame> EdgeStage<F> {
             self.credit.close(&mut grant);
             return None;
         };
-        self.begins_anew(&key);
         let numbers = self.numbers.numbers(now, &key);
         let connection =
             Connection::connect(now, self.config.tcp(&key), numbers).drawing_on(&self.reserves);
         let mut flow = Flow::new(now, facts, connection, grant, handle);
         flow.credit = parameters.credit;
         flow.dscp = parameters.dscp;
-        self.table.insert(place, peer, id, flow);
+        if let Some(mut flow) = self.table.insert(place, flow) {
+            self.credit.close(&mut flow.grant);
+            self.interceptor.abandon(handle);
+            return None;
+        }
+        self.begins_anew(&key);
         self.counters.set(EdgeCounter::Flows, self.table.len() as u64);
         Some(place)
     }

@@ -120,9 +120,12 @@ impl<F: Frame> EdgeStage<F> {
         flow.syn_sequence = segment.seq;
         flow.is_half_open = true;
         let message = facts.open_message(MessageKind::Open, &flow.parameters());
+        if let Some(mut flow) = self.table.insert(place, flow) {
+            self.credit.close(&mut flow.grant);
+            return false;
+        }
         self.interceptor.bind(handle, place);
         self.begins_anew(&key.reversed());
-        self.table.insert(place, peer, facts.id, flow);
         self.half_open += 1;
         self.send(message);
         self.count_segment(EdgeCounter::SegmentsTaken);

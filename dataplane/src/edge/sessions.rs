@@ -10,14 +10,12 @@
 //! Stacks, and filters in front of them, differ in which SYN they look at (without ACK, or with
 //! one from beyond what was sent), so several forms are tried in turn.
 
-use std::collections::HashMap;
-
 use super::EdgeCounter;
 use super::flow::Role;
 use super::stage::{EdgeStage, UPSTREAM_BUSY};
 use super::tcp::{Flags, Segment};
 use crate::frame::{FlowKey, Frame, FrameSource, Parsed};
-use crate::interceptor::{Decision, FlowHasher, PeerStatus as Admission, Verdict};
+use crate::interceptor::{Decision, FlowHasher, FlowMap, PeerStatus as Admission, Verdict};
 use crate::packet_driver::reset::ResetCause;
 use crate::packet_driver::{
     FlowId, Message, MessageHeader, MessageKind, Outbound, OutboundBody, PeerIndex, SessionChange,
@@ -98,10 +96,9 @@ struct Listing {
 pub(super) struct Restarts {
     /// Flows that ended because their peer was lost, by the 5-tuple of the far host's frames:
     /// listed should it come back restarted.
-    lost: HashMap<FlowKey, Lost, FlowHasher>,
+    lost: FlowMap<Lost>,
     /// Hosts of ours to be reset, by the 5-tuple of their frames: when to ask next, how often yet.
-    asked: HashMap<FlowKey, Asked, FlowHasher>,
-    most: usize,
+    asked: FlowMap<Asked>,
     /// Per peer: how far its list is; `None` when there is none to tell.
     listings: Box<[Option<Listing>]>,
     /// Per peer: until when its list may still come.
@@ -112,20 +109,17 @@ impl Restarts {
     /// Nothing known yet; at most `most` flows are remembered.
     pub(super) fn new(most: usize, peers: usize, hasher: &FlowHasher) -> Self {
         Restarts {
-            // Twice the room: at most half full, a map cleans itself up in place.
-            lost: HashMap::with_capacity_and_hasher(2 * most, hasher.clone()),
-            asked: HashMap::with_capacity_and_hasher(2 * most, hasher.clone()),
-            most,
+            lost: FlowMap::new(most, hasher),
+            asked: FlowMap::new(most, hasher),
             listings: vec![None; peers].into_boxed_slice(),
             list_until: vec![Time::ZERO + START_WAIT_NS; peers].into_boxed_slice(),
         }
     }
 
     fn remember_lost(&mut self, peer: PeerIndex, key: FlowKey) {
-        if self.lost.len() >= self.most
-            && let Some(any) = self.lost.keys().next().copied()
-        {
-            self.lost.remove(&any);
+        if self.lost.is_full() {
+            // Any other.
+            self.lost.remove_at(0);
         }
         self.lost.insert(key, Lost { peer, listed_until: None });
     }
@@ -241,7 +235,7 @@ impl<F: Frame> EdgeStage<F> {
         for place in 0..self.config.connections {
             let Some(flow) = self.table.get(place) else { continue };
             let facts = flow.facts;
-            if facts.peer != peer || self.table.place_of(facts.peer, facts.id) != Some(place) {
+            if facts.peer != peer || !self.table.is_named(place) {
                 continue;
             }
             // As the far side's host has it in its frames; it may have accepted already.
@@ -299,13 +293,12 @@ impl<F: Frame> EdgeStage<F> {
         if self.was_passed(&key) {
             return;
         }
-        if self.restarts.asked.len() < self.restarts.most {
-            let mut asked = Asked { at: now, count: 0, expects: None };
-            let ask = asked.next_ask(now);
-            self.restarts.asked.insert(key, asked);
-            if let Some(ask) = ask {
-                self.segment_to(now, &key.reversed(), &ask, source);
-            }
+        let mut asked = Asked { at: now, count: 0, expects: None };
+        let ask = asked.next_ask(now);
+        if self.restarts.asked.insert(key, asked).is_some()
+            && let Some(ask) = ask
+        {
+            self.segment_to(now, &key.reversed(), &ask, source);
         }
     }
 
@@ -367,7 +360,7 @@ impl<F: Frame> EdgeStage<F> {
         parsed: &Parsed,
         source: &mut S,
     ) -> bool {
-        if self.restarts.is_quiet() || !self.restarts.asked.contains_key(&parsed.key) {
+        if self.restarts.is_quiet() || self.restarts.asked.get(&parsed.key).is_none() {
             return false;
         }
         let Some(segment) = self.segment_of(frame, parsed) else { return true };

@@ -122,7 +122,7 @@ impl<F: Frame> EdgeStage<F> {
     pub(super) fn forget(&mut self, now: Time, place: u32, why: EdgeCounter) {
         let Some(flow) = self.table.get(place) else { return };
         let facts = flow.facts;
-        let Some(mut flow) = self.table.remove(place, facts.peer, facts.id) else { return };
+        let Some(mut flow) = self.table.remove(place) else { return };
         self.note_held(place);
         self.credit.close(&mut flow.grant);
         self.half_open -= u32::from(flow.is_half_open);
@@ -161,9 +161,8 @@ impl<F: Frame> EdgeStage<F> {
             flow.connection.abandon();
         }
         self.credit.close(&mut flow.grant);
-        let facts = flow.facts;
-        self.upstream.push_back(Upstream::DiscardFlow { flow: facts.id, place });
-        self.table.hide(place, facts.peer, facts.id);
+        self.upstream.push_back(Upstream::DiscardFlow { flow: flow.facts.id, place });
+        self.table.hide(place);
         self.note_held(place);
         self.touch(place);
     }

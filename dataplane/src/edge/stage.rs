@@ -121,16 +121,17 @@ impl<F: Frame> EdgeStage<F> {
         memory: ReceiveMemory,
     ) -> Self {
         let connections = config.connections as usize;
+        let hasher = interceptor.hasher().clone();
         EdgeStage {
-            restarts: Restarts::new(connections, peers.len(), interceptor.hasher()),
+            restarts: Restarts::new(connections, peers.len(), &hasher),
             interceptor,
-            table: EdgeTable::new(config.connections),
+            table: EdgeTable::new(config.connections, &hasher),
             timers: TimerWheel::new(connections),
             reserves: QueueReserves::new(connections),
             credit: CreditPool::new(memory.credit_bytes(), config.connections),
             held: HeldFrames::new(config.held_frames_max, connections),
             numbers: InitialNumberSource::new(config.secret),
-            time_wait: TimeWaitTable::new(config.time_wait),
+            time_wait: TimeWaitTable::new(config.time_wait, &hasher),
             pushed: vec![0; config.slots()].into_boxed_slice(),
             places: Places::new(peers.len()),
             flow_ids: FlowIds::new(&config.secret),
@@ -227,9 +228,8 @@ impl<F: Frame> EdgeStage<F> {
             return;
         }
         for place in 0..self.config.connections {
-            let Some(facts) = self.table.get(place).map(|flow| flow.facts) else { continue };
             // Those that the far side no longer knows are being reset already.
-            if self.table.place_of(facts.peer, facts.id) == Some(place) {
+            if self.table.is_named(place) {
                 self.abort(now, place, ResetCause::Stopping);
             }
         }

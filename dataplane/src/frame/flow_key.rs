@@ -10,6 +10,9 @@ const V4_MAPPED: u128 = 0xffff_0000_0000;
 /// IPv4 addresses are kept in the v4-mapped range; a packet with a mapped address on the wire is
 /// a martian and never becomes a key. Ports are 0 for protocols that have none; ICMP echo has the
 /// identifier in both, so that both directions are one flow.
+///
+/// Aligned to words, not to pairs of them: each table of flows would have eight bytes more for each.
+#[repr(Rust, packed(8))]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FlowKey {
     source: u128,
@@ -23,6 +26,8 @@ pub struct FlowKey {
     /// IP protocol number (the transport behind IPv6 extension headers).
     pub protocol: u8,
 }
+
+const _: () = assert!(size_of::<FlowKey>() == 40, "kept in every table of flows");
 
 impl FlowKey {
     /// A key from its parts. Both addresses are of one family.

@@ -1,4 +1,4 @@
-//! Where the flow table finds its entries: buckets of signatures, by hash.
+//! Where the flow table, and other tables of flows, find their entries: buckets of signatures, by hash.
 //!
 //! In: the hash of a flow, the number of its entry. Out: the numbers of the entries that may be of
 //! a hash, most often none or one. Never: a look at a key, a lock, growth.
@@ -44,7 +44,7 @@ struct Bucket {
 
 /// The buckets.
 #[derive(Debug)]
-pub(super) struct FlowIndex {
+pub(crate) struct FlowIndex {
     buckets: Box<[Bucket]>,
 }
 
@@ -143,7 +143,7 @@ impl Bucket {
 
 impl FlowIndex {
     /// An index of `capacity` entries.
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize) -> Self {
         let buckets = capacity.div_ceil(LOAD).next_power_of_two().max(2);
         FlowIndex { buckets: vec![Bucket::default(); buckets].into_boxed_slice() }
     }
@@ -200,7 +200,7 @@ impl FlowIndex {
     }
 
     /// The entry of this hash that `is_it` takes for the right one.
-    pub(super) fn find<T>(&self, hash: u64, mut is_it: impl FnMut(u32) -> Option<T>) -> Option<T> {
+    pub(crate) fn find<T>(&self, hash: u64, mut is_it: impl FnMut(u32) -> Option<T>) -> Option<T> {
         let signature = Signature::of(hash);
         let first = self.bucket(self.first(hash));
         match first.numbers(signature).find_map(&mut is_it) {
@@ -213,7 +213,7 @@ impl FlowIndex {
 
     /// Puts an entry in, moving another one on if both its buckets are full; `hash_of` tells the
     /// hash of an entry. False when that is not enough.
-    pub(super) fn insert(
+    pub(crate) fn insert(
         &mut self,
         hash: u64,
         number: u32,
@@ -256,7 +256,7 @@ impl FlowIndex {
     }
 
     /// Takes an entry out.
-    pub(super) fn remove(&mut self, hash: u64, number: u32) {
+    pub(crate) fn remove(&mut self, hash: u64, number: u32) {
         let (first, second) = (self.first(hash), self.second(hash));
         let signature = Signature::of(hash);
         if !self.bucket_mut(first).take(signature, number)

@@ -14,6 +14,7 @@ pub mod counter;
 mod flow_entry;
 pub mod flow_hash;
 mod flow_index;
+pub mod flow_map;
 pub mod flow_table;
 #[cfg(test)]
 mod flow_table_tests;
@@ -37,6 +38,8 @@ pub use admission::{Fallback, PeerStatus};
 pub use classify::{Config, Interceptor};
 pub use counter::InterceptorCounter;
 pub use flow_hash::FlowHasher;
+pub(crate) use flow_index::FlowIndex;
+pub use flow_map::FlowMap;
 pub use flow_table::{
     Direction, FlowHandle, FlowReader, FlowTable, FlowView, Found, InsertError, Timeouts,
 };

@@ -2,12 +2,11 @@
 //! answered and do not reach a later connection of the same addresses and ports. Connections that
 //! ended by a reset are kept too: their hosts' late segments are for nobody else either.
 
-use std::collections::{HashMap, VecDeque};
-
 use super::connection::timestamp_at;
 use super::segment::{Flags, Segment, Timestamps};
 use super::sequence::before;
 use crate::frame::FlowKey;
+use crate::interceptor::{FlowHasher, FlowMap};
 use crate::time::{SECOND_NS, Time};
 
 /// How long an entry is kept: 2 MSL (RFC 9293 3.4.3), MSL being 30 s as in common practice.
@@ -61,6 +60,9 @@ pub enum TimeWaitVerdict {
     Reuse,
 }
 
+/// No place.
+const NONE: u32 = u32::MAX;
+
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     /// `None`: it was reset.
@@ -68,32 +70,25 @@ struct Entry {
     until: Time,
     /// A SYN that may not reuse the addresses and ports was answered.
     challenged: bool,
-    /// Tells this entry from earlier ones of the same key in the order of age.
-    generation: u64,
+    /// Its neighbours in the order of age.
+    older: u32,
+    newer: u32,
 }
 
 /// Connections in TIME-WAIT, at most so many; the oldest makes room.
 #[derive(Debug)]
 pub struct TimeWaitTable {
-    entries: HashMap<FlowKey, Entry>,
-    /// Keys in order of age; entries replaced meanwhile have another generation.
-    order: VecDeque<(FlowKey, u64)>,
-    capacity: usize,
-    generation: u64,
+    entries: FlowMap<Entry>,
+    /// The ends of a list through all entries.
+    oldest: u32,
+    newest: u32,
 }
 
 impl TimeWaitTable {
     /// A table with room for `capacity` connections, reserved now.
     #[must_use]
-    pub fn new(capacity: usize) -> Self {
-        let capacity = capacity.max(1);
-        TimeWaitTable {
-            // Twice the room: at most half full, the map cleans itself up in place.
-            entries: HashMap::with_capacity(capacity * 2),
-            order: VecDeque::with_capacity(capacity * 2),
-            capacity,
-            generation: 0,
-        }
+    pub fn new(capacity: usize, hasher: &FlowHasher) -> Self {
+        TimeWaitTable { entries: FlowMap::new(capacity, hasher), oldest: NONE, newest: NONE }
     }
 
     /// Connections in the table.
@@ -111,7 +106,7 @@ impl TimeWaitTable {
     /// Whether a connection is here; `key` as in the frames of its host.
     #[must_use]
     pub fn contains(&self, key: &FlowKey) -> bool {
-        !self.entries.is_empty() && self.entries.contains_key(key)
+        !self.entries.is_empty() && self.entries.find(key).is_some()
     }
 
     /// Adds a connection; `key` as in the frames of its host. When the table is full the oldest
@@ -127,26 +122,36 @@ impl TimeWaitTable {
 
     /// Forgets a connection: its addresses and ports are in use again.
     pub fn remove(&mut self, key: &FlowKey) {
-        self.entries.remove(key);
+        if let Some(place) = self.entries.find(key) {
+            self.remove_at(place);
+        }
     }
 
     fn keep(&mut self, now: Time, key: FlowKey, state: Option<TimeWait>) -> Option<FlowKey> {
-        self.drop_stale();
-        let full = self.entries.len() >= self.capacity && !self.entries.contains_key(&key);
-        let recycled = if full { self.pop_oldest() } else { None };
-        // Keys replaced or reused leave marks in the order; it is bounded all the same.
-        if self.order.len() >= self.capacity * 2 {
-            let Self { order, entries, .. } = self;
-            order.retain(|(key, generation)| {
-                entries.get(key).is_some_and(|entry| entry.generation == *generation)
-            });
-        }
-        self.generation += 1;
+        self.remove(&key);
+        let recycled = if self.entries.is_full() { self.remove_at(self.oldest) } else { None };
         let until = now + TIME_WAIT_NS;
-        let entry = Entry { state, until, challenged: false, generation: self.generation };
-        self.entries.insert(key, entry);
-        self.order.push_back((key, self.generation));
+        let entry = Entry { state, until, challenged: false, older: self.newest, newer: NONE };
+        let place = self.entries.insert(key, entry)?;
+        match self.entries.at_mut(self.newest) {
+            Some(newest) => newest.newer = place,
+            None => self.oldest = place,
+        }
+        self.newest = place;
         recycled
+    }
+
+    fn remove_at(&mut self, place: u32) -> Option<FlowKey> {
+        let (key, Entry { older, newer, .. }) = self.entries.remove_at(place)?;
+        match self.entries.at_mut(older) {
+            Some(older) => older.newer = newer,
+            None => self.oldest = newer,
+        }
+        match self.entries.at_mut(newer) {
+            Some(newer) => newer.older = older,
+            None => self.newest = older,
+        }
+        Some(key)
     }
 
     /// Judges a segment from a host; `None` when its connection is not here.
@@ -156,9 +161,10 @@ impl TimeWaitTable {
         key: &FlowKey,
         segment: &Segment,
     ) -> Option<TimeWaitVerdict> {
-        let entry = *self.entries.get(key)?;
+        let place = self.entries.find(key)?;
+        let (_, entry) = *self.entries.at(place)?;
         if entry.until <= now {
-            self.entries.remove(key);
+            self.remove_at(place);
             return None;
         }
         let is_first = segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK);
@@ -166,7 +172,7 @@ impl TimeWaitTable {
             return Some(match segment.refusal() {
                 None => TimeWaitVerdict::Drop,
                 Some(_) if is_first => {
-                    self.entries.remove(key);
+                    self.remove_at(place);
                     TimeWaitVerdict::Reuse
                 }
                 Some(refusal) => TimeWaitVerdict::Answer(refusal),
@@ -177,16 +183,16 @@ impl TimeWaitTable {
             // connects anew, having forgotten the old connection, answers our acknowledgement
             // (RFC 9293 3.10.7.3). Its next SYN then finds the way free.
             if entry.challenged && segment.seq == state.ack {
-                self.entries.remove(key);
+                self.remove_at(place);
             }
             return Some(TimeWaitVerdict::Drop);
         }
         if is_first {
             if state.may_reuse(segment) {
-                self.entries.remove(key);
+                self.remove_at(place);
                 return Some(TimeWaitVerdict::Reuse);
             }
-            if let Some(entry) = self.entries.get_mut(key) {
+            if let Some(entry) = self.entries.at_mut(place) {
                 entry.challenged = true;
             }
         }
@@ -199,43 +205,16 @@ impl TimeWaitTable {
     /// Forgets what has had its time; at most `budget` entries a call.
     pub fn expire(&mut self, now: Time, budget: usize) {
         for _ in 0..budget {
-            let Some((key, generation)) = self.order.front() else { return };
-            match self.entries.get(key) {
-                Some(entry) if entry.generation == *generation => {
-                    if entry.until > now {
-                        return;
-                    }
-                    self.entries.remove(key);
-                }
-                _ => {}
+            if self.next_timeout() > now {
+                return;
             }
-            self.order.pop_front();
+            self.remove_at(self.oldest);
         }
     }
 
     /// When [`TimeWaitTable::expire`] is next worth calling.
     #[must_use]
     pub fn next_timeout(&self) -> Time {
-        let oldest = self.order.front().and_then(|(key, _)| self.entries.get(key));
-        match oldest {
-            Some(entry) => entry.until,
-            None if self.order.is_empty() => Time::NEVER,
-            None => Time::ZERO,
-        }
-    }
-
-    fn drop_stale(&mut self) {
-        while let Some((key, generation)) = self.order.front() {
-            if self.entries.get(key).is_some_and(|entry| entry.generation == *generation) {
-                return;
-            }
-            self.order.pop_front();
-        }
-    }
-
-    fn pop_oldest(&mut self) -> Option<FlowKey> {
-        let (key, _) = self.order.pop_front()?;
-        self.entries.remove(&key);
-        Some(key)
+        self.entries.at(self.oldest).map_or(Time::NEVER, |(_, oldest)| oldest.until)
     }
 }

@@ -7,6 +7,7 @@ use crate::edge::tcp::{
     Timestamps,
 };
 use crate::frame::FlowKey;
+use crate::interceptor::FlowHasher;
 use crate::time::{SECOND_NS, Time};
 
 fn stamps(value: u32, echo: u32) -> Options {
@@ -72,6 +73,10 @@ fn key(port: u16) -> FlowKey {
     FlowKey::new([10, 0, 0, 1].into(), [10, 0, 0, 2].into(), port, 80, 6, 0)
 }
 
+fn time_wait_table(capacity: usize) -> TimeWaitTable {
+    TimeWaitTable::new(capacity, &FlowHasher::new([1, 2]))
+}
+
 fn syn(seq: u32, timestamp: Option<u32>) -> Segment {
     let mut segment = Segment { seq, flags: Flags::SYN, ..Segment::default() };
     segment.options.timestamps = timestamp.map(|value| Timestamps { value, echo: 0 });
@@ -80,7 +85,7 @@ fn syn(seq: u32, timestamp: Option<u32>) -> Segment {
 
 #[test]
 fn time_wait_answers_late_segments_and_ignores_resets() {
-    let mut table = TimeWaitTable::new(4);
+    let mut table = time_wait_table(4);
     let state = TimeWait { seq: 100, ack: 200, timestamps: Some((50, 7)) };
     let now = Time::from_ms(3);
     assert_eq!(table.insert(now, key(1), state), None);
@@ -111,7 +116,7 @@ fn time_wait_yields_to_a_newer_syn() {
         (None, syn(199, None), false),
     ];
     for (timestamps, syn, reuse) in cases {
-        let mut table = TimeWaitTable::new(4);
+        let mut table = time_wait_table(4);
         table.insert(Time::ZERO, key(1), TimeWait { seq: 100, ack: 200, timestamps });
         let verdict = table.segment(Time::ZERO, &key(1), &syn);
         assert_eq!(verdict == Some(TimeWaitVerdict::Reuse), reuse, "{timestamps:?} {syn:?}");
@@ -123,7 +128,7 @@ fn time_wait_yields_to_a_newer_syn() {
 /// that has its number. With that, and only with that, an older sequence number gets its way too.
 #[test]
 fn time_wait_yields_to_a_host_that_has_forgotten() {
-    let mut table = TimeWaitTable::new(4);
+    let mut table = time_wait_table(4);
     table.insert(Time::ZERO, key(1), TimeWait { seq: 100, ack: 200, timestamps: None });
     let older = syn(50, None);
     let rst = |seq| Segment { seq, flags: Flags::RST, ..Segment::default() };
@@ -139,7 +144,7 @@ fn time_wait_yields_to_a_host_that_has_forgotten() {
 
 #[test]
 fn late_segments_of_a_reset_connection_are_refused() {
-    let mut table = TimeWaitTable::new(4);
+    let mut table = time_wait_table(4);
     table.insert_reset(Time::ZERO, key(1));
     let data = Segment { seq: 5, ack: 9, flags: Flags::ACK, payload_len: 3, ..Segment::default() };
     let refusal = Segment { seq: 9, flags: Flags::RST, ..Segment::default() };
@@ -152,7 +157,7 @@ fn late_segments_of_a_reset_connection_are_refused() {
 
 #[test]
 fn time_wait_is_bounded_and_the_oldest_makes_room() {
-    let mut table = TimeWaitTable::new(3);
+    let mut table = time_wait_table(3);
     let state = TimeWait { seq: 1, ack: 2, timestamps: None };
     for port in 1..=3 {
         assert_eq!(table.insert(Time::from_ms(u64::from(port)), key(port), state), None);
@@ -168,7 +173,7 @@ fn time_wait_is_bounded_and_the_oldest_makes_room() {
 
 #[test]
 fn time_wait_ends() {
-    let mut table = TimeWaitTable::new(3);
+    let mut table = time_wait_table(3);
     let state = TimeWait { seq: 1, ack: 2, timestamps: None };
     table.insert(Time::ZERO, key(1), state);
     table.insert(Time::from_ns(SECOND_NS), key(2), state);
