@@ -4,8 +4,9 @@
 use std::collections::VecDeque;
 
 use super::credit::Grant;
+use super::standby::Standby;
 use super::table::Named;
-use super::tcp::{Connection, HostParameters, State, Upward};
+use super::tcp::{HostParameters, State, Upward};
 use crate::copy::{self, Copied};
 use crate::frame::{FlowKey, Frame, LinkHeader};
 use crate::interceptor::FlowHandle;
@@ -98,7 +99,7 @@ pub struct Flow<F> {
     /// Its entry in the flow table.
     pub handle: FlowHandle,
     /// The connection to our host.
-    pub connection: Connection<F>,
+    pub connection: Standby<F>,
     /// How frames to our host are addressed: mirrored from its latest frame, or resolved.
     pub link: Option<LinkHeader>,
     /// DSCP of packets to our host: that of the other host.
@@ -133,6 +134,9 @@ pub struct Flow<F> {
     pub is_queued: bool,
 }
 
+// What a frame is plays no part in it: a flow holds none itself.
+const _: () = assert!(size_of::<Option<Flow<()>>>() <= 336, "there is one for every idle flow");
+
 impl<F> Named for Flow<F> {
     fn name(&self) -> (PeerIndex, FlowId) {
         (self.facts.peer, self.facts.id)
@@ -144,7 +148,7 @@ impl<F: Frame> Flow<F> {
     pub fn new(
         now: Time,
         facts: FlowFacts,
-        connection: Connection<F>,
+        connection: Standby<F>,
         grant: Grant,
         handle: FlowHandle,
     ) -> Self {

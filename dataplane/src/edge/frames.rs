@@ -211,12 +211,13 @@ impl<F: Frame> EdgeStage<F> {
             let cause = ResetCause::Unreachable { code: parsed.icmp_code };
             let message =
                 flow.facts.signal(crate::packet_driver::MessageKind::Reset, 0, cause.to_status());
-            flow.connection.abandon();
+            flow.connection.awake(&mut self.connections).abandon();
             self.send(message);
             self.forget(now, decision.slot, EdgeCounter::FlowsRefused);
         } else if let Some(mtu) = mtu {
             let headers = if parsed.key.is_ipv4() { 40 } else { 60 };
-            flow.connection.reduce_mss(mtu.saturating_sub(headers));
+            let connection = flow.connection.awake(&mut self.connections);
+            connection.reduce_mss(mtu.saturating_sub(headers));
             self.touch(decision.slot);
         }
     }

@@ -7,6 +7,7 @@
 use super::EdgeCounter;
 use super::flow::{Flow, FlowFacts, Role};
 use super::stage::{EdgeStage, UPSTREAM_BUSY};
+use super::standby::ConnectionReserve;
 use super::tcp::Connection;
 use crate::frame::{FlowKey, Frame, FrameSource};
 use crate::interceptor::{Decision, RuleId, Verdict};
@@ -68,7 +69,10 @@ impl<F: Frame> EdgeStage<F> {
         let taken = match header.kind {
             MessageKind::Data => self.deliver(place, header.sequence, data),
             MessageKind::CreditReturn => self.credit_returned(now, place, &header),
-            _ => self.table.get_mut(place).is_none_or(|flow| apply(flow, &header)),
+            _ => {
+                let flow = self.table.get_mut(place);
+                flow.is_none_or(|flow| apply(flow, &header, &mut self.connections))
+            }
         };
         if taken {
             if header.kind == MessageKind::Credit {
@@ -107,7 +111,7 @@ impl<F: Frame> EdgeStage<F> {
         self.half_open -= u32::from(std::mem::take(&mut flow.is_half_open));
         self.update_limit(place);
         if let Some(flow) = self.table.get_mut(place) {
-            flow.connection.answer(now);
+            flow.connection.awake(&mut self.connections).answer(now);
         }
         self.touch(place);
         true
@@ -198,8 +202,8 @@ impl<F: Frame> EdgeStage<F> {
             return None;
         };
         let numbers = self.numbers.numbers(now, &key);
-        let connection =
-            Connection::connect(now, self.config.tcp(&key), numbers).drawing_on(&self.reserves);
+        let connection = Connection::connect(now, self.config.tcp(&key), numbers);
+        let connection = self.connections.begin(connection);
         let mut flow = Flow::new(now, facts, connection, grant, handle);
         flow.credit = parameters.credit;
         flow.dscp = parameters.dscp;
@@ -229,7 +233,11 @@ impl<F: Frame> EdgeStage<F> {
 }
 
 /// The messages that only move a number; false when the flow cannot have it.
-fn apply<F: Frame>(flow: &mut Flow<F>, header: &MessageHeader) -> bool {
+fn apply<F: Frame>(
+    flow: &mut Flow<F>,
+    header: &MessageHeader,
+    connections: &mut ConnectionReserve<F>,
+) -> bool {
     match header.kind {
         MessageKind::Credit => {
             if header.status == flow.credit_epoch {
@@ -237,13 +245,17 @@ fn apply<F: Frame>(flow: &mut Flow<F>, header: &MessageHeader) -> bool {
             }
             true
         }
-        MessageKind::Fin => flow.connection.deliver_fin(header.sequence).is_ok(),
+        MessageKind::Fin => flow.connection.awake(connections).deliver_fin(header.sequence).is_ok(),
         MessageKind::FinAcked => {
-            flow.connection.fin_acknowledged();
+            if let Some(connection) = flow.connection.if_awake() {
+                connection.fin_acknowledged();
+            }
             true
         }
         MessageKind::FinHeld => {
-            flow.connection.fin_stored();
+            if let Some(connection) = flow.connection.if_awake() {
+                connection.fin_stored();
+            }
             true
         }
         _ => false,

@@ -37,7 +37,8 @@ impl<F: Frame> EdgeStage<F> {
         if keep {
             self.counters.add(EdgeCounter::BytesCopiedOut, len as u64);
         }
-        flow.connection.deliver_to(offset, data, keep.then_some(&self.memory.kept)).is_ok()
+        let connection = flow.connection.awake(&mut self.connections);
+        connection.deliver_to(offset, data, keep.then_some(&self.memory.kept)).is_ok()
     }
 
     /// The host has taken bytes: the far side may send more.

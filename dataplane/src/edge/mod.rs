@@ -14,6 +14,7 @@
 //! | `sessions` | peers that come and go, and the restart procedure |
 //! | `paths` | link addresses, and what is done every millisecond |
 //! | `flow`, `flow_ids`, `table`, `timers`, `credit` | one flow; its name; all flows; deadlines; grants |
+//! | `standby` | whole connections, and what is kept of idle ones |
 //! | `memory` | copies for slow hosts, grants, credit given back |
 //! | `held_frames` | segments behind gaps, of all connections together |
 //! | `tcp`, `writer` | the connection to a host, and its segments as frames |
@@ -37,6 +38,7 @@ mod places;
 mod sessions;
 mod settle;
 pub mod stage;
+pub mod standby;
 pub mod table;
 pub mod tcp;
 #[cfg(test)]

@@ -103,8 +103,8 @@ impl<F: Frame> EdgeStage<F> {
         let opener = self.openers.get(usize::from(peer.0)).is_some_and(|opener| *opener);
         let key = parsed.key;
         let numbers = self.numbers.numbers(now, &key.reversed());
-        let connection = Connection::accept(now, self.config.tcp(&key), &segment, numbers)
-            .drawing_on(&self.reserves);
+        let connection = Connection::accept(now, self.config.tcp(&key), &segment, numbers);
+        let connection = self.connections.begin(connection);
         let facts = FlowFacts {
             place,
             peer,

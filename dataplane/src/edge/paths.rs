@@ -87,7 +87,7 @@ impl<F: Frame> EdgeStage<F> {
                 let code = icmp::Unreachable::Host.code(key.is_ipv4()).1;
                 let cause = ResetCause::Unreachable { code };
                 let message = flow.facts.signal(MessageKind::Reset, 0, cause.to_status());
-                flow.connection.abandon();
+                flow.connection.awake(&mut self.connections).abandon();
                 self.send(message);
                 self.forget(now, place, EdgeCounter::FlowsRefused);
             }

@@ -82,6 +82,21 @@ struct Lost {
     listed_until: Option<Time>,
 }
 
+/// What is remembered of a flow of before a restart.
+#[derive(Clone, Copy, Debug)]
+enum Former {
+    /// By the 5-tuple of the far host's frames: listed should its peer come back restarted.
+    Lost(Lost),
+    /// By the 5-tuple of its frames: a host of ours to be reset.
+    Asked(Asked),
+}
+
+impl Former {
+    fn is_lost_with(&self, peer: PeerIndex) -> bool {
+        matches!(self, Former::Lost(lost) if lost.peer == peer)
+    }
+}
+
 /// The list that a peer is being told in the present session.
 #[derive(Clone, Debug)]
 struct Listing {
@@ -94,11 +109,10 @@ struct Listing {
 /// Flows of before a restart, ours or a peer's.
 #[derive(Debug)]
 pub(super) struct Restarts {
-    /// Flows that ended because their peer was lost, by the 5-tuple of the far host's frames:
-    /// listed should it come back restarted.
-    lost: FlowMap<Lost>,
-    /// Hosts of ours to be reset, by the 5-tuple of their frames: when to ask next, how often yet.
-    asked: FlowMap<Asked>,
+    flows: FlowMap<Former>,
+    /// How many of them are lost, and how many hosts are asked.
+    lost: usize,
+    asked: usize,
     /// Per peer: how far its list is; `None` when there is none to tell.
     listings: Box<[Option<Listing>]>,
     /// Per peer: until when its list may still come.
@@ -109,35 +123,85 @@ impl Restarts {
     /// Nothing known yet; at most `most` flows are remembered.
     pub(super) fn new(most: usize, peers: usize, hasher: &FlowHasher) -> Self {
         Restarts {
-            lost: FlowMap::new(most, hasher),
-            asked: FlowMap::new(most, hasher),
+            flows: FlowMap::new(most, hasher),
+            lost: 0,
+            asked: 0,
             listings: vec![None; peers].into_boxed_slice(),
             list_until: vec![Time::ZERO + START_WAIT_NS; peers].into_boxed_slice(),
         }
     }
 
     fn remember_lost(&mut self, peer: PeerIndex, key: FlowKey) {
-        if self.lost.is_full() {
-            // Any other.
-            self.lost.remove_at(0);
+        if self.flows.is_full()
+            && let Some(any) = self.flows.at(0).map(|(key, _)| *key)
+        {
+            self.take(&any);
         }
-        self.lost.insert(key, Lost { peer, listed_until: None });
+        self.put(key, Former::Lost(Lost { peer, listed_until: None }));
+    }
+
+    /// Remembers a flow; false when there is no room.
+    fn put(&mut self, key: FlowKey, former: Former) -> bool {
+        self.take(&key);
+        let is_put = self.flows.insert(key, former).is_some();
+        *self.count(former) += usize::from(is_put);
+        is_put
+    }
+
+    fn take(&mut self, key: &FlowKey) {
+        if let Some(former) = self.flows.remove(key) {
+            *self.count(former) -= 1;
+        }
+    }
+
+    fn count(&mut self, former: Former) -> &mut usize {
+        match former {
+            Former::Lost(_) => &mut self.lost,
+            Former::Asked(_) => &mut self.asked,
+        }
+    }
+
+    fn retain(&mut self, mut keep: impl FnMut(&FlowKey, &mut Former) -> bool) {
+        let (mut lost, mut asked) = (0, 0);
+        self.flows.retain(|key, former| {
+            let is_kept = keep(key, former);
+            match former {
+                Former::Lost(_) => lost += usize::from(is_kept),
+                Former::Asked(_) => asked += usize::from(is_kept),
+            }
+            is_kept
+        });
+        (self.lost, self.asked) = (lost, asked);
+    }
+
+    /// Whether this host is to be reset.
+    fn is_asked(&self, key: &FlowKey) -> bool {
+        self.asked > 0 && matches!(self.flows.get(key), Some(Former::Asked(_)))
+    }
+
+    fn asked_mut(&mut self, key: &FlowKey) -> Option<&mut Asked> {
+        match self.flows.get_mut(key) {
+            Some(Former::Asked(asked)) => Some(asked),
+            _ => None,
+        }
     }
 
     /// The far host and ours begin a new connection with this 5-tuple, as in the far host's
     /// frames: whoever forgot the old one, the hosts have, and the new one is not to be reset.
     pub(super) fn begun_anew(&mut self, key: &FlowKey) {
-        self.lost.remove(key);
+        if matches!(self.flows.get(key), Some(Former::Lost(_))) {
+            self.take(key);
+        }
     }
 
     /// Whether there are flows that the peer may have to be told of.
     pub(super) fn has_lost(&self) -> bool {
-        !self.lost.is_empty()
+        self.lost > 0
     }
 
     /// A session began, or ended: its list is to be told from the beginning, or no longer.
     fn begin_list(&mut self, peer: PeerIndex, is_up: bool) {
-        let of_peer = self.lost.iter().filter(|(_, lost)| lost.peer == peer);
+        let of_peer = self.flows.iter().filter(|(_, former)| former.is_lost_with(peer));
         let listing =
             is_up.then(|| Listing { due: of_peer.map(|(key, _)| *key).collect(), told: 0 });
         if let Some(place) = self.listings.get_mut(usize::from(peer.0)) {
@@ -154,7 +218,7 @@ impl Restarts {
             {
                 *looks -= 1;
                 // Unless its hosts have begun anew since.
-                if self.lost.get(&key).is_some_and(|lost| lost.peer == peer) {
+                if self.flows.get(&key).is_some_and(|former| former.is_lost_with(peer)) {
                     listing.told += 1;
                     return Some((peer, key));
                 }
@@ -179,7 +243,8 @@ impl Restarts {
     /// A session began: flows that the peer has not forgotten are its own affair, those that it
     /// has are listed for a while.
     fn sort_lost(&mut self, now: Time, peer: PeerIndex, restarted: bool) {
-        self.lost.retain(|_, lost| {
+        self.retain(|_, former| {
+            let Former::Lost(lost) = former else { return true };
             if lost.peer == peer && restarted && lost.listed_until.is_none() {
                 lost.listed_until = Some(now + LISTED_NS);
             }
@@ -189,7 +254,7 @@ impl Restarts {
 
     /// Whether no host waits to be reset.
     pub(super) fn is_quiet(&self) -> bool {
-        self.asked.is_empty()
+        self.asked == 0
     }
 }
 
@@ -248,7 +313,7 @@ impl<F: Frame> EdgeStage<F> {
                 // Nothing was promised yet: the host's next SYN takes the new session, or the
                 // fallback.
                 if let Some(flow) = self.table.get_mut(place) {
-                    flow.connection.abandon();
+                    flow.connection.awake(&mut self.connections).abandon();
                 }
                 self.forget(now, place, EdgeCounter::FlowsRefused);
                 continue;
@@ -295,7 +360,7 @@ impl<F: Frame> EdgeStage<F> {
         }
         let mut asked = Asked { at: now, count: 0, expects: None };
         let ask = asked.next_ask(now);
-        if self.restarts.asked.insert(key, asked).is_some()
+        if self.restarts.put(key, Former::Asked(asked))
             && let Some(ask) = ask
         {
             self.segment_to(now, &key.reversed(), &ask, source);
@@ -333,8 +398,12 @@ impl<F: Frame> EdgeStage<F> {
                 self.held_ended(PeerIndex(index));
             }
         }
+        if self.restarts.is_quiet() {
+            return;
+        }
         let mut due: Vec<(FlowKey, Segment)> = Vec::new();
-        self.restarts.asked.retain(|key, asked| {
+        self.restarts.retain(|key, former| {
+            let Former::Asked(asked) = former else { return true };
             if asked.at > now || due.len() >= ASKED_AT_ONCE {
                 return true;
             }
@@ -345,7 +414,7 @@ impl<F: Frame> EdgeStage<F> {
         for (key, syn) in due {
             if self.place_of_key(&key).is_some() {
                 // The host has begun anew.
-                self.restarts.asked.remove(&key);
+                self.restarts.take(&key);
                 continue;
             }
             self.segment_to(now, &key.reversed(), &syn, source);
@@ -360,21 +429,21 @@ impl<F: Frame> EdgeStage<F> {
         parsed: &Parsed,
         source: &mut S,
     ) -> bool {
-        if self.restarts.is_quiet() || self.restarts.asked.get(&parsed.key).is_none() {
+        if !self.restarts.is_asked(&parsed.key) {
             return false;
         }
         let Some(segment) = self.segment_of(frame, parsed) else { return true };
         if parsed.is_syn() {
             // It begins anew.
-            self.restarts.asked.remove(&parsed.key);
+            self.restarts.take(&parsed.key);
             return false;
         }
         self.count_segment(EdgeCounter::SegmentsTaken);
         if segment.flags.has(Flags::RST) {
             // It knows of no connection, or no longer.
-            self.restarts.asked.remove(&parsed.key);
+            self.restarts.take(&parsed.key);
         } else if segment.flags.has(Flags::ACK) {
-            if let Some(asked) = self.restarts.asked.get_mut(&parsed.key)
+            if let Some(asked) = self.restarts.asked_mut(&parsed.key)
                 && asked.expects.replace(segment.ack).is_none()
             {
                 self.counters.increment(EdgeCounter::RestartResets);
@@ -402,14 +471,14 @@ impl<F: Frame> EdgeStage<F> {
         match cause {
             ResetCause::Silence => {
                 if let Some(flow) = self.table.get_mut(place) {
-                    flow.connection.abandon();
+                    flow.connection.awake(&mut self.connections).abandon();
                 }
                 self.forget(now, place, EdgeCounter::FlowsRefused);
             }
             ResetCause::Unreachable { code } => {
                 self.tell_unreachable(place, code, source);
                 if let Some(flow) = self.table.get_mut(place) {
-                    flow.connection.abandon();
+                    flow.connection.awake(&mut self.connections).abandon();
                 }
                 self.forget(now, place, EdgeCounter::FlowsRefused);
             }

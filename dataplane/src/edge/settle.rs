@@ -33,7 +33,7 @@ impl<F: Frame> EdgeStage<F> {
             data_messages: 0,
             happened: Happened::default(),
         };
-        act(connection, &mut carrier);
+        act(connection.awake(&mut self.connections), &mut carrier);
         let Carrier { happened, data_messages, .. } = carrier;
         self.places.push(facts.peer, data_messages);
         let more = flow.handed_up - before;
@@ -86,7 +86,7 @@ impl<F: Frame> EdgeStage<F> {
         let waiting = pushed.saturating_sub(self.backlog.drained_bytes(place));
         let share = self.backlog.flow_share_bytes(flow.facts.peer);
         let room = flow.handed_up + share.saturating_sub(waiting);
-        flow.connection.set_receive_limit(room.min(flow.credit));
+        flow.connection.set_receive_limit(room.min(flow.credit), &mut self.connections);
     }
 
     /// Follows the packet driver's progress on flows that have bytes queued.
@@ -134,6 +134,7 @@ impl<F: Frame> EdgeStage<F> {
         } else if flow.was_reset {
             self.time_wait.insert_reset(now, key_of_host);
         }
+        self.connections.end(flow.connection);
         self.counters.increment(EdgeCounter::FlowsEnded);
         if why != EdgeCounter::FlowsEnded {
             self.counters.increment(why);
@@ -155,10 +156,10 @@ impl<F: Frame> EdgeStage<F> {
         let Some(flow) = self.table.get_mut(place) else { return };
         flow.was_reset = true;
         if flow.link.is_some() {
-            flow.connection.reset(now);
+            flow.connection.awake(&mut self.connections).reset(now);
         } else {
             // Nothing was sent to the host yet, and nothing can be.
-            flow.connection.abandon();
+            flow.connection.awake(&mut self.connections).abandon();
         }
         self.credit.close(&mut flow.grant);
         self.upstream.push_back(Upstream::DiscardFlow { flow: flow.facts.id, place });
@@ -188,9 +189,8 @@ impl<F: Frame> EdgeStage<F> {
             let Some(flow) = self.table.get_mut(place) else { continue };
             flow.is_ready = false;
             let mut blocked = false;
-            match flow.link {
-                None => {}
-                Some(link) => {
+            match (flow.link, flow.connection.if_awake()) {
+                (Some(link), Some(connection)) => {
                     let mut writer = FrameWriter {
                         source,
                         frames: &mut self.frames[Side::Lan.index()],
@@ -201,7 +201,7 @@ impl<F: Frame> EdgeStage<F> {
                         starved: false,
                         ip_bytes: 0,
                     };
-                    blocked = flow.connection.transmit(now, &mut writer) == Transmitted::Blocked;
+                    blocked = connection.transmit(now, &mut writer) == Transmitted::Blocked;
                     let (starved, ip_bytes) = (writer.starved, writer.ip_bytes);
                     if starved {
                         self.counters.increment(EdgeCounter::FramesExhausted);
@@ -210,7 +210,9 @@ impl<F: Frame> EdgeStage<F> {
                         lan.add(LanCounter::BytesFromPeer, ip_bytes);
                     }
                 }
+                _ => {}
             }
+            flow.connection.rest(now, &mut self.connections);
             self.timers.set(place, flow.connection.next_timeout());
             let state = flow.connection.state();
             if flow.shown.replace(state) != Some(state) {

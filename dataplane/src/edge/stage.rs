@@ -17,8 +17,9 @@ use super::mirror::Mirrors;
 use super::packet_mode::Waiting;
 use super::places::Places;
 use super::sessions::Restarts;
+use super::standby::ConnectionReserve;
 use super::table::EdgeTable;
-use super::tcp::{InitialNumberSource, QueueReserves, TimeWaitTable};
+use super::tcp::{InitialNumberSource, TimeWaitTable};
 use super::timers::TimerWheel;
 use super::{EdgeCounter, LanCounter};
 use crate::counters::Counters;
@@ -54,8 +55,8 @@ pub struct EdgeStage<F> {
     pub(super) admission: Vec<Admission>,
     pub(super) table: EdgeTable<Flow<F>>,
     pub(super) timers: TimerWheel,
-    /// Memory for the connections' queues.
-    pub(super) reserves: QueueReserves<F>,
+    /// Memory for connections on which something is under way.
+    pub(super) connections: ConnectionReserve<F>,
     pub(super) credit: CreditPool,
     pub(super) held: HeldFrames,
     pub(super) numbers: InitialNumberSource,
@@ -127,7 +128,7 @@ impl<F: Frame> EdgeStage<F> {
             interceptor,
             table: EdgeTable::new(config.connections, &hasher),
             timers: TimerWheel::new(connections),
-            reserves: QueueReserves::new(connections),
+            connections: ConnectionReserve::new(connections, &config.tcp_v4),
             credit: CreditPool::new(memory.credit_bytes(), config.connections),
             held: HeldFrames::new(config.held_frames_max, connections),
             numbers: InitialNumberSource::new(config.secret),

@@ -25,6 +25,13 @@ struct Undo {
     threshold: u64,
 }
 
+/// What is kept of it while nothing is sent, in bytes; the largest values stand for all above.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Remembered {
+    window: u32,
+    threshold: u32,
+}
+
 /// The congestion window of one connection, in bytes.
 #[derive(Debug)]
 pub(super) struct Congestion {
@@ -61,6 +68,23 @@ impl Congestion {
             reno_estimate: 0.0,
             reno_growth: 1.0,
             undo: Undo::default(),
+        }
+    }
+
+    /// What to resume from after a pause.
+    pub(super) fn remember(&self) -> Remembered {
+        let short = |bytes| u32::try_from(bytes).unwrap_or(u32::MAX);
+        Remembered { window: short(self.window), threshold: short(self.threshold) }
+    }
+
+    /// The window after a pause. Where CUBIC was in its curve is forgotten: the window has to be
+    /// opened anew anyway ([`Congestion::restart`]).
+    pub(super) fn resume(segment: u16, window_max: u32, remembered: Remembered) -> Self {
+        let Remembered { window, threshold } = remembered;
+        Congestion {
+            window: window.into(),
+            threshold: if threshold == u32::MAX { u64::MAX } else { threshold.into() },
+            ..Congestion::new(segment, 1, window_max)
         }
     }
 

@@ -157,7 +157,12 @@ impl<F: Frame> Connection<F> {
         self
     }
 
-    fn new(now: Time, config: &Arc<TcpConfig>, numbers: InitialNumbers, phase: Phase) -> Self {
+    pub(super) fn new(
+        now: Time,
+        config: &Arc<TcpConfig>,
+        numbers: InitialNumbers,
+        phase: Phase,
+    ) -> Self {
         Connection {
             phase,
             active: false,

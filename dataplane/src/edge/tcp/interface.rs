@@ -223,7 +223,7 @@ pub struct Report {
     pub host_window: u64,
     /// Frames kept until a gap before them is filled.
     pub held_frames: usize,
-    /// Totals.
+    /// Totals since it was last at rest.
     pub totals: Totals,
 }
 

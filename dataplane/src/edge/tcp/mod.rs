@@ -18,6 +18,7 @@
 //! | `kept` | what of that was copied out of the buffers it came in |
 //! | `queue` | the memory of the queues of all connections |
 //! | `rack`, `rtt`, `congestion` | loss detection, timeout, congestion window |
+//! | `resting` | what is kept of an idle connection |
 //! | `time_wait` | connections that are over |
 //! | `isn`, `siphash` | initial numbers that cannot be guessed |
 
@@ -35,6 +36,7 @@ mod outgoing;
 mod queue;
 mod rack;
 mod receiver;
+mod resting;
 mod rtt;
 mod scoreboard;
 #[expect(clippy::disallowed_methods, reason = "writes headers, never payload")]
@@ -56,6 +58,7 @@ pub use interface::{
     Disposition, Emit, Finished, HostParameters, Report, State, Totals, Transmitted, Upward,
 };
 pub use isn::{InitialNumberSource, InitialNumbers};
+pub use resting::Resting;
 pub use segment::{Flags, Options, SackBlock, SackBlocks, Segment, SegmentError, Timestamps};
 pub use send_queue::{DeliverError, Payload};
 pub use siphash::siphash;

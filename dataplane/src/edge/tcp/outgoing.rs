@@ -401,8 +401,11 @@ impl<F: Frame> Connection<F> {
                 self.timers.set_if_idle(Timer::Persist, now + timeout_ns);
             } else {
                 self.timers.stop(Timer::Persist);
+                let rests_at = self.rests_at();
                 if self.has_spare_memory() {
                     self.timers.set_if_idle(Timer::Release, now + self.config.idle_release_ns);
+                } else if self.may_rest_soon() && rests_at > now {
+                    self.timers.set_if_idle(Timer::Release, rests_at);
                 }
             }
         } else if send.window_probe.is_some() {

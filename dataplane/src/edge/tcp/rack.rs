@@ -13,6 +13,16 @@ const DUPLICATE_THRESHOLD: u32 = 3;
 /// Recoveries without a duplicate report after which the window shrinks back (RFC 8985 6.2).
 const WINDOW_PERSISTENCE: u8 = 16;
 
+/// What is known of a path on which segments overtake each other.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Reordering {
+    /// A segment arrived after one sent later, without a retransmission being involved.
+    seen: bool,
+    /// Reordering window in quarters of the minimum round trip, less one.
+    extra_quarters: u8,
+    persistence: u8,
+}
+
 /// RACK's state of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Rack {
@@ -23,22 +33,23 @@ pub(super) struct Rack {
     rtt_ns: u64,
     /// The highest position that has arrived.
     highest: Position,
-    /// A segment arrived after one sent later, without a retransmission being involved.
-    reordering_seen: bool,
-    /// Reordering window in quarters of the minimum round trip, less one.
-    extra_quarters: u8,
-    persistence: u8,
+    pub(super) reordering: Reordering,
     /// A duplicate report widens the window once per round: not before this is acknowledged.
     round_end: Position,
 }
 
 impl Rack {
+    /// The state before anything is delivered.
+    pub(super) fn new(reordering: Reordering) -> Self {
+        Rack { reordering, ..Rack::default() }
+    }
+
     /// A segment has arrived, reported now (RFC 8985 6.2, steps 1 to 3).
     pub(super) fn delivered(&mut self, record: &Record, now: Time, rtt: &Rtt) {
         if record.end() > self.highest {
             self.highest = record.end();
         } else if !record.retransmitted {
-            self.reordering_seen = true;
+            self.reordering.seen = true;
         }
         let rtt_ns = now.since_ns(record.sent_at);
         // The first transmission was acknowledged, not this one.
@@ -56,26 +67,26 @@ impl Rack {
     pub(super) fn duplicate_reported(&mut self, acknowledged: Position, sent: Position) {
         if acknowledged >= self.round_end {
             self.round_end = sent;
-            self.extra_quarters = self.extra_quarters.saturating_add(1);
-            self.persistence = WINDOW_PERSISTENCE;
+            self.reordering.extra_quarters = self.reordering.extra_quarters.saturating_add(1);
+            self.reordering.persistence = WINDOW_PERSISTENCE;
         }
     }
 
     /// A recovery has ended.
     pub(super) fn recovered(&mut self) {
-        self.persistence = self.persistence.saturating_sub(1);
-        if self.persistence == 0 {
-            self.extra_quarters = 0;
+        self.reordering.persistence = self.reordering.persistence.saturating_sub(1);
+        if self.reordering.persistence == 0 {
+            self.reordering.extra_quarters = 0;
         }
     }
 
     fn window_ns(&self, scoreboard: &Scoreboard, recovering: bool, rtt: &Rtt) -> u64 {
-        if !self.reordering_seen && (recovering || scoreboard.sacked_count() >= DUPLICATE_THRESHOLD)
+        if !self.reordering.seen && (recovering || scoreboard.sacked_count() >= DUPLICATE_THRESHOLD)
         {
             return 0;
         }
         let quarter = rtt.min_ns / 4;
-        (quarter * (1 + u64::from(self.extra_quarters))).min(rtt.smoothed_ns)
+        (quarter * (1 + u64::from(self.reordering.extra_quarters))).min(rtt.smoothed_ns)
     }
 
     /// Marks what is lost by now; returns how many segments that are, and when the next would be

@@ -84,6 +84,13 @@ pub(super) struct SendQueue {
 }
 
 impl SendQueue {
+    /// A queue in which nothing is, of a stream whose bytes below `offset` are acknowledged.
+    pub(super) fn starting_at(offset: u64) -> Self {
+        let mut queue = SendQueue { start: offset, contiguous_end: offset, ..SendQueue::default() };
+        queue.kept.release_below(offset);
+        queue
+    }
+
     /// Bytes that wait, those behind gaps included.
     pub(super) fn len(&self) -> u64 {
         self.bytes

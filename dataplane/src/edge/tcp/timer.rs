@@ -21,7 +21,8 @@ pub(super) enum Timer {
     Keepalive,
     /// The host's FIN has waited for the far host for as long as it may.
     FinHeld,
-    /// The queues have been empty for long enough to give their memory back.
+    /// Nothing has been under way for long enough to give memory back: that of the queues, or all
+    /// but what has to be kept of a connection at rest.
     Release,
 }
 

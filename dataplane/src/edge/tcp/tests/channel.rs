@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use super::support::{
-    Event, Random, Recorder, TestConnection, Wire, numbers, pool, receive, slice_of,
+    Event, Random, Recorder, TestConnection, Wire, numbers, pool, receive, rest_and_wake, slice_of,
 };
 use crate::edge::tcp::{Connection, Finished, Flags, State, TcpConfig, TimeWait};
 use crate::frame::heap::HeapSource;
@@ -56,6 +56,8 @@ pub(super) struct End {
     /// Stream offset at which the test begins, both ways.
     pub(super) base: u64,
     busy_until: Time,
+    /// How often the connection was at rest.
+    pub(super) rested: u32,
 }
 
 impl End {
@@ -77,6 +79,7 @@ impl End {
             reading: true,
             base: 0,
             busy_until: Time::ZERO,
+            rested: 0,
         }
     }
 
@@ -244,6 +247,8 @@ impl Channel {
         }
         let mut wire = Wire::default();
         let _ = connection.transmit(self.now, &mut wire);
+        connection.check();
+        end.rested += u32::from(rest_and_wake(connection, self.now));
         connection.check();
         match connection.finished() {
             Some(Finished::TimeWait(state)) => {

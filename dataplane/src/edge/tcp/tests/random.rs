@@ -1,7 +1,7 @@
 //! Anything a host could send, in any state, with anything the far side could do: nothing panics,
 //! and what must always hold does.
 
-use super::support::{Event, Random, Wire, receive, slice_of};
+use super::support::{Event, Random, Wire, receive, rest_and_wake, slice_of};
 use super::table::*;
 use crate::edge::tcp::{
     DeliverError, Disposition, Emit, Flags, Options, SackBlock, SackBlocks, Segment, State,
@@ -93,6 +93,7 @@ struct Run {
     over: bool,
     limit: u64,
     offered: u64,
+    rested: u64,
 }
 
 impl Run {
@@ -165,6 +166,8 @@ impl Run {
         }
         let next = case.connection.next_timeout();
         assert!(next > case.now || next == Time::NEVER || room < 1000, "no timer spins");
+        self.rested += u64::from(rest_and_wake(&mut case.connection, case.now));
+        self.case.connection.check();
     }
 
     fn check_events(&mut self) {
@@ -196,6 +199,7 @@ impl Run {
 
 #[test]
 fn no_host_and_no_peer_breaks_an_invariant() {
+    let mut rested = 0;
     for seed in 1..=1500 {
         let mut random = Random::new(seed);
         let mut case = start(&mut random);
@@ -211,6 +215,7 @@ fn no_host_and_no_peer_breaks_an_invariant() {
             over: false,
             limit,
             offered: unread,
+            rested: 0,
             case,
         };
         // These have told of the host's FIN already.
@@ -221,11 +226,13 @@ fn no_host_and_no_peer_breaks_an_invariant() {
             }
             run.step(&mut random);
         }
+        rested += run.rested;
         run.case.connection.abandon();
         drop(run.case.connection);
         assert_eq!(run.case.frames.in_use(), 0, "seed {seed}: frames leaked");
         assert_eq!(run.case.buffers.in_use_bytes(), 0, "seed {seed}: buffers leaked");
     }
+    assert!(rested > 100, "{rested} times at rest");
 }
 
 /// A writer that never has a frame: whatever is due stays due, without a loop.

@@ -4,14 +4,31 @@ use std::sync::Arc;
 
 use crate::edge::tcp::segment::HEADER_LEN_MAX;
 use crate::edge::tcp::{
-    Connection, Emit, HostParameters, InitialNumbers, Payload, Segment, TcpConfig, Upward,
+    Connection, Emit, HostParameters, InitialNumbers, Payload, Report, Segment, TcpConfig, Upward,
 };
 use crate::frame::Frame;
 use crate::frame::heap::{HeapFrame, HeapSource};
 use crate::packet_driver::reset::ResetCause;
 use crate::packet_driver::{BufferPool, BufferSlice, PoolClass};
+use crate::time::Time;
 
 pub(super) type TestConnection = Connection<HeapFrame>;
+
+/// Lets a connection rest if it may, and wakes it: it says the same of itself. Whether it did.
+pub(super) fn rest_and_wake(connection: &mut TestConnection, now: Time) -> bool {
+    let Some(resting) = connection.at_rest(now) else { return false };
+    let woken: TestConnection = resting.wake();
+    let totals = woken.report().totals;
+    assert_eq!(woken.report(), Report { totals, ..connection.report() });
+    assert_eq!(woken.receive_limit(), connection.receive_limit());
+    assert_eq!(woken.received_offset(), connection.received_offset());
+    assert_eq!(woken.acknowledged_offset(), connection.acknowledged_offset());
+    // But for the memory that it has no more.
+    assert!(woken.next_timeout() >= connection.next_timeout());
+    assert_eq!(resting.next_timeout(), woken.next_timeout());
+    *connection = woken;
+    true
+}
 
 /// Bytes of anything before the TCP header in test frames.
 pub(super) const FRAME_OFFSET: usize = 34;

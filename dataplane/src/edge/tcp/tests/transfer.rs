@@ -48,6 +48,34 @@ fn everything_at_once() {
     }
 }
 
+/// A connection that rests in every pause goes on as if it had not.
+#[test]
+fn at_rest_between_bursts() {
+    for (seed, sack, timestamps) in [(1, true, true), (2, true, false), (3, false, false)] {
+        // As soon as nothing is under way.
+        let config = TcpConfig { sack, timestamps, idle_release_ns: 0, ..(*config()).clone() };
+        let faults = Faults { loss_per_mille: 20, reorder_per_mille: 10, ..Faults::NONE };
+        let mut channel = channel(seed, faults, [0, 0], config);
+        for end in &mut channel.ends {
+            end.fin_after_send = false;
+        }
+        for burst in 0..100u64 {
+            let from = usize::from(burst % 3 == 0);
+            let more = pattern(1 + channel.random.up_to(30_000), burst);
+            channel.ends[from].to_send.extend(more);
+            let all = channel.ends[from].to_send.len();
+            let arrived = |channel: &Channel| channel.ends[1 - from].received.len() == all;
+            assert!(channel.run(channel.now + 100 * SECOND_NS, arrived));
+            channel.run(channel.now + SECOND_NS, |_| false);
+        }
+        for end in &mut channel.ends {
+            assert!(end.rested >= 100, "{} times", end.rested);
+            end.fin_after_send = true;
+        }
+        channel.finish();
+    }
+}
+
 #[test]
 fn without_sack_or_timestamps_too() {
     for (sack, timestamps) in [(false, false), (false, true), (true, false)] {
