@@ -21,7 +21,7 @@ pub(super) struct HeldFrames {
     most: usize,
     sum: usize,
     holders: usize,
-    counted: Box<[usize]>,
+    counted: Box<[u32]>,
     is_listed: Box<[bool]>,
     /// Places that hold any, and some that did of late.
     order: VecDeque<u32>,
@@ -41,7 +41,7 @@ impl HeldFrames {
     }
 
     fn of(&self, place: u32) -> usize {
-        self.counted.get(place as usize).copied().unwrap_or(0)
+        self.counted.get(place as usize).map_or(0, |held| *held as usize)
     }
 
     fn share(&self) -> usize {
@@ -56,7 +56,8 @@ impl HeldFrames {
         else {
             return false;
         };
-        let before = std::mem::replace(counted, held);
+        let before = *counted as usize;
+        *counted = u32::try_from(held).unwrap_or(u32::MAX);
         self.sum = self.sum + held - before;
         self.holders += usize::from(held > 0);
         self.holders -= usize::from(before > 0);
@@ -127,11 +128,11 @@ mod tests {
                 if held.update(place, before + 1) {
                     let giver = held.giver(place);
                     prop_assert!(held.of(giver) > held.share() || giver == place);
-                    let largest = held.counted.iter().max().copied().unwrap_or(0);
+                    let largest = held.counted.iter().max().map_or(0, |held| *held as usize);
                     prop_assert!(held.of(giver) > held.share() || largest <= held.share());
                     prop_assert!(!held.update(giver, held.of(giver) - 1));
                 }
-                prop_assert_eq!(held.sum, held.counted.iter().sum::<usize>());
+                prop_assert_eq!(held.sum, held.counted.iter().sum::<u32>() as usize);
             }
         }
     }
