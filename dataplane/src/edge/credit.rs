@@ -6,7 +6,9 @@
 //!
 //! What is reserved for a flow are the chunks that the range from what its host has acknowledged to
 //! what was granted touches: that is where its bytes go when they cannot stay in the buffers they
-//! come in (`packet_driver/receive_memory.rs`).
+//! come in (`packet_driver/receive_memory.rs`). One chunk is a flow's for as long as it is open, so
+//! that none waits for ever for others to give back; and one is kept for every flow that may still
+//! open, as far as three quarters of the memory go.
 //!
 //! A flow begins with what one flow needs to fill a lossy path at once, as far as one half of the
 //! memory goes; with n others open with `1 / (n + 1)` of what is left of that half. The other half
@@ -14,15 +16,17 @@
 //! path brings it, the window grows, within half of what the others leave, so that n busy flows
 //! come to rest at `1 / (n + 1)` of the memory each, and a new one always finds some. A host that
 //! reads slowly shrinks its window by half per window, down to the floor; a flow that has no use
-//! for its credit gives it back (`edge/memory.rs`).
+//! for its credit gives it back (`edge/memory.rs`). Where there may be so many flows that the floor
+//! of each is too much, those that wait for their first byte, or are idle, hold less: a chunk at
+//! least.
 
 use crate::packet_driver::receive_memory::CHUNK_BYTES;
 use crate::time::Time;
 
 const CHUNK: u64 = CHUNK_BYTES as u64;
-/// Least window of a flow, in bytes, where memory allows: granted while anything is left.
+/// Least window of a flow that is used, in bytes, where memory allows.
 pub const WINDOW_FLOOR: u64 = 16 * 1024;
-/// Least window of a flow, in bytes, whatever the memory: a few segments.
+/// Least window of a flow that is used, in bytes, however many there may be: a few segments.
 const WINDOW_FLOOR_MIN: u64 = 4 * 1024;
 /// Window that a flow may start with on any path, in bytes, where memory allows: what is known of
 /// the rate at which data come is from the past, or from the other direction.
@@ -40,6 +44,8 @@ const FAST_ROUNDS: u64 = 3;
 const SLOW_FACTOR: u64 = 4;
 /// Part of the memory that is left to flows whose hosts read: `1 / GROWTH_SHARE`.
 const GROWTH_SHARE: u64 = 2;
+/// Part of the memory that is kept for flows that are not open yet, at most.
+const SET_ASIDE: (u64, u64) = (3, 4);
 /// Part of what the others leave that one flow's window may grow to: `1 / SHARE`.
 const SHARE: u64 = 2;
 
@@ -62,7 +68,12 @@ pub struct CreditPool {
     reserved: u64,
     /// Flows with a grant.
     flows: u64,
+    /// Flows that may have one.
+    flows_max: u64,
+    /// Least window of a flow that is used.
     floor: u64,
+    /// What is enough for one that is not.
+    idle: u64,
 }
 
 /// What one flow was granted. Invariant: the chunks of `consumed..granted` are reserved in the pool.
@@ -92,23 +103,35 @@ impl Grant {
         self.epoch
     }
 
-    /// Bytes of the chunks that may be needed.
+    /// The offset of the first chunk that may be needed.
+    fn first(&self) -> u64 {
+        self.consumed / CHUNK * CHUNK
+    }
+
+    /// Bytes of the chunks that may be needed: one at least, for what is granted next.
     fn charge(&self) -> u64 {
         if !self.is_open {
             return 0;
         }
-        let first = self.consumed / CHUNK * CHUNK;
-        self.granted.next_multiple_of(CHUNK) - first
+        (self.granted.next_multiple_of(CHUNK) - self.first()).max(CHUNK)
     }
 }
 
 impl CreditPool {
-    /// A pool of `budget` bytes for at most `flows` flows. Their floors take half of it at most.
+    /// A pool of `budget` bytes for at most `flows` flows. What idle ones keep takes half of it at
+    /// most, unless a chunk for each is more.
     #[must_use]
     pub fn new(budget: u64, flows: u32) -> Self {
-        let floor = budget / 2 / u64::from(flows.max(1)) / CHUNK * CHUNK;
-        let floor = floor.clamp(WINDOW_FLOOR_MIN, WINDOW_FLOOR);
-        CreditPool { budget, reserved: 0, flows: 0, floor }
+        let flows_max = u64::from(flows.max(1));
+        let share = budget / 2 / flows_max / CHUNK * CHUNK;
+        CreditPool {
+            budget,
+            reserved: 0,
+            flows: 0,
+            flows_max,
+            floor: share.clamp(WINDOW_FLOOR_MIN, WINDOW_FLOOR),
+            idle: share.clamp(CHUNK, WINDOW_FLOOR),
+        }
     }
 
     /// Bytes reserved for what was granted and not yet taken by hosts.
@@ -117,28 +140,49 @@ impl CreditPool {
         self.reserved
     }
 
+    /// Bytes that a flow may keep however little it uses.
+    #[must_use]
+    pub fn idle_bytes(&self) -> u64 {
+        self.idle
+    }
+
     fn free(&self) -> u64 {
         self.budget.saturating_sub(self.reserved)
+    }
+
+    /// What is kept for flows that may still open.
+    fn set_aside(&self) -> u64 {
+        let unopened = self.flows_max.saturating_sub(self.flows);
+        unopened.saturating_mul(CHUNK).min(self.budget / SET_ASIDE.1 * SET_ASIDE.0)
+    }
+
+    /// What flows that are open may have beyond what they have, in whole chunks.
+    fn spare(&self) -> u64 {
+        self.free().saturating_sub(self.set_aside()) / CHUNK * CHUNK
     }
 
     /// What a flow without a history may have, in whole chunks.
     fn first_window(&self, bdp_bytes: u64) -> u64 {
         let wish = bdp_bytes.saturating_mul(FIRST_BDP).max(WINDOW_FIRST);
-        let share = self.free().saturating_sub(self.budget / GROWTH_SHARE) / (self.flows + 1);
+        let left = (self.budget / GROWTH_SHARE).max(self.set_aside());
+        let share = self.free().saturating_sub(left) / (self.flows + 1);
         (wish.min(share) / CHUNK * CHUNK).max(self.floor)
     }
 
-    /// The first grant of a flow; `None` when there is not even the floor left.
+    /// The first grant of a flow; `None` when there is not even a chunk left.
     pub fn open(&mut self, now: Time, bdp_bytes: u64) -> Option<Grant> {
-        if self.free() < self.floor {
+        if self.free() < CHUNK {
             return None;
         }
-        let window = self.first_window(bdp_bytes);
+        // Beyond its window, should only that be left which is kept for flows that open: the one
+        // chunk that was kept for it.
+        let granted = self.first_window(bdp_bytes).min(self.spare().max(CHUNK));
+        let window = granted.max(self.floor);
         let grant = Grant {
-            granted: window,
+            granted,
             window,
             round_started: now,
-            round_end: window,
+            round_end: granted,
             is_open: true,
             ..Grant::default()
         };
@@ -166,6 +210,8 @@ impl CreditPool {
     ) -> Option<u64> {
         let offset = offset.min(grant.granted).max(grant.consumed);
         self.change(grant, |grant| grant.consumed = offset);
+        // It may have been idle.
+        grant.window = grant.window.max(self.floor);
         if !grant.is_judged {
             // By now the path may be known better than when the flow began.
             grant.window = grant.window.max(self.first_window(bdp_bytes));
@@ -192,11 +238,12 @@ impl CreditPool {
     /// announcing is not worth a message.
     pub fn extend(&mut self, grant: &mut Grant) -> Option<u64> {
         let outstanding = grant.granted - grant.consumed;
-        let left_by_others = self.free() + grant.charge();
+        let left_by_others = self.spare() + grant.charge();
         let window = grant.window.min((left_by_others / SHARE).max(self.floor));
         // Whole chunks, so that a grant never reserves more than it says.
         let target = (grant.consumed + window) / CHUNK * CHUNK;
-        let more = target.saturating_sub(grant.granted).min(self.free() / CHUNK * CHUNK);
+        let most = grant.first() + left_by_others;
+        let more = target.min(most).saturating_sub(grant.granted);
         // Often enough that the far side never runs dry, seldom enough to cost nothing.
         let worth_it = more >= window / 8 || (outstanding < window / 2 && more > 0);
         if !worth_it {
@@ -209,10 +256,10 @@ impl CreditPool {
     /// The far side gives back what it was granted from `offset` on, for the `epoch`th time. When
     /// the host has taken all that is left by now, nothing but [`CreditPool::extend`] grants more.
     pub fn returned(&mut self, grant: &mut Grant, now: Time, offset: u64, epoch: u16) {
-        let floor = self.floor;
+        let idle = self.idle;
         self.change(grant, |grant| {
             grant.granted = grant.granted.min(offset.max(grant.consumed));
-            grant.window = (grant.granted - grant.consumed).max(floor);
+            grant.window = (grant.granted - grant.consumed).max(idle);
             grant.round_started = now;
             grant.round_end = grant.granted;
             grant.is_judged = true;
@@ -325,6 +372,67 @@ mod tests {
         assert_eq!((pool.reserved(), pool.flows), (0, 0));
         let again = pool.open(Time::ZERO, BDP).unwrap();
         assert!(again.granted() + CHUNK > FIRST_BDP * BDP);
+    }
+
+    /// As many as are configured open while the memory has a chunk for each, whatever the first ones
+    /// were granted and however the others grow; and every grant is kept.
+    #[test]
+    fn a_hundred_thousand_open_in_a_gibibyte() {
+        const FLOWS: u32 = 100_000;
+        // Of 1 GiB of buffers, as much is for what hosts have not taken.
+        const BUDGET: u64 = (3 << 30) / 8;
+        let mut pool = CreditPool::new(BUDGET, FLOWS);
+        let mut grants = Vec::new();
+        for count in 0..FLOWS as usize {
+            let grant = pool.open(Time::ZERO, BDP).unwrap_or_else(|| panic!("{count} are open"));
+            assert!(grant.granted() >= CHUNK && pool.reserved() <= BUDGET);
+            grants.push(grant);
+            // One of ten is busy all the time.
+            if count % 10 == 0 {
+                let grant = &mut grants[count / 2];
+                let all = grant.granted();
+                pool.consumed(grant, Time::from_ns(RTT_NS), all, BDP, RTT_NS);
+                assert!(pool.reserved() <= BUDGET);
+            }
+        }
+        // When nobody gives anything back, each still goes on.
+        for round in 2..6u64 {
+            for grant in &mut grants {
+                let all = grant.granted();
+                pool.consumed(grant, Time::from_ns(round * RTT_NS), all, BDP, RTT_NS);
+                assert!(grant.granted() > all, "round {round}");
+            }
+            assert!(pool.reserved() <= BUDGET);
+        }
+        let charged: u64 = grants.iter().map(Grant::charge).sum();
+        assert_eq!(charged, pool.reserved());
+        for grant in &mut grants {
+            pool.close(grant);
+        }
+        assert_eq!(pool.reserved(), 0);
+    }
+
+    /// Credit may be given back at any offset: the flow is never left without, even if all other
+    /// memory is out.
+    #[test]
+    fn a_flow_without_credit_has_more_at_once_even_when_nothing_is_free() {
+        const FLOWS: u32 = 8;
+        let mut pool = CreditPool::new(u64::from(FLOWS) * WINDOW_FLOOR_MIN, FLOWS);
+        let mut grants: Vec<Grant> = std::iter::from_fn(|| pool.open(Time::ZERO, BDP)).collect();
+        assert!(grants.len() >= FLOWS as usize);
+        let mut grant = grants.pop().unwrap();
+        for step in 1..200u64 {
+            let kept = grant.consumed + (step * 617) % (grant.granted() - grant.consumed + 1);
+            let now = Time::from_ns(step * RTT_NS);
+            let epoch = grant.epoch() + 1;
+            pool.returned(&mut grant, now, kept, epoch);
+            // Others take what was given back.
+            while let Some(other) = pool.open(now, BDP) {
+                grants.push(other);
+            }
+            pool.consumed(&mut grant, now, kept, BDP, RTT_NS);
+            assert!(grant.granted() > kept, "step {step}");
+        }
     }
 
     #[test]

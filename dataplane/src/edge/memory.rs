@@ -16,14 +16,13 @@ use crate::time::{SECOND_NS, Time};
 const LAG_BYTES: u64 = 64 * 1024;
 /// What a small part is: a slice whose buffer is this many times longer, at least.
 const PINNED_FACTOR: usize = 4;
-/// Flows looked after each time, at most.
+/// Flows looked after each time, at least, and in how many times all of them are: ten seconds.
 const FLOWS_AT_ONCE: u32 = 128;
+const TIMES_FOR_ALL: u32 = 200;
 /// A flow that has used little of its credit for so long, and so many round trips, as a start takes,
 /// gives back what it does not need.
 const UNUSED_NS: u64 = SECOND_NS;
 const UNUSED_ROUNDS: u64 = 8;
-/// Credit that a flow keeps however little it uses: a request, or what is typed in a second.
-const UNUSED_KEPT_BYTES: u64 = 16 * 1024;
 
 impl<F: Frame> EdgeStage<F> {
     /// Gives bytes of the far stream to a connection; false when the peer broke the protocol.
@@ -65,15 +64,18 @@ impl<F: Frame> EdgeStage<F> {
     /// taken is copied out of its buffers.
     pub(super) fn look_after_memory(&mut self, now: Time) {
         let scarce = self.memory.is_scarce();
-        for _ in 0..FLOWS_AT_ONCE.min(self.config.connections) {
-            self.walk = (self.walk + 1) % self.config.connections;
+        // What is enough for an idle flow here is taken to be that for the other side too.
+        let kept = self.credit.idle_bytes();
+        let connections = self.config.connections;
+        for _ in 0..FLOWS_AT_ONCE.max(connections / TIMES_FOR_ALL).min(connections) {
+            self.walk = (self.walk + 1) % connections;
             let Some(flow) = self.table.get_mut(self.walk) else { continue };
             if scarce {
                 let copied = flow.connection.keep_all(&self.memory.kept);
                 self.counters.add(EdgeCounter::BytesCopiedOut, copied);
             }
             let rtt_ns = self.peers.get(usize::from(flow.facts.peer.0)).map_or(0, |s| s.rtt_ns());
-            if let Some(offset) = flow.unneeded_credit(now, rtt_ns) {
+            if let Some(offset) = flow.unneeded_credit(now, rtt_ns, kept) {
                 flow.credit = offset;
                 flow.credit_epoch = flow.credit_epoch.wrapping_add(1);
                 let epoch = flow.credit_epoch;
@@ -110,8 +112,9 @@ impl<F: Frame> EdgeStage<F> {
 
 impl<F: Frame> Flow<F> {
     /// Offset down to which the credit for what our host sends is not needed; it is looked at once
-    /// in a while, and then compared with what was used since.
-    fn unneeded_credit(&mut self, now: Time, rtt_ns: u64) -> Option<u64> {
+    /// in a while, and then compared with what was used since. `kept` bytes it keeps however little
+    /// it uses: a request, or what is typed in a second.
+    fn unneeded_credit(&mut self, now: Time, rtt_ns: u64, kept: u64) -> Option<u64> {
         let unused_ns = UNUSED_NS.max(rtt_ns.saturating_mul(UNUSED_ROUNDS));
         if self.is_half_open || now < self.credit_seen_at + unused_ns {
             return None;
@@ -119,8 +122,7 @@ impl<F: Frame> Flow<F> {
         let used = self.handed_up - self.credit_seen;
         (self.credit_seen_at, self.credit_seen) = (now, self.handed_up);
         // What the host was offered cannot be taken back.
-        let needed = (self.handed_up + (2 * used).max(UNUSED_KEPT_BYTES))
-            .max(self.connection.receive_limit());
+        let needed = (self.handed_up + (2 * used).max(kept)).max(self.connection.receive_limit());
         let is_much = self.credit.saturating_sub(needed) > needed - self.handed_up;
         is_much.then_some(needed)
     }
