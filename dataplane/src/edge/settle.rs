@@ -86,7 +86,10 @@ impl<F: Frame> EdgeStage<F> {
         let waiting = pushed.saturating_sub(self.backlog.drained_bytes(place));
         let share = self.backlog.flow_share_bytes(flow.facts.peer);
         let room = flow.handed_up + share.saturating_sub(waiting);
-        flow.connection.set_receive_limit(room.min(flow.credit), &mut self.connections);
+        let limit = room.min(flow.credit);
+        if flow.connection.set_receive_limit(limit, &mut self.connections) {
+            self.touch(place);
+        }
     }
 
     /// Follows the packet driver's progress on flows that have bytes queued.
@@ -189,28 +192,25 @@ impl<F: Frame> EdgeStage<F> {
             let Some(flow) = self.table.get_mut(place) else { continue };
             flow.is_ready = false;
             let mut blocked = false;
-            match (flow.link, flow.connection.if_awake()) {
-                (Some(link), Some(connection)) => {
-                    let mut writer = FrameWriter {
-                        source,
-                        frames: &mut self.frames[Side::Lan.index()],
-                        frames_max: self.config.frames_max,
-                        key: flow.facts.key_to_host(),
-                        link,
-                        dscp: flow.dscp,
-                        starved: false,
-                        ip_bytes: 0,
-                    };
-                    blocked = connection.transmit(now, &mut writer) == Transmitted::Blocked;
-                    let (starved, ip_bytes) = (writer.starved, writer.ip_bytes);
-                    if starved {
-                        self.counters.increment(EdgeCounter::FramesExhausted);
-                    }
-                    if let Some(lan) = self.lan.get(usize::from(flow.facts.peer.0)) {
-                        lan.add(LanCounter::BytesFromPeer, ip_bytes);
-                    }
+            if let (Some(link), Some(connection)) = (flow.link, flow.connection.if_awake()) {
+                let mut writer = FrameWriter {
+                    source,
+                    frames: &mut self.frames[Side::Lan.index()],
+                    frames_max: self.config.frames_max,
+                    key: flow.facts.key_to_host(),
+                    link,
+                    dscp: flow.dscp,
+                    starved: false,
+                    ip_bytes: 0,
+                };
+                blocked = connection.transmit(now, &mut writer) == Transmitted::Blocked;
+                let (starved, ip_bytes) = (writer.starved, writer.ip_bytes);
+                if starved {
+                    self.counters.increment(EdgeCounter::FramesExhausted);
                 }
-                _ => {}
+                if let Some(lan) = self.lan.get(usize::from(flow.facts.peer.0)) {
+                    lan.add(LanCounter::BytesFromPeer, ip_bytes);
+                }
             }
             flow.connection.rest(now, &mut self.connections);
             self.timers.set(place, flow.connection.next_timeout());

@@ -33,6 +33,7 @@ pub enum Standby<F> {
 #[derive(Debug)]
 pub struct ConnectionReserve<F> {
     /// Of connections that are over or at rest.
+    #[expect(clippy::vec_box, reason = "what is kept is the memory that they are in")]
     spare: Vec<Box<Connection<F>>>,
     most: usize,
     queues: QueueReserves<F>,
@@ -178,11 +179,16 @@ impl<F: Frame> Standby<F> {
         }
     }
 
-    /// As [`Connection::set_receive_limit`]; it wakes up for a new one.
-    pub fn set_receive_limit(&mut self, offset: u64, reserve: &mut ConnectionReserve<F>) {
-        if self.awake_ref().is_some() || offset > self.receive_limit() {
-            self.awake(reserve).set_receive_limit(offset);
+    /// As [`Connection::set_receive_limit`]; true when it has woken up for a new one, so that it may
+    /// rest again after its next transmission.
+    #[must_use]
+    pub fn set_receive_limit(&mut self, offset: u64, reserve: &mut ConnectionReserve<F>) -> bool {
+        let rests = self.awake_ref().is_none();
+        if rests && offset <= self.receive_limit() {
+            return false;
         }
+        self.awake(reserve).set_receive_limit(offset);
+        rests
     }
 
     /// As [`Connection::grant`].

@@ -2,6 +2,7 @@
 
 mod grants;
 mod restarts;
+mod resting;
 
 use std::net::IpAddr;
 use std::sync::Arc;
