@@ -56,18 +56,13 @@ impl Size {
 
 /// Frames that wait at the client's port, at most.
 const LAN_QUEUE: usize = 64;
-/// Buffers for each connection of which credit for one has its part, twice over.
-const CREDIT_BYTES: usize = 24 * 1_024;
-/// Bytes of buffers beside that.
-const BUFFER_BYTES: usize = 256 << 20;
+/// Bytes of buffers of each appliance.
+const BUFFER_BYTES: usize = 1 << 30;
+/// Connections of an appliance that another, with more of them, is compared with: so many that what
+/// has a limit of its own is as large as in that.
+const FEW: usize = 20_000;
 /// How long nothing may happen.
 const TURNS_MAX: usize = 2_000_000;
-/// Why a place takes more than it should.
-const PLACE_REASON: &str = "everything is reserved at the start: the connection, whose two halves \
-    have their state inline; room for it in TIME-WAIT and in the two tables for peers that are lost, \
-    maps that are half empty so that they never grow; two entries of the flow table. Credit for \
-    an open connection is apart: 4 KiB of the buffers at least";
-
 /// One figure.
 #[derive(Clone, Debug, Serialize)]
 pub struct Figure {
@@ -163,7 +158,7 @@ impl Run<'_> {
             compress: false,
             verifies: true,
             apart: false,
-            buffer_bytes: BUFFER_BYTES + connections * CREDIT_BYTES,
+            buffer_bytes: BUFFER_BYTES,
         }
     }
 
@@ -260,9 +255,7 @@ impl Run<'_> {
     fn memory(&mut self, pool: &Mempool) -> Result<(), String> {
         let reserved = |connections: usize| -> Result<usize, String> {
             let (before, _) = (self.allocated)();
-            let mut kind = Self::kind(connections);
-            // What buffers there are is another matter.
-            kind.buffer_bytes = BUFFER_BYTES;
+            let kind = Self::kind(connections);
             let source = MbufSource(pool.clone());
             let hosts = Site::BOTH.map(|site| Host::new(Place::new(site, &source), 1, 1));
             let pair = Pair::new(self.eal, &source, kind, hosts)?;
@@ -270,14 +263,13 @@ impl Run<'_> {
             drop(pair);
             Ok(after.saturating_sub(before))
         };
-        let (few, many) = (reserved(10_000)?, reserved(10_000 + self.size.open)?);
+        let (few, many) = (reserved(FEW)?, reserved(FEW + self.size.open)?);
         // Two appliances, each with places for twice as many.
         let each = (many.saturating_sub(few)) as f64 / (4 * self.size.open) as f64;
         let name = "memory reserved for a place for a connection";
-        let figure = Figure::new(name, "bytes", each, Some(Bar::AtMost(1_024.0)));
+        self.tell(Figure::new(name, "bytes", each, Some(Bar::AtMost(1_024.0))));
         let flow_bytes = size_of::<Flow<MbufFrame>>() as f64;
-        self.tell(Figure { reason: Some(PLACE_REASON), ..figure });
-        self.tell(Figure::new("of these, the connection itself", "bytes", flow_bytes, None));
+        self.tell(Figure::new("of these, the flow, at rest", "bytes", flow_bytes, None));
         Ok(())
     }
 
