@@ -72,6 +72,8 @@ pub struct TransmitStage<F> {
     taken: Box<[u64]>,
     /// Per peer: its latest session.
     sessions_begun: Box<[u32]>,
+    /// Per peer: whether its session has something to do in this turn.
+    due: Box<[bool]>,
     /// A buffer whose session was full; the link's next waits behind it.
     held: Option<OutboundBuffer>,
     /// An empty frame that the last session had no use for.
@@ -116,6 +118,7 @@ impl<F: Frame> TransmitStage<F> {
             found: vec![None; peers.len()].into_boxed_slice(),
             taken: vec![0; peers.len()].into_boxed_slice(),
             sessions_begun: vec![0; peers.len()].into_boxed_slice(),
+            due: vec![false; peers.len()].into_boxed_slice(),
             sessions,
             paths,
             peers,
@@ -173,9 +176,9 @@ impl<F: Frame> TransmitStage<F> {
     ) -> bool {
         let mut busy = self.receive(now, datagrams_in, arrived);
         busy |= self.exchange_keys(now, arrived);
+        busy |= self.take_buffers(packed);
         busy |= self.look_after(now, arrived);
         self.lose();
-        busy |= self.take_buffers(packed);
         busy |= self.send(now, datagrams_out, source);
         self.publish();
         busy
@@ -295,17 +298,20 @@ impl<F: Frame> TransmitStage<F> {
         busy | self.sessions.ask(now)
     }
 
-    /// Timers of the sessions.
+    /// Timers of the sessions. Looked at once in a turn: they are many.
     fn look_after(&mut self, now: Time, arrived: &mut Dealt<Arrived>) -> bool {
         let mut busy = false;
         for (peer, session) in self.sessions.iter_mut() {
             let index = usize::from(peer.0);
-            let (Some(status), Some(sessions_begun)) =
-                (self.peers.get(index), self.sessions_begun.get_mut(index))
-            else {
+            let (Some(status), Some(sessions_begun), Some(due)) = (
+                self.peers.get(index),
+                self.sessions_begun.get_mut(index),
+                self.due.get_mut(index),
+            ) else {
                 continue;
             };
-            if session.next_timeout() <= now && arrived.room() > 0 {
+            *due = session.next_timeout() <= now;
+            if *due && arrived.room() > 0 {
                 session.on_timeout(now, &mut ToLink { peer, arrived, status, sessions_begun });
                 busy = true;
             }
@@ -357,10 +363,10 @@ impl<F: Frame> TransmitStage<F> {
                 continue;
             };
             let found = self.found.get(index).copied().flatten();
-            let way = Way::new(path, found.as_ref(), status);
-            if session.next_timeout() > now {
+            if self.due.get(index) != Some(&true) {
                 continue;
             }
+            let way = Way::new(path, found.as_ref(), status);
             // Until it has nothing to send now: only then it knows that whoever calls it next is
             // late, and makes up for that.
             for _ in 0..BURST.min(datagrams_out.room()) {
