@@ -136,6 +136,7 @@ impl Bench {
             held_frames_max: 16,
             frames_max: 64,
             lan_mtu: 1_500,
+            device_checksums: false,
             tcp_v4: Arc::new(TcpConfig::for_mtu(1_500, true)),
             tcp_v6: Arc::new(TcpConfig::for_mtu(1_500, false)),
             secret: [7; 16],

@@ -15,6 +15,7 @@ use crate::data_mover::{
     CloseReason, Down, Mismatch, Protection, Report, Sessions, Sink, Source, State, Up, Violation,
 };
 use crate::frame::build::{TTL_DEFAULT, UdpChecksum, prepend_link, prepend_udp};
+use crate::frame::checksum::Begun;
 use crate::frame::ip::protocol;
 use crate::frame::{
     ChecksumStatus, Frame, FrameSource, IpHeader, LinkHeader, MacAddr, VlanList, checksum, parse,
@@ -59,6 +60,8 @@ pub struct PeerPath {
     pub mac: MacAddr,
     /// VLAN of the WAN; 0 when untagged.
     pub vlan: u16,
+    /// Whether the WAN port completes the checksums of datagrams.
+    pub device_checksums: bool,
 }
 
 /// State of the transmit stage.
@@ -513,6 +516,7 @@ struct Way {
     mac: MacAddr,
     next_hop: MacAddr,
     vlan: u16,
+    device_checksums: bool,
 }
 
 impl Way {
@@ -522,14 +526,17 @@ impl Way {
             return Some(Way::back(path, found));
         }
         let next_hop = MacAddr(status.next_hop()?);
-        let (source, destination) = (path.source, path.destination);
-        Some(Way { source, destination, mac: path.mac, next_hop, vlan: path.vlan })
+        Some(Way::of(path, path.source, path.destination, next_hop))
     }
 
     /// To where something came from; our station and VLAN are those of `path`.
     fn back(path: &PeerPath, to: &Source) -> Self {
-        let (source, destination, next_hop) = (to.local, to.remote, to.station);
-        Way { source, destination, mac: path.mac, next_hop, vlan: path.vlan }
+        Way::of(path, to.local, to.remote, to.station)
+    }
+
+    fn of(path: &PeerPath, source: SocketAddr, destination: SocketAddr, next_hop: MacAddr) -> Self {
+        let PeerPath { mac, vlan, device_checksums, .. } = *path;
+        Way { source, destination, mac, next_hop, vlan, device_checksums }
     }
 
     /// Writes the headers in front of a datagram; false when there is no room for them.
@@ -547,8 +554,13 @@ impl Way {
             vlans: VlanList::of_id(self.vlan),
         };
         let ports = (self.source.port(), self.destination.port());
-        prepend_udp(frame, &header, ports, UdpChecksum::Computed).is_ok()
-            && prepend_link(frame, &link, header.ethertype()).is_ok()
+        let by = if self.device_checksums { UdpChecksum::Begun } else { UdpChecksum::Computed };
+        let addressed = prepend_udp(frame, &header, ports, by).is_ok()
+            && prepend_link(frame, &link, header.ethertype()).is_ok();
+        if addressed && self.device_checksums {
+            frame.leave_checksum(&Begun::behind(&link, &header));
+        }
+        addressed
     }
 }
 
