@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use dataplane::frame::checksum::{self, Begun};
 use dataplane::frame::{ChecksumStatus, Frame, FrameSource, Side};
 use dataplane::pipeline::port::PortIo;
 use dpdk_wrapper::mbuf::ChecksumStatus as Device;
@@ -70,6 +71,13 @@ impl Frame for MbufFrame {
         }
     }
 
+    fn leave_checksum(&mut self, begun: &Begun) {
+        if !self.0.complete_on_transmit(begun.protocol, begun.is_ipv4, begun.link_len, begun.ip_len)
+        {
+            checksum::complete(self, begun);
+        }
+    }
+
     fn segment_size(&self) -> u16 {
         self.0.segment_size()
     }
@@ -102,6 +110,8 @@ pub struct QueuePair {
     pub rx: RxQueue,
     /// Transmits.
     pub tx: TxQueue,
+    /// Whether it completes the checksums of TCP and UDP that were begun.
+    pub checksums: bool,
 }
 
 /// Both ports.
@@ -142,7 +152,13 @@ impl PortIo for PortPair {
             // There is room for so many.
             let _ = self.sending.push(mbuf);
         }
-        self.sides[side.index()].tx.tx_burst(&mut self.sending);
+        let QueuePair { tx, checksums, .. } = &mut self.sides[side.index()];
+        if *checksums && self.sending.iter().any(|mbuf| mbuf.tx_flags() != 0) {
+            // A driver refuses what contradicts itself. None of ours does, and were there one, it
+            // would go as it is rather than hold up all behind it.
+            let _ = tx.tx_prepare(&mut self.sending);
+        }
+        tx.tx_burst(&mut self.sending);
         // What the device did not take goes back to the front, in order.
         while let Some(mbuf) = self.sending.pop() {
             frames.push_front(MbufFrame(mbuf));

@@ -28,6 +28,8 @@ pub struct Circumstances {
     pub lan_mac: MacAddr,
     /// Station of the WAN port.
     pub wan_mac: MacAddr,
+    /// By side, whether the port completes checksums in frames that it sends.
+    pub device_checksums: [bool; 2],
     /// Random.
     pub secret: [u64; 4],
     /// Larger for a later start.
@@ -57,6 +59,7 @@ pub fn appliance(
             .map(|keys| Identity { key: keys.own.clone(), aes: crate::machine::has_aes() }),
         limits: limits(&config.limits, circumstances.burst),
         lan_mtu: config.lan.port.mtu,
+        device_checksums: circumstances.device_checksums,
         secret: circumstances.secret,
         incarnation: circumstances.incarnation,
     })

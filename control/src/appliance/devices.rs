@@ -4,7 +4,7 @@
 //! device left configured: ports close with the last of their holders.
 
 use dataplane::frame::MacAddr;
-use dpdk_wrapper::{Eal, Mempool, MempoolConfig, Port, PortConfig, Queues};
+use dpdk_wrapper::{Eal, Mempool, MempoolConfig, Port, PortConfig, Queues, TxOffloads};
 
 use super::ports::Ports;
 use crate::args::Args;
@@ -15,6 +15,9 @@ use crate::io::{PortPair, QueuePair};
 const LINK_LEN_MAX: u16 = 22;
 /// Mbufs that each thread keeps for itself.
 const CACHE: u32 = 256;
+/// The checksums that a device completes.
+const CHECKSUMS: TxOffloads =
+    TxOffloads::from_bits(TxOffloads::TCP_CKSUM.bits() | TxOffloads::UDP_CKSUM.bits());
 
 /// Why the devices could not be had. Each sentence says what and, where it can, what to do.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +81,8 @@ pub struct Devices {
     pub numbers: [u16; 2],
     /// Their stations.
     pub macs: [MacAddr; 2],
+    /// Whether they complete checksums in frames that they send.
+    pub device_checksums: [bool; 2],
     /// Their queues, while no worker has them.
     pub pair: Option<PortPair>,
 }
@@ -101,10 +106,12 @@ impl Devices {
         )?;
         let (lan, lan_mac, lan_pair) = port(&eal, &pool, args, "lan", &config.lan.port)?;
         let (wan, wan_mac, wan_pair) = port(&eal, &pool, args, "wan", &config.wan.port)?;
+        let device_checksums = [lan_pair.checksums, wan_pair.checksums];
         let pair = Some(PortPair::new(lan_pair, wan_pair));
         let numbers = [lan.id().0, wan.id().0];
         let ports = Ports::new([lan, wan]);
-        Ok(Devices { eal, pool, ports, numbers, macs: [lan_mac, wan_mac], pair })
+        let macs = [lan_mac, wan_mac];
+        Ok(Devices { eal, pool, ports, numbers, macs, device_checksums, pair })
     }
 }
 
@@ -127,10 +134,11 @@ fn port(
         rxd: args.rxd,
         txd: args.txd,
         mtu: Some(config.mtu),
+        tx_offloads: CHECKSUMS,
         promiscuous: true,
         ..PortConfig::default()
     };
-    let Queues { mut rx, mut tx, .. } = port
+    let Queues { mut rx, mut tx, granted } = port
         .configure(&settings, std::slice::from_ref(pool))
         .map_err(|source| DeviceError::Configure { side, device: device(), source })?;
     let mac =
@@ -138,5 +146,6 @@ fn port(
     let (Some(rx), Some(tx)) = (rx.pop(), tx.pop()) else {
         return Err(DeviceError::NoQueue { side, device: device() });
     };
-    Ok((port, MacAddr(mac.0), QueuePair { rx, tx }))
+    let checksums = granted.tx_offloads.contains(CHECKSUMS);
+    Ok((port, MacAddr(mac.0), QueuePair { rx, tx, checksums }))
 }

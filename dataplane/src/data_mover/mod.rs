@@ -14,6 +14,7 @@ pub mod congestion;
 mod counters;
 mod demux;
 mod fec;
+mod flags;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod handshake;

@@ -7,6 +7,7 @@
 //! nothing.
 
 use super::config::NUMBERS_MAX;
+use super::flags::Flags;
 use super::recovery::{ACK_DELAY_NS_MAX, ACK_DELAY_NS_MIN, ACK_QUIET_NS};
 use super::wire::Arrivals;
 use crate::time::{MICROSECOND_NS, Time};
@@ -35,18 +36,17 @@ const _: () = assert!(BITMAP_LEN_MAX * 8 < NUMBERS_MAX as usize);
 /// A sliding window of flags over the numbers up to the highest received.
 #[derive(Debug)]
 pub(super) struct Window {
-    words: Box<[u64]>,
+    flags: Flags,
     highest: u64,
 }
 
 impl Window {
     pub(super) fn new() -> Self {
-        let words = usize::try_from(NUMBERS_MAX / 64).unwrap_or(1);
-        Window { words: vec![0; words].into_boxed_slice(), highest: 0 }
+        Window { flags: Flags::new(NUMBERS_MAX as usize), highest: 0 }
     }
 
     pub(super) fn reset(&mut self) {
-        self.words.fill(0);
+        self.flags.clear();
         self.highest = 0;
     }
 
@@ -63,14 +63,8 @@ impl Window {
         (self.highest + 1).saturating_sub(u64::from(NUMBERS_MAX)).max(1)
     }
 
-    fn word(&self, number: u64) -> usize {
-        usize::try_from((number % u64::from(NUMBERS_MAX)) / 64).unwrap_or(0)
-    }
-
     fn contains(&self, number: u64) -> bool {
-        number <= self.highest
-            && number >= self.lowest()
-            && self.words.get(self.word(number)).is_some_and(|w| w >> (number % 64) & 1 == 1)
+        number <= self.highest && number >= self.lowest() && self.flags.get(number)
     }
 
     /// Sets the flag; false when it was set, or the number is below the window.
@@ -80,36 +74,24 @@ impl Window {
         } else if number < self.lowest() || self.contains(number) {
             return false;
         }
-        let word = self.word(number);
-        if let Some(word) = self.words.get_mut(word) {
-            *word |= 1 << (number % 64);
-        }
+        self.flags.set(number, true);
         true
     }
 
     /// Makes `number` the highest; flags of the numbers skipped are cleared.
     fn advance(&mut self, number: u64) {
         if number - self.highest >= u64::from(NUMBERS_MAX) {
-            self.words.fill(0);
+            self.flags.clear();
         } else {
-            let mut at = self.highest + 1;
-            while at <= number {
-                let word = self.word(at);
-                let end = (at | 63).min(number);
-                let count = end - at + 1;
-                let mask = if count == 64 { u64::MAX } else { ((1 << count) - 1) << (at % 64) };
-                if let Some(word) = self.words.get_mut(word) {
-                    *word &= !mask;
-                }
-                at = end + 1;
-            }
+            self.flags.clear_range(self.highest + 1, number);
         }
         self.highest = number;
     }
 
-    /// Eight flags from `number` on.
+    /// Eight flags from `number` on, which is not below the window.
     fn byte(&self, number: u64) -> u8 {
-        (0..8).fold(0, |byte, bit| byte | u8::from(self.contains(number + bit)) << bit)
+        let beyond = (number + 7).saturating_sub(self.highest);
+        self.flags.byte(number) & u8::MAX.unbounded_shr(u32::try_from(beyond).unwrap_or(8))
     }
 }
 

@@ -102,8 +102,6 @@ pub(super) struct Sender {
     spacing_ns: u64,
     floor_at: Time,
     probe_wanted: bool,
-    /// Whether a number of this session was left out.
-    has_skipped: bool,
     pub(super) counters: Counters<MoverCounter>,
 }
 
@@ -135,7 +133,6 @@ impl Sender {
             spacing_ns: 0,
             floor_at: Time::ZERO,
             probe_wanted: false,
-            has_skipped: false,
             counters,
         }
     }
@@ -159,7 +156,6 @@ impl Sender {
         self.peer = PeerState { limits, room_bytes, ..PeerState::default() };
         self.floor_at = Time::ZERO;
         self.probe_wanted = false;
-        self.has_skipped = false;
     }
 
     /// Begins to find the rate, with nothing sent.
@@ -363,7 +359,6 @@ impl Sender {
     /// [`Sender::make_room`] that it can be remembered.
     pub(super) fn skip(&mut self, now: Time) {
         self.sent.skip(now);
-        self.has_skipped = true;
     }
 
     /// The numbers for a floor subfield.

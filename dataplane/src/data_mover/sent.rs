@@ -4,6 +4,7 @@
 //! once. Never: a decision on when something is lost.
 
 use super::congestion::RoundTag;
+use super::flags::Flags;
 use super::outbound::Range;
 use super::wire::PIECES_MAX;
 use crate::time::Time;
@@ -49,6 +50,8 @@ pub(super) struct Transmission {
 #[derive(Debug)]
 pub(super) struct Sent {
     ring: Box<[Transmission]>,
+    /// Of each of them, whether nothing that is heard of it is news: it has arrived, or nobody asks.
+    settled: Flags,
     pieces: Box<[Range]>,
     pieces_next: u64,
     /// Numbers below are forgotten.
@@ -75,6 +78,7 @@ impl Sent {
         let piece = Range { logical: 0, offset: 0, len: 0 };
         Sent {
             ring: vec![Transmission::default(); slots].into_boxed_slice(),
+            settled: Flags::new(slots),
             pieces: vec![piece; slots * PIECES_PER_SLOT].into_boxed_slice(),
             pieces_next: 0,
             floor: 1,
@@ -206,6 +210,7 @@ impl Sent {
             *place =
                 Transmission { at, fate, ip_bytes, round, probe, pieces, first_piece, sent_bytes };
         }
+        self.settled.set(number, !answered);
     }
 
     /// Remembers a probe of the path's MTU under [`Sent::next`], apart from what counts towards
@@ -226,6 +231,7 @@ impl Sent {
         if let Some(transmission) = self.get_mut(number) {
             transmission.fate = Fate::Skipped;
         }
+        self.settled.set(number, false);
     }
 
     /// Piece `index` of a transmission.
@@ -254,7 +260,15 @@ impl Sent {
             self.in_flight -= 1;
             self.in_flight_bytes -= bytes;
         }
+        self.settled.set(number, fate == Fate::Arrived);
         Some(before)
+    }
+
+    /// Of eight numbers from `number` on, those of which nothing that is heard is news, the lowest bit
+    /// first: all that are forgotten are among them. It says nothing of those not sent yet.
+    pub(super) fn settled(&self, number: u64) -> u8 {
+        let forgotten = u32::try_from(self.floor.saturating_sub(number)).unwrap_or(u32::MAX);
+        self.settled.byte(number) | !u8::MAX.unbounded_shl(forgotten)
     }
 
     /// The lowest number in flight.
@@ -329,6 +343,40 @@ mod tests {
         }
         assert!(sent.has_room());
         assert_eq!(sent.piece(&last, 0).unwrap().offset, 0);
+    }
+
+    #[test]
+    fn what_is_settled_is_told_by_eight_numbers() {
+        let mut sent = Sent::new(64);
+        // Twice around the ring: the flags of those that are forgotten become those of others.
+        for number in 1..=130 {
+            if let Some(oldest) = sent.oldest_if_full() {
+                sent.set(oldest, Fate::Lost);
+                assert!(sent.has_room());
+            }
+            match number % 7 {
+                0 => sent.skip(Time::ZERO),
+                1 => sent.push(Time::ZERO, 1, false, RoundTag::default(), std::iter::empty()),
+                _ => push(&mut sent, 1),
+            }
+            let fate = match number % 5 {
+                0 => Fate::Arrived,
+                1 => Fate::Missing,
+                2 => Fate::Lost,
+                _ => continue,
+            };
+            if number % 7 > 1 {
+                sent.set(number, fate);
+            }
+        }
+        for from in 0..=123 {
+            let settled = (0..8).fold(0, |byte, bit| {
+                let fate = sent.get(from + bit).map(|transmission| transmission.fate);
+                let settled = matches!(fate, None | Some(Fate::Arrived | Fate::Settled));
+                byte | u8::from(settled) << bit
+            });
+            assert_eq!(sent.settled(from), settled, "{from}");
+        }
     }
 
     #[test]

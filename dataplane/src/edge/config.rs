@@ -31,6 +31,8 @@ pub struct EdgeConfig {
     pub frames_max: usize,
     /// Largest IP packet of the LAN, in bytes.
     pub lan_mtu: u16,
+    /// Whether the LAN port completes the checksums of segments.
+    pub device_checksums: bool,
     /// TCP over IPv4.
     pub tcp_v4: Arc<TcpConfig>,
     /// TCP over IPv6.

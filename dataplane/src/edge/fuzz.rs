@@ -26,7 +26,7 @@ use crate::link::{Collected, Link};
 use crate::packet_driver::aggregate::Downstream;
 use crate::packet_driver::open::{OPEN_PARAMETERS_LEN, OpenParameters};
 use crate::packet_driver::{
-    AggregateConfig, Aggregator, BufferPool, Disaggregator, FlowId, Inbound, Message,
+    AggregateConfig, Aggregator, BufferPool, Disaggregator, FlowId, Inbound, Lane, Message,
     MessageHeader, MessageKind, PeerIndex, PeerStatus, PoolClass, ReceiveMemory, SessionChange,
     SessionNumber, Upstream,
 };
@@ -136,6 +136,7 @@ impl Bench {
             held_frames_max: 16,
             frames_max: 64,
             lan_mtu: 1_500,
+            device_checksums: false,
             tcp_v4: Arc::new(TcpConfig::for_mtu(1_500, true)),
             tcp_v6: Arc::new(TcpConfig::for_mtu(1_500, false)),
             secret: [7; 16],
@@ -220,7 +221,8 @@ impl Bench {
     }
 
     fn pull(&mut self) {
-        while let Some(buffer) = self.aggregator.pull(self.now, |_, _| Downstream::Idle) {
+        while let Some(buffer) = self.aggregator.pull(self.now, |_| [Downstream::Idle; Lane::COUNT])
+        {
             let mut messages = self.disaggregator.messages(buffer.peer, buffer.bytes);
             let announced = messages.left();
             assert_eq!(messages.by_ref().count(), announced, "what is said can be read");

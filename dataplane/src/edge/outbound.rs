@@ -204,6 +204,7 @@ impl<F: Frame> EdgeStage<F> {
             key,
             link,
             dscp,
+            device_checksums: self.config.device_checksums,
             starved: false,
             ip_bytes: 0,
         };

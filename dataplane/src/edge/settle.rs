@@ -200,6 +200,7 @@ impl<F: Frame> EdgeStage<F> {
                     key: flow.facts.key_to_host(),
                     link,
                     dscp: flow.dscp,
+                    device_checksums: self.config.device_checksums,
                     starved: false,
                     ip_bytes: 0,
                 };

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use super::tcp::{Emit, Payload, Segment};
 use crate::copy::{self, Copied};
 use crate::frame::build::{TTL_DEFAULT, prepend_ip, prepend_link};
+use crate::frame::checksum::Begun;
 use crate::frame::ip::protocol;
 use crate::frame::{FlowKey, Frame, FrameSource, IpHeader, LinkHeader, checksum};
 
@@ -25,6 +26,8 @@ pub(super) struct FrameWriter<'a, S: FrameSource> {
     pub(super) link: LinkHeader,
     /// DSCP.
     pub(super) dscp: u8,
+    /// Whether the port completes the checksums of segments.
+    pub(super) device_checksums: bool,
     /// Set when there was no empty frame.
     pub(super) starved: bool,
     /// Length of the IP packets written so far.
@@ -60,7 +63,12 @@ impl<S: FrameSource> FrameWriter<'_, S> {
             rest = after;
         }
         let (source, destination) = (self.key.source(), self.key.destination());
-        checksum::fill_transport(frame.head_mut(), source, destination, protocol::TCP);
+        let l4 = frame.head_mut();
+        if self.device_checksums {
+            checksum::begin(l4, l4.len(), source, destination, protocol::TCP);
+        } else {
+            checksum::fill_transport(l4, source, destination, protocol::TCP);
+        }
         let header = IpHeader {
             source,
             destination,
@@ -71,6 +79,9 @@ impl<S: FrameSource> FrameWriter<'_, S> {
         prepend_ip(frame, &header).ok()?;
         let ip_len = frame.frame_len() as u64;
         prepend_link(frame, &self.link, header.ethertype()).ok()?;
+        if self.device_checksums {
+            frame.leave_checksum(&Begun::behind(&self.link, &header));
+        }
         Some(ip_len)
     }
 }

@@ -165,6 +165,8 @@ pub fn prepend_ip<F: Frame>(frame: &mut F, header: &IpHeader) -> Result<(), Buil
 pub enum UdpChecksum {
     /// Computed over header and payload.
     Computed,
+    /// Begun: see [`checksum::Begun`].
+    Begun,
     /// None over IPv4 (for payloads that authenticate themselves); computed over IPv6, where it
     /// may not be left out (RFC 8200, section 8.1).
     NoneOverIpv4,
@@ -189,7 +191,10 @@ pub fn prepend_udp<F: Frame>(
     put(into, &mut at, &ports.1.to_be_bytes());
     put(into, &mut at, &length.to_be_bytes());
     put(into, &mut at, &[0, 0]);
-    if checksum == UdpChecksum::Computed || header.destination.is_ipv6() {
+    if checksum == UdpChecksum::Begun {
+        let (head, len) = (frame.head_mut(), usize::from(length));
+        checksum::begin(head, len, header.source, header.destination, protocol::UDP);
+    } else if checksum == UdpChecksum::Computed || header.destination.is_ipv6() {
         let value = frame_sum(frame, &header);
         if let Some(field) = frame.head_mut().get_mut(6..8) {
             // RFC 768: zero means none, and all ones is the same sum.

@@ -1,12 +1,13 @@
 //! The Internet checksum (RFC 1071), its incremental form (RFC 1624), and where IP, TCP, UDP and
 //! ICMP keep theirs.
 //!
-//! In: bytes. Out: a verdict, or the checksum field filled in. Never: a length taken on trust.
+//! In: bytes. Out: a verdict, or the checksum field filled in, or begun for a device that completes
+//! it. Never: a length taken on trust.
 
 use std::net::IpAddr;
 
 use super::ip::protocol;
-use super::{ChecksumStatus, Frame, Network, Parsed, Transport};
+use super::{ChecksumStatus, Frame, IpHeader, LinkHeader, Network, Parsed, Transport};
 
 /// A one's complement sum under way. Bytes are added as they lie in memory: the sum comes out the
 /// same in either byte order, but for the order of the bytes of the result (RFC 1071, section 2).
@@ -113,6 +114,63 @@ pub fn fill_transport(l4: &mut [u8], source: IpAddr, destination: IpAddr, protoc
     }
 }
 
+/// A checksum of TCP or UDP whose field has the sum of the pseudo header: what is left is to add
+/// the bytes from the transport header on, for which devices have offloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// TCP or UDP.
+    pub protocol: u8,
+    /// Whether over IPv4.
+    pub is_ipv4: bool,
+    /// Length of the link header in bytes, tags included.
+    pub link_len: usize,
+    /// Length of the IP header in bytes.
+    pub ip_len: usize,
+}
+
+impl Begun {
+    /// The one behind these headers, of the protocol that the IP header names.
+    #[must_use]
+    pub fn behind(link: &LinkHeader, ip: &IpHeader) -> Self {
+        Begun {
+            protocol: ip.protocol,
+            is_ipv4: ip.destination.is_ipv4(),
+            link_len: link.byte_len(),
+            ip_len: ip.byte_len(),
+        }
+    }
+}
+
+/// Begins the checksum of a TCP or UDP packet of `len` bytes that begins with `l4`.
+pub fn begin(l4: &mut [u8], len: usize, source: IpAddr, destination: IpAddr, protocol: u8) {
+    if let Some(at) = field_offset(protocol)
+        && let Some(field) = l4.get_mut(at..at + 2)
+    {
+        let sum = transport_sum(source, destination, protocol, len);
+        field.copy_from_slice(&(!sum.finish()).to_be_bytes());
+    }
+}
+
+/// Completes a checksum that was begun, in a frame whose padding is zeros.
+pub fn complete<F: Frame>(frame: &mut F, begun: &Begun) {
+    let from = begun.link_len + begun.ip_len;
+    let mut sum = Sum::default();
+    sum.add(frame.head().get(from..).unwrap_or(&[]));
+    for index in 0..frame.tail_count() {
+        sum.add(frame.tail(index));
+    }
+    let sum = match (sum.finish(), begun.protocol) {
+        // RFC 768: zero means none, and all ones is the same sum.
+        (0, protocol::UDP) => 0xffff,
+        (sum, _) => sum,
+    };
+    if let Some(at) = field_offset(begun.protocol)
+        && let Some(field) = frame.head_mut().get_mut(from + at..from + at + 2)
+    {
+        field.copy_from_slice(&sum.to_be_bytes());
+    }
+}
+
 /// Whether the IPv4 header checksum and the transport's checksum of a frame are right, by the
 /// device's word if it gave it. Fragments and unknown protocols have only the first; UDP over
 /// IPv4 may come without (RFC 768), over IPv6 may not (RFC 8200, section 8.1).
@@ -181,6 +239,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::frame::VlanList;
+    use crate::frame::build::{UdpChecksum, prepend_ip, prepend_link, prepend_udp};
+    use crate::frame::heap::HeapSource;
 
     /// The definition, byte by byte.
     fn slow(bytes: &[u8]) -> u16 {
@@ -206,7 +267,70 @@ mod tests {
         assert_eq!(l4[6..8], [0xff, 0xff]);
     }
 
+    /// A frame of TCP or UDP with this payload, padded, and the same with its checksum begun and left.
+    fn whole_and_left(
+        tcp: bool,
+        addresses: (IpAddr, IpAddr),
+        tags: u16,
+        payload: &[u8],
+    ) -> [Vec<u8>; 2] {
+        let mut source = HeapSource::new(1);
+        let header = IpHeader {
+            source: addresses.0,
+            destination: addresses.1,
+            protocol: if tcp { protocol::TCP } else { protocol::UDP },
+            traffic_class: 0,
+            ttl: 64,
+        };
+        let link = LinkHeader { vlans: VlanList::of_id(tags), ..LinkHeader::default() };
+        [false, true].map(|is_left| {
+            let mut frame = source.frame_of(payload).unwrap();
+            if tcp {
+                frame.prepend(20).unwrap().fill(0x5a);
+                let (l4, len) = (frame.head_mut(), 20 + payload.len());
+                match is_left {
+                    true => begin(l4, len, header.source, header.destination, protocol::TCP),
+                    false => fill_transport(l4, header.source, header.destination, protocol::TCP),
+                }
+                prepend_ip(&mut frame, &header).unwrap();
+            } else {
+                let by = if is_left { UdpChecksum::Begun } else { UdpChecksum::Computed };
+                prepend_udp(&mut frame, &header, (1, 2), by).unwrap();
+            }
+            prepend_link(&mut frame, &link, header.ethertype()).unwrap();
+            if is_left {
+                frame.leave_checksum(&Begun::behind(&link, &header));
+            }
+            frame.head().to_vec()
+        })
+    }
+
+    #[test]
+    fn udp_that_is_left_never_has_zero_either() {
+        // As above, and ports 1 and 2.
+        let addresses = (IpAddr::from([0, 0, 0, 0]), IpAddr::from([0, 0, 0, 0]));
+        let [whole, left] = whole_and_left(false, addresses, 0, &(0xffff - 40_u16).to_be_bytes());
+        assert_eq!(whole[40..42], [0xff, 0xff]);
+        assert_eq!(left, whole);
+    }
+
     proptest! {
+        #[test]
+        fn what_is_begun_and_completed_is_as_if_filled_in(
+            tcp: bool,
+            v4: bool,
+            tags in 0..3_u16,
+            bits in any::<[(u32, u128); 2]>(),
+            payload in prop::collection::vec(any::<u8>(), 0..100),
+        ) {
+            let address = |(short, long): (u32, u128)| -> IpAddr {
+                if v4 { short.to_be_bytes().into() } else { long.to_be_bytes().into() }
+            };
+            let addresses = (address(bits[0]), address(bits[1]));
+            let [whole, left] = whole_and_left(tcp, addresses, tags, &payload);
+            prop_assert_eq!(left, whole);
+        }
+
         #[test]
         fn agrees_with_the_definition(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             prop_assert_eq!(checksum(&bytes), slow(&bytes));

@@ -97,6 +97,13 @@ pub trait Frame: Sized + Send + 'static {
         ChecksumStatus::Unknown
     }
 
+    /// Leaves a checksum that was begun to the device that sends the frame. The port is one that
+    /// completes them: [`ApplianceConfig`](crate::pipeline::appliance::ApplianceConfig) says so. What
+    /// has no way to ask a device completes it here.
+    fn leave_checksum(&mut self, begun: &checksum::Begun) {
+        checksum::complete(self, begun);
+    }
+
     /// Payload bytes per packet that this frame was put together from (receive) or is to be cut
     /// into (transmit); 0 for a frame that is one packet.
     fn segment_size(&self) -> u16 {

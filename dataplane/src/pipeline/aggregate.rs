@@ -119,7 +119,7 @@ impl<F: Frame> AggregateStage<F> {
         let pulled = {
             let Self { aggregator, peers, handed_on, buffer_limits, ahead_max, .. } = self;
             let gone = HandedOn { handed_on, buffer_limits, ahead_max: *ahead_max };
-            aggregator.pull(now, |peer, lane| gone.downstream(peers, peer, lane))
+            aggregator.pull(now, |peer| gone.downstream(peers, peer))
         };
         if let Some(buffer) = pulled {
             if let Some(count) = self.handed_on.get_mut(usize::from(buffer.peer.0)) {
@@ -166,7 +166,7 @@ impl<F: Frame> AggregateStage<F> {
     pub fn next_timeout(&self) -> Time {
         let Self { handed_on, buffer_limits, ahead_max, .. } = self;
         let gone = HandedOn { handed_on, buffer_limits, ahead_max: *ahead_max };
-        self.aggregator.next_timeout(|peer, lane| gone.downstream(&self.peers, peer, lane))
+        self.aggregator.next_timeout(|peer| gone.downstream(&self.peers, peer))
     }
 
     /// Whether the messages that come for a peer now are of the session that there is: the edge
@@ -211,33 +211,35 @@ struct HandedOn<'a> {
 }
 
 impl HandedOn<'_> {
-    /// Whether the data mover is to be given more.
-    fn downstream(&self, peers: &[PeerStatus], peer: PeerIndex, lane: Lane) -> Downstream {
+    /// Whether the data mover is to be given more, by lane.
+    fn downstream(&self, peers: &[PeerStatus], peer: PeerIndex) -> [Downstream; Lane::COUNT] {
         let index = usize::from(peer.0);
+        let mut states = [Downstream::Closed; Lane::COUNT];
         let (Some(status), Some(handed_on), Some(buffer_limit)) =
             (peers.get(index), self.handed_on.get(index), self.buffer_limits.get(index))
         else {
-            return Downstream::Closed;
+            return states;
         };
         if !status.is_up() {
-            return Downstream::Closed;
+            return states;
         }
         let ahead = handed_on.saturating_sub(status.buffers_taken());
-        let queued_bytes = status.queued_bytes();
-        let before = queued_bytes
-            .iter()
-            .take(lane.index() + 1)
-            .fold(0_u64, |sum, bytes| sum.saturating_add(*bytes));
-        // Each lane has a queue of its own there, lest one that goes first waits for those behind.
-        let own = queued_bytes.get(lane.index()).copied().unwrap_or(u64::MAX);
-        let own = own.saturating_add(ahead * buffer_limit);
-        if before == 0 && ahead == 0 {
-            Downstream::Idle
-        } else if ahead >= self.ahead_max || own > bdp_bytes(status.rate_bps(), MOVER_QUEUE_NS) {
-            Downstream::Full
-        } else {
-            Downstream::Busy
+        let own_max = bdp_bytes(status.rate_bps(), MOVER_QUEUE_NS);
+        // Of this lane and of those that go before it.
+        let mut before = 0_u64;
+        for (state, queued_bytes) in states.iter_mut().zip(status.queued_bytes()) {
+            before = before.saturating_add(queued_bytes);
+            // Each lane has a queue of its own there, lest one that goes first waits for those behind.
+            let own = queued_bytes.saturating_add(ahead * buffer_limit);
+            *state = if before == 0 && ahead == 0 {
+                Downstream::Idle
+            } else if ahead >= self.ahead_max || own > own_max {
+                Downstream::Full
+            } else {
+                Downstream::Busy
+            };
         }
+        states
     }
 }
 
@@ -284,7 +286,8 @@ mod tests {
             queued_bytes[bulk.index()] = queued;
             status[0].set_queue(queued_bytes, 0);
             let gone = HandedOn { handed_on: &[0], buffer_limits: &[4096], ahead_max: 2 };
-            let of = |lane| gone.downstream(&status, PeerIndex(0), lane);
+            let states = gone.downstream(&status, PeerIndex(0));
+            let of = |lane: Lane| states[lane.index()];
             let before = [Lane::BULK, Lane::new(Class(1), true)].map(of);
             let behind = [Lane::new(Class(2), true), Lane::new(Class(3), false)].map(of);
             (before, of(bulk), behind)

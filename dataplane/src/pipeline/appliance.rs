@@ -24,7 +24,7 @@ use crate::data_mover::{
 };
 use crate::edge::tcp::TcpConfig;
 use crate::edge::{EdgeConfig, EdgeCounter, EdgeStage, LanCounter};
-use crate::frame::Frame;
+use crate::frame::{Frame, Side};
 use crate::interceptor::{
     Config as InterceptorConfig, Fallback, FlowReader, Interceptor, InterceptorCounter, Own,
     PeerStatus as Admission, ReassemblyCounter, RuleTable, Timeouts,
@@ -142,6 +142,8 @@ pub struct ApplianceConfig {
     pub limits: Limits,
     /// Largest IP packet of the LAN, in bytes.
     pub lan_mtu: u16,
+    /// By side, whether the port completes the checksums of TCP and UDP in frames that it sends.
+    pub device_checksums: [bool; 2],
     /// Random: hash functions, sequence numbers, session names are made from it.
     pub secret: [u64; 4],
     /// Larger for a later start.
@@ -217,6 +219,7 @@ fn edge_config(config: &ApplianceConfig) -> EdgeConfig {
         held_frames_max: frames.held,
         frames_max: frames.output,
         lan_mtu: config.lan_mtu,
+        device_checksums: config.device_checksums[Side::Lan.index()],
         tcp_v4: tcp(true),
         tcp_v6: tcp(false),
         secret,
@@ -256,6 +259,7 @@ fn paths(config: &ApplianceConfig) -> Vec<PeerPath> {
             destination: peer.endpoint,
             mac: wan.mac,
             vlan: 0,
+            device_checksums: config.device_checksums[Side::Wan.index()],
         }
     };
     config.peers.iter().map(path).collect()

@@ -15,6 +15,7 @@ use crate::data_mover::{
     CloseReason, Down, Mismatch, Protection, Report, Sessions, Sink, Source, State, Up, Violation,
 };
 use crate::frame::build::{TTL_DEFAULT, UdpChecksum, prepend_link, prepend_udp};
+use crate::frame::checksum::Begun;
 use crate::frame::ip::protocol;
 use crate::frame::{
     ChecksumStatus, Frame, FrameSource, IpHeader, LinkHeader, MacAddr, VlanList, checksum, parse,
@@ -59,6 +60,8 @@ pub struct PeerPath {
     pub mac: MacAddr,
     /// VLAN of the WAN; 0 when untagged.
     pub vlan: u16,
+    /// Whether the WAN port completes the checksums of datagrams.
+    pub device_checksums: bool,
 }
 
 /// State of the transmit stage.
@@ -72,6 +75,8 @@ pub struct TransmitStage<F> {
     taken: Box<[u64]>,
     /// Per peer: its latest session.
     sessions_begun: Box<[u32]>,
+    /// Per peer: whether its session has something to do in this turn.
+    due: Box<[bool]>,
     /// A buffer whose session was full; the link's next waits behind it.
     held: Option<OutboundBuffer>,
     /// An empty frame that the last session had no use for.
@@ -116,6 +121,7 @@ impl<F: Frame> TransmitStage<F> {
             found: vec![None; peers.len()].into_boxed_slice(),
             taken: vec![0; peers.len()].into_boxed_slice(),
             sessions_begun: vec![0; peers.len()].into_boxed_slice(),
+            due: vec![false; peers.len()].into_boxed_slice(),
             sessions,
             paths,
             peers,
@@ -173,9 +179,9 @@ impl<F: Frame> TransmitStage<F> {
     ) -> bool {
         let mut busy = self.receive(now, datagrams_in, arrived);
         busy |= self.exchange_keys(now, arrived);
+        busy |= self.take_buffers(packed);
         busy |= self.look_after(now, arrived);
         self.lose();
-        busy |= self.take_buffers(packed);
         busy |= self.send(now, datagrams_out, source);
         self.publish();
         busy
@@ -295,17 +301,20 @@ impl<F: Frame> TransmitStage<F> {
         busy | self.sessions.ask(now)
     }
 
-    /// Timers of the sessions.
+    /// Timers of the sessions. Looked at once in a turn: they are many.
     fn look_after(&mut self, now: Time, arrived: &mut Dealt<Arrived>) -> bool {
         let mut busy = false;
         for (peer, session) in self.sessions.iter_mut() {
             let index = usize::from(peer.0);
-            let (Some(status), Some(sessions_begun)) =
-                (self.peers.get(index), self.sessions_begun.get_mut(index))
-            else {
+            let (Some(status), Some(sessions_begun), Some(due)) = (
+                self.peers.get(index),
+                self.sessions_begun.get_mut(index),
+                self.due.get_mut(index),
+            ) else {
                 continue;
             };
-            if session.next_timeout() <= now && arrived.room() > 0 {
+            *due = session.next_timeout() <= now;
+            if *due && arrived.room() > 0 {
                 session.on_timeout(now, &mut ToLink { peer, arrived, status, sessions_begun });
                 busy = true;
             }
@@ -357,10 +366,10 @@ impl<F: Frame> TransmitStage<F> {
                 continue;
             };
             let found = self.found.get(index).copied().flatten();
-            let way = Way::new(path, found.as_ref(), status);
-            if session.next_timeout() > now {
+            if self.due.get(index) != Some(&true) {
                 continue;
             }
+            let way = Way::new(path, found.as_ref(), status);
             // Until it has nothing to send now: only then it knows that whoever calls it next is
             // late, and makes up for that.
             for _ in 0..BURST.min(datagrams_out.room()) {
@@ -507,6 +516,7 @@ struct Way {
     mac: MacAddr,
     next_hop: MacAddr,
     vlan: u16,
+    device_checksums: bool,
 }
 
 impl Way {
@@ -516,14 +526,17 @@ impl Way {
             return Some(Way::back(path, found));
         }
         let next_hop = MacAddr(status.next_hop()?);
-        let (source, destination) = (path.source, path.destination);
-        Some(Way { source, destination, mac: path.mac, next_hop, vlan: path.vlan })
+        Some(Way::of(path, path.source, path.destination, next_hop))
     }
 
     /// To where something came from; our station and VLAN are those of `path`.
     fn back(path: &PeerPath, to: &Source) -> Self {
-        let (source, destination, next_hop) = (to.local, to.remote, to.station);
-        Way { source, destination, mac: path.mac, next_hop, vlan: path.vlan }
+        Way::of(path, to.local, to.remote, to.station)
+    }
+
+    fn of(path: &PeerPath, source: SocketAddr, destination: SocketAddr, next_hop: MacAddr) -> Self {
+        let PeerPath { mac, vlan, device_checksums, .. } = *path;
+        Way { source, destination, mac, next_hop, vlan, device_checksums }
     }
 
     /// Writes the headers in front of a datagram; false when there is no room for them.
@@ -541,8 +554,13 @@ impl Way {
             vlans: VlanList::of_id(self.vlan),
         };
         let ports = (self.source.port(), self.destination.port());
-        prepend_udp(frame, &header, ports, UdpChecksum::Computed).is_ok()
-            && prepend_link(frame, &link, header.ethertype()).is_ok()
+        let by = if self.device_checksums { UdpChecksum::Begun } else { UdpChecksum::Computed };
+        let addressed = prepend_udp(frame, &header, ports, by).is_ok()
+            && prepend_link(frame, &link, header.ethertype()).is_ok();
+        if addressed && self.device_checksums {
+            frame.leave_checksum(&Begun::behind(&link, &header));
+        }
+        addressed
     }
 }
 

@@ -43,6 +43,7 @@ impl End {
             destination: address(1 - index),
             mac: MacAddr([2, 0, 0, 0, 0, 1]),
             vlan: 0,
+            device_checksums: index == 0,
         };
         let sessions = Sessions::new(vec![(address(1 - index), session)]);
         End {

@@ -16,9 +16,10 @@ use crate::time::Time;
 /// What came of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// Whether any stage had something to do: then the next turn is due at once.
+    /// Whether any stage had something to do.
     pub busy: bool,
-    /// Otherwise: when some stage has, if nothing comes in until then.
+    /// When the next turn is due: at once after a busy one, else when some stage has something to
+    /// do, if nothing comes in until then.
     pub next: Time,
 }
 
@@ -52,7 +53,6 @@ impl<F: Frame> Worker<F> {
     {
         let links = &mut self.links;
         let mut busy = false;
-        let mut next = Time::NEVER;
         if let Some(port) = &mut self.port {
             busy |= port.turn(
                 io,
@@ -71,7 +71,6 @@ impl<F: Frame> Worker<F> {
                 &mut links.datagrams_out,
                 source,
             );
-            next = next.min(transmit.next_timeout());
         }
         if let Some(decompress) = &mut self.decompress
             && let Some((arrived, delivered)) = links.of_decompress()
@@ -87,18 +86,25 @@ impl<F: Frame> Worker<F> {
                 &mut links.edge_frames,
                 source,
             );
-            next = next.min(edge.next_timeout());
         }
         if let Some(aggregate) = &mut self.aggregate {
             busy |= aggregate.turn(now, &mut links.messages, &mut links.buffers);
-            next = next.min(aggregate.next_timeout());
         }
         if let Some(compress) = &mut self.compress
             && let Some((buffers, packed)) = links.of_compress()
         {
             busy |= compress.turn(buffers, packed);
         }
-        Turn { busy, next }
+        // To look at all timers takes a good part of a turn, and after a busy one nobody asks.
+        Turn { busy, next: if busy { now } else { self.next_timeout() } }
+    }
+
+    /// When some stage has something to do, if nothing comes in until then.
+    fn next_timeout(&mut self) -> Time {
+        let transmit = self.transmit.as_mut().map(TransmitStage::next_timeout);
+        let edge = self.edge.as_ref().map(EdgeStage::next_timeout);
+        let aggregate = self.aggregate.as_ref().map(AggregateStage::next_timeout);
+        [transmit, edge, aggregate].into_iter().flatten().min().unwrap_or(Time::NEVER)
     }
 
     /// Whether nothing waits here for another worker: until a frame, an item in a ring or the time

@@ -218,6 +218,31 @@ impl Mbuf {
         Ok(())
     }
 
+    /// Asks the device to complete the checksum of TCP or UDP, given by its IP protocol number, behind
+    /// a link and an IP header of these lengths in bytes; false, and nothing changed, for another
+    /// protocol and for headers that are too long.
+    #[inline]
+    pub fn complete_on_transmit(
+        &mut self,
+        protocol: u8,
+        is_ipv4: bool,
+        l2_len: usize,
+        l3_len: usize,
+    ) -> bool {
+        let l4_checksum = match protocol {
+            6 => L4Protocol::Tcp,
+            17 => L4Protocol::Udp,
+            _ => return false,
+        };
+        let ip = if is_ipv4 { IpVersion::V4 } else { IpVersion::V6 };
+        let (Ok(l2_len), Ok(l3_len)) = (u8::try_from(l2_len), u16::try_from(l3_len)) else {
+            return false;
+        };
+        let offload =
+            TxOffload { l4_checksum: Some(l4_checksum), ..TxOffload::new(ip, l2_len, l3_len) };
+        self.set_tx_offload(&offload).is_ok()
+    }
+
     /// Asks nothing of the device. A received packet that is sent on needs this only if it was put
     /// together from several (large receive): its metadata says so until then.
     #[inline]

@@ -5,6 +5,7 @@
 
 mod baseline;
 mod bench;
+mod checksums;
 mod mbufs;
 mod pools;
 mod ports;

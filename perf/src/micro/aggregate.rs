@@ -9,8 +9,8 @@ use dataplane::data_mover::wire::{OVERHEAD_LEN, TAG_LEN};
 use dataplane::frame::Frame;
 use dataplane::frame::heap::{HeapFrame, HeapSource};
 use dataplane::packet_driver::{
-    AggregateConfig, Aggregator, BufferPool, Class, Downstream, FlowId, MessageHeader, MessageKind,
-    Outbound, OutboundBody, PeerIndex, PoolClass, SessionNumber,
+    AggregateConfig, Aggregator, BufferPool, Class, Downstream, FlowId, Lane, MessageHeader,
+    MessageKind, Outbound, OutboundBody, PeerIndex, PoolClass, SessionNumber,
 };
 use dataplane::time::Time;
 
@@ -115,7 +115,9 @@ impl Driver {
             self.sent += u64::from(SEGMENT);
             let _ = black_box(self.aggregator.push(Time::ZERO, message));
         }
-        while let Some(buffer) = self.aggregator.pull(Time::ZERO, |_, _| Downstream::Idle) {
+        while let Some(buffer) =
+            self.aggregator.pull(Time::ZERO, |_| [Downstream::Idle; Lane::COUNT])
+        {
             then(buffer);
         }
     }

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use dataplane::frame::checksum::{self, Begun};
 use dataplane::frame::{ChecksumStatus, Frame, FrameSource, Side};
 use dataplane::pipeline::port::PortIo;
 use dpdk_wrapper::{Mbuf, Mempool};
@@ -62,6 +63,17 @@ impl Frame for MbufFrame {
 
     fn truncate(&mut self, len: usize) {
         self.mbuf.truncate(len);
+    }
+
+    fn leave_checksum(&mut self, begun: &Begun) {
+        if !self.mbuf.complete_on_transmit(
+            begun.protocol,
+            begun.is_ipv4,
+            begun.link_len,
+            begun.ip_len,
+        ) {
+            checksum::complete(self, begun);
+        }
     }
 
     fn checksum_status(&self) -> ChecksumStatus {

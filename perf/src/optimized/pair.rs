@@ -36,7 +36,8 @@ pub(crate) struct Kind {
     pub(crate) encrypted: bool,
     /// Whether the rule lets data be compressed.
     pub(crate) compress: bool,
-    /// Whether devices verify checksums.
+    /// Whether devices verify checksums of what they receive, and complete those of what they send.
+    /// What they would do is done by nobody; what it takes to ask them is counted.
     pub(crate) verifies: bool,
     /// Every stage is a worker of its own, so that ticks are told apart by stage.
     pub(crate) apart: bool,
@@ -127,7 +128,8 @@ fn host(site: Site) -> segment::End {
 
 impl<H: Station> End<H> {
     fn new(site: Site, config: &PairConfig, kind: &Kind, host: H) -> Self {
-        let config = config.appliance(site, 1);
+        let mut config = config.appliance(site, 1);
+        config.device_checksums = [kind.verifies; 2];
         let mut random = Random::for_purpose(config.secret[0], config.secret[1]);
         let entropy = move |bytes: &mut [u8]| {
             random.fill(bytes);

@@ -309,6 +309,8 @@ impl PairConfig {
             }),
             limits: self.limits,
             lan_mtu: 1500,
+            // One of the two leaves checksums to its ports; frames of the simulator complete them.
+            device_checksums: [site == Site::A; 2],
             secret: std::array::from_fn(|_| random.next_u64()),
             // Two ends never have the same one.
             incarnation: 2 * incarnation + u64::from(site == Site::B),

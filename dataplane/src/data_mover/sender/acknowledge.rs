@@ -15,33 +15,20 @@ impl Sender {
     /// An acknowledgement arrived.
     ///
     /// # Errors
-    /// It is of something never sent; nothing changed.
+    /// It is of something never sent. Beyond the highest number nothing changed; of a number that was
+    /// left out, what comes before it is noted.
     pub(in crate::data_mover) fn acknowledge(
         &mut self,
         now: Time,
         ack: &Acknowledgement<'_>,
     ) -> Result<(), Violation> {
-        let ahead = ack.highest_received >= self.sent.next()
-            || ack.lowest_incomplete > self.outbound.next();
-        let received =
-            ack.received.iter().filter(|(number, flag)| *flag && *number <= ack.highest_received);
-        let skipped = |number| self.sent.get(number).is_some_and(|t| t.fate == Fate::Skipped);
-        if ahead || self.has_skipped && received.into_iter().any(|(number, _)| skipped(number)) {
+        if ack.highest_received >= self.sent.next() || ack.lowest_incomplete > self.outbound.next()
+        {
             return Err(Violation::Acknowledgement);
         }
         self.recovery.heard(now);
         let rtt_ns = self.sample_rtt(now, ack);
-        let mut news = false;
-        for (number, received) in ack.received.iter() {
-            if number > ack.highest_received {
-                break;
-            }
-            if received {
-                news |= self.arrived(now, number);
-            } else {
-                self.missing(number);
-            }
-        }
+        let news = self.flags(now, ack)?;
         self.peer_state(ack);
         self.logical(ack);
         if news {
@@ -53,6 +40,29 @@ impl Sender {
         }
         self.path_news(now);
         Ok(())
+    }
+
+    /// What has arrived and what is missing; whether anything has arrived that is news. Each number is
+    /// told several times, so most of the flags are known by now.
+    fn flags(&mut self, now: Time, ack: &Acknowledgement<'_>) -> Result<bool, Violation> {
+        let mut news = false;
+        for (first, flags) in ack.received.bytes() {
+            let mut open = !self.sent.settled(first);
+            while open != 0 {
+                let bit = open.trailing_zeros();
+                open &= open - 1;
+                let number = first + u64::from(bit);
+                if number > ack.highest_received {
+                    return Ok(news);
+                }
+                if flags >> bit & 1 == 1 {
+                    news |= self.arrived(now, number)?;
+                } else {
+                    self.missing(number);
+                }
+            }
+        }
+        Ok(news)
     }
 
     /// Tells the controller what an acknowledgement has brought.
@@ -116,19 +126,25 @@ impl Sender {
         Some(total_ns - delay_ns)
     }
 
-    fn arrived(&mut self, now: Time, number: u64) -> bool {
+    /// A number has arrived; whether that is news.
+    ///
+    /// # Errors
+    /// It was never sent.
+    fn arrived(&mut self, now: Time, number: u64) -> Result<bool, Violation> {
         let Some(fate) = self.sent.get(number).map(|transmission| transmission.fate) else {
-            return false;
+            return Ok(false);
         };
-        if matches!(fate, Fate::Arrived | Fate::Settled | Fate::Skipped) {
-            return false;
+        match fate {
+            Fate::Skipped => return Err(Violation::Acknowledgement),
+            Fate::Arrived | Fate::Settled => return Ok(false),
+            Fate::InFlight | Fate::Missing | Fate::Lost => {}
         }
-        let Some(transmission) = self.sent.set(number, Fate::Arrived) else { return false };
+        let Some(transmission) = self.sent.set(number, Fate::Arrived) else { return Ok(false) };
         self.recovery.arrived(now, transmission.at, fate != Fate::InFlight);
         self.one_way.sent.add(transmission.at.as_ns() / MICROSECOND_NS);
         self.path_passed(now, &transmission);
         if transmission.probe {
-            return true;
+            return Ok(true);
         }
         self.fec.arrived(fate == Fate::Lost);
         let outcome = match fate {
@@ -139,7 +155,7 @@ impl Sender {
         if fate == Fate::Lost {
             // Its ranges are accounted for by their new transmissions.
             self.counters.increment(MoverCounter::LossesSpurious);
-            return true;
+            return Ok(true);
         }
         for index in 0..transmission.pieces() {
             let range = self.sent.piece(&transmission, index);
@@ -147,7 +163,7 @@ impl Sender {
                 self.counters.increment(MoverCounter::BuffersCompleted);
             }
         }
-        true
+        Ok(true)
     }
 
     fn missing(&mut self, number: u64) {

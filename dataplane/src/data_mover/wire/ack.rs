@@ -21,6 +21,12 @@ impl<'a> Bitmap<'a> {
         bit.zip(byte).is_some_and(|(bit, byte)| byte >> (bit % 8) & 1 == 1)
     }
 
+    /// The flags by eight, with the number of the first.
+    pub fn bytes(&self) -> impl Iterator<Item = (u64, u8)> + use<'a> {
+        let base = self.base;
+        (0_u64..).zip(self.bytes).map(move |(i, byte)| (base.saturating_add(8 * i), *byte))
+    }
+
     /// Every number it covers, with its flag.
     pub fn iter(&self) -> impl Iterator<Item = (u64, bool)> + use<'a> {
         let base = self.base;

@@ -118,6 +118,7 @@ impl Bench {
             held_frames_max: 64,
             frames_max: 64,
             lan_mtu: 1_500,
+            device_checksums: false,
             tcp_v4: tcp(true),
             tcp_v6: tcp(false),
             secret: [7; 16],

@@ -40,7 +40,8 @@ use slab::{Queue, Slab};
 /// Ethernet's segment has.
 const PLACE_BYTES: u64 = 1_024;
 
-/// What the next stage can take of a lane for a peer.
+/// What the next stage can take of a lane for a peer. All lanes of a peer are told at once, in the
+/// order of [`Lane::all`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Downstream {
     /// Nothing: there is no session, or no place at all.
@@ -326,11 +327,11 @@ impl<F: Frame> Aggregator<F> {
     }
 
     /// The next buffer, if there is one to be filled: control first, then by class. `downstream`
-    /// says what the next stage can take of a lane for a peer, as of now.
+    /// says what the next stage can take of each lane for a peer, as of now.
     pub fn pull(
         &mut self,
         now: Time,
-        mut downstream: impl FnMut(PeerIndex, Lane) -> Downstream,
+        mut downstream: impl FnMut(PeerIndex) -> [Downstream; Lane::COUNT],
     ) -> Option<OutboundBuffer> {
         let count = self.peers.len();
         for step in 0..count {
@@ -338,8 +339,7 @@ impl<F: Frame> Aggregator<F> {
             if self.peers.get(index).is_none_or(Peer::is_empty) {
                 continue;
             }
-            let states = states(|lane| downstream(peer_index(index), lane));
-            if let Some(buffer) = self.fill_for(now, index, states) {
+            if let Some(buffer) = self.fill_for(now, index, downstream(peer_index(index))) {
                 self.turn = (index + 1) % count;
                 self.counters.increment(AggregateCounter::BuffersOut);
                 self.counters.add(AggregateCounter::BytesOut, buffer.bytes.len() as u64);
@@ -350,10 +350,13 @@ impl<F: Frame> Aggregator<F> {
     }
 
     /// When [`Aggregator::pull`] may next have a buffer, if nothing is pushed until then.
-    pub fn next_timeout(&self, mut downstream: impl FnMut(PeerIndex, Lane) -> Downstream) -> Time {
+    pub fn next_timeout(
+        &self,
+        mut downstream: impl FnMut(PeerIndex) -> [Downstream; Lane::COUNT],
+    ) -> Time {
         let waiting = self.peers.iter().enumerate().filter(|(_, peer)| !peer.is_empty());
         let earliest = waiting.map(|(index, peer)| {
-            let downstream = states(|lane| downstream(peer_index(index), lane));
+            let downstream = downstream(peer_index(index));
             if is_closed(&downstream) {
                 Time::NEVER
             } else if !peer.control.is_empty() {
@@ -386,14 +389,6 @@ impl<F: Frame> Aggregator<F> {
 
 fn peer_index(index: usize) -> PeerIndex {
     PeerIndex(u16::try_from(index).unwrap_or(u16::MAX))
-}
-
-fn states(downstream: impl FnMut(Lane) -> Downstream) -> [Downstream; Lane::COUNT] {
-    let mut states = [Downstream::Closed; Lane::COUNT];
-    for (state, each) in states.iter_mut().zip(Lane::all().map(downstream)) {
-        *state = each;
-    }
-    states
 }
 
 /// Whether there is nobody to take anything.

@@ -92,7 +92,7 @@ impl Bench {
     }
 
     fn pull(&mut self, now: Time, downstream: Downstream) -> Option<OutboundBuffer> {
-        self.aggregator.pull(now, |_, _| downstream)
+        self.aggregator.pull(now, |_| [downstream; Lane::COUNT])
     }
 
     fn count(&self, counter: AggregateCounter) -> u64 {
@@ -194,9 +194,9 @@ fn when_a_buffer_goes_depends_on_the_next_stage() {
     ] {
         let mut bench = Bench::new(config());
         bench.push(1, 100);
-        assert_eq!(bench.aggregator.next_timeout(|_, _| state), next, "{state:?}");
+        assert_eq!(bench.aggregator.next_timeout(|_| [state; Lane::COUNT]), next, "{state:?}");
         assert_eq!(bench.pull(now, state).is_some(), goes, "{now:?} {state:?}");
-        let left = bench.aggregator.next_timeout(|_, _| Downstream::Busy);
+        let left = bench.aggregator.next_timeout(|_| [Downstream::Busy; Lane::COUNT]);
         assert_eq!(left, if goes { Time::NEVER } else { deadline });
     }
 }
@@ -209,7 +209,7 @@ fn control_goes_first_also_when_the_next_stage_is_full() {
     }
     assert!(bench.control(1, MessageKind::Fin));
     assert!(bench.control(2, MessageKind::Credit));
-    assert_eq!(bench.aggregator.next_timeout(|_, _| Downstream::Full), Time::ZERO);
+    assert_eq!(bench.aggregator.next_timeout(|_| [Downstream::Full; Lane::COUNT]), Time::ZERO);
     assert!(bench.pull(Time::ZERO, Downstream::Closed).is_none());
     let control = bench.pull(Time::ZERO, Downstream::Full).unwrap();
     assert_eq!(control.kind, BufferKind::Control);
@@ -297,7 +297,10 @@ fn peers_take_turns() {
         peers.push(bench.pull(Time::ZERO, Downstream::Busy).unwrap().peer.0);
     }
     assert_eq!(peers, [0, 1, 0, 1]);
-    let only = |peer, _| if peer == PeerIndex(1) { Downstream::Busy } else { Downstream::Full };
+    let only = |peer| {
+        let state = if peer == PeerIndex(1) { Downstream::Busy } else { Downstream::Full };
+        [state; Lane::COUNT]
+    };
     assert_eq!(bench.aggregator.pull(Time::ZERO, only).unwrap().peer.0, 1);
 }
 
@@ -421,7 +424,10 @@ fn peers_take_turns_and_one_that_takes_nothing_is_in_nobodys_way() {
             assert!(bench.aggregator.push(Time::ZERO, packet).is_ok());
         }
     }
-    let state = |peer, _| if peer == PeerIndex(1) { Downstream::Full } else { Downstream::Busy };
+    let state = |peer| {
+        let state = if peer == PeerIndex(1) { Downstream::Full } else { Downstream::Busy };
+        [state; Lane::COUNT]
+    };
     let order: Vec<u16> =
         (0..6).map(|_| bench.aggregator.pull(Time::ZERO, state).unwrap().peer.0).collect();
     assert_eq!(order, [0, 2, 0, 2, 0, 2]);
@@ -470,7 +476,7 @@ fn an_empty_pool_holds_data_back_but_not_control() {
     assert_eq!(control.map(|buffer| buffer.kind), Some(BufferKind::Control));
     assert!(bench.pull(Time::ZERO, Downstream::Idle).is_none());
     assert_eq!(bench.count(AggregateCounter::NoBuffer), 1);
-    let retry = bench.aggregator.next_timeout(|_, _| Downstream::Idle);
+    let retry = bench.aggregator.next_timeout(|_| [Downstream::Idle; Lane::COUNT]);
     assert_eq!(retry, Time::ZERO + config().flush_deadline_ns);
     taken.clear();
     assert!(bench.pull(retry, Downstream::Idle).is_some());
