@@ -34,6 +34,8 @@ pub(crate) fn key_of(words: [u64; KEY_WORDS]) -> FlowKey {
     FlowKey::from_bits((source, destination), ports, (rest >> 48) as u8, (rest >> 32) as u16)
 }
 
+/// The source's port in the last word of a key, and both ports.
+const PORT: u64 = 0xffff;
 const PORTS: u64 = 0xffff_ffff;
 
 /// Both ports, of the last word of a key.
@@ -87,16 +89,15 @@ impl FlowHasher {
         ((((self.hash(key) >> 16) & 0xffff_ffff) * count as u64) >> 32) as usize
     }
 
-    /// Each end by itself, then what of both does not depend on their order. There is no branch in
-    /// it: it would go either way as often.
+    /// Each end by itself, its port included, then what of both does not depend on their order. There
+    /// is no branch in it: it would go either way as often.
     #[inline]
     pub(crate) fn hash_words(&self, words: [u64; KEY_WORDS]) -> u64 {
         let [k0, k1, k2, k3] = self.keys;
         let [w0, w1, w2, w3, rest] = words;
-        let source = fold(w0 ^ k0, w1 ^ k1);
-        let destination = fold(w2 ^ k0, w3 ^ k1);
-        let ports = ports(rest).min(ports(rest).rotate_left(16));
-        let rest = rest & !PORTS | u64::from(ports);
+        let source = fold(w0 ^ k0, w1 ^ k1 ^ (rest & PORT));
+        let destination = fold(w2 ^ k0, w3 ^ k1 ^ (rest >> 16 & PORT));
+        let rest = rest & !PORTS;
         fold(source.wrapping_add(destination) ^ rest ^ k2, source ^ destination ^ k3)
     }
 }
