@@ -180,7 +180,7 @@ where
     let mut turns = 0_u32;
     let mut now = clock.now();
     while !stop.load(Ordering::Acquire) {
-        let turn = worker.turn(now, &mut io, &mut source);
+        let turn = worker.turn_and_measure(now, || clock.now(), &mut io, &mut source);
         let after = clock.now();
         add(&report.turns, 1);
         if turn.busy {

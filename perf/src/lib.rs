@@ -1,6 +1,7 @@
 //! Reproducible performance runs: what the programs of this package share.
 
 mod bulk;
+pub mod compression;
 pub mod connections;
 pub mod frames;
 pub mod hiccups;

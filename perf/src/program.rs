@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::Args;
 use dpdk_wrapper::log::{self, LogLevel, LogTarget};
 use dpdk_wrapper::{Eal, RuntimeFolder};
+use serde::Serialize;
 
 use crate::micro::output::Environment;
 use crate::micro::{Plan, Spec};
@@ -35,6 +36,16 @@ impl Common {
         if self.quick { Plan::QUICK } else { Plan::FULL }
     }
 
+    /// Whether the results can be written; asked before anything is measured.
+    ///
+    /// # Errors
+    /// Why they cannot.
+    pub fn check(&self) -> Result<(), String> {
+        let Some(path) = &self.output else { return Ok(()) };
+        check_writable(path)
+            .map_err(|error| format!("{} cannot be written: {error}", path.display()))
+    }
+
     /// Starts DPDK as `program` for one run, with so many megabytes of memory; nothing is measured
     /// whose results could not be written.
     ///
@@ -46,10 +57,7 @@ impl Common {
         megabytes: &str,
         hugepages: bool,
     ) -> Result<Dpdk, Box<dyn Error>> {
-        if let Some(path) = &self.output {
-            check_writable(path)
-                .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
-        }
+        self.check()?;
         log::set(LogTarget::Stderr, LogLevel::Error);
         let arguments = eal_arguments(program, megabytes, hugepages)?;
         let folder = RuntimeFolder::of(&arguments, []);
@@ -137,18 +145,43 @@ fn cpus_allowed() -> std::io::Result<String> {
 /// Where it is measured, with which options and by which rules.
 #[must_use]
 pub fn environment(eal: &Eal, hugepages: bool, options: String, rules: String) -> Environment {
-    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let Machine { cpu, cpus, kernel } = Machine::look();
     Environment {
-        cpu: model.map_or("unknown", |(_, model)| model.trim()).to_owned(),
-        cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        kernel: kernel.trim().to_owned(),
+        cpu,
+        cpus,
+        kernel,
         dpdk: eal.version(),
         tsc_mhz: eal.tsc_hz() / 1_000_000,
         pages: if hugepages { "DPDK's 2 MiB, ours 4 KiB" } else { "4 KiB" },
         options,
         rules,
+    }
+}
+
+/// What it is measured on.
+#[derive(Clone, Debug, Serialize)]
+pub struct Machine {
+    /// Model of the processor.
+    pub cpu: String,
+    /// Processors of the machine.
+    pub cpus: usize,
+    /// Version of the kernel.
+    pub kernel: String,
+}
+
+impl Machine {
+    /// This one.
+    #[must_use]
+    pub fn look() -> Self {
+        let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model =
+            cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        Machine {
+            cpu: model.map_or("unknown", |(_, model)| model.trim()).to_owned(),
+            cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            kernel: kernel.trim().to_owned(),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dataplane::compression::Mode;
 use dataplane::data_mover::Congestion;
 use dataplane::data_mover::security::PeerKeys;
 use dataplane::frame::MacAddr;
@@ -124,6 +125,11 @@ fn peer(peer: &config::Peer, digest: u64, keys: Option<PeerKeys>) -> PeerSetting
         endpoint: peer.endpoint,
         congestion: congestion(peer),
         fec: peer.fec == config::Fec::Auto,
+        compression: match peer.compression {
+            config::PeerCompression::Auto => Mode::Auto,
+            config::PeerCompression::Lz4 => Mode::Lz4,
+            config::PeerCompression::None => Mode::None,
+        },
         fallback: fallback(peer.fallback),
         dead_after_ns: nanoseconds(peer.dead_after),
         keepalive_ns: nanoseconds(peer.keepalive),
@@ -181,7 +187,7 @@ fn rule(rule: &config::Rule) -> Rule {
         },
         peer: rule.peer.and_then(|index| u16::try_from(index).ok()).map(PeerIndex),
         class: Class(rule.class),
-        compress: rule.compression == config::Compression::Lz4,
+        compress: rule.compression == config::Compression::Auto,
     }
 }
 

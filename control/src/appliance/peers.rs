@@ -361,6 +361,7 @@ mod tests {
             public_key: None,
             psk_file: None,
             fec: crate::config::Fec::Auto,
+            compression: crate::config::PeerCompression::Auto,
             fallback: crate::config::Fallback::Refuse,
             dead_after: Duration::from_secs(1),
             keepalive: Duration::from_secs(1),

@@ -166,6 +166,9 @@ impl Running {
                         limits.packet_deadlines_ns,
                     );
                 }
+                if let Some(compress) = &mut worker.compress {
+                    compress.reconfigure(peers.iter().map(|peer| peer.compression));
+                }
                 if let Some(transmit) = &mut worker.transmit {
                     transmit.reconfigure(&peers);
                 }

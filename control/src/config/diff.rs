@@ -15,7 +15,7 @@ pub enum Change {
     Rules,
     /// The networks behind this appliance differ.
     LanNetworks,
-    /// A peer's rate, fallback, networks or timers differ.
+    /// A peer's rate, compression, fallback, networks or timers differ.
     Peer {
         /// Its name, the same in both.
         name: String,

@@ -147,6 +147,8 @@ pub struct Peer {
     pub psk_file: Option<PathBuf>,
     /// Whether parity protects what a retransmission would bring late.
     pub fec: Fec,
+    /// How what the rules allow to be compressed is.
+    pub compression: PeerCompression,
     /// What new flows get while it is down or we are overloaded.
     pub fallback: Fallback,
     /// Silence after which it is lost and its flows are reset.
@@ -231,7 +233,7 @@ pub struct Rule {
     pub peer: Option<usize>,
     /// 0 (served first) to 3.
     pub class: u8,
-    /// How buffers with this flow's data are compressed.
+    /// Whether buffers with this flow's data are compressed.
     pub compression: Compression,
 }
 
@@ -322,16 +324,29 @@ impl Action {
     }
 }
 
-/// How buffers are compressed.
+/// Whether the data of a flow are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
-    /// LZ4, stored raw when that does not shrink it.
+    /// As its peer's buffers are.
+    Auto,
+    /// Not at all.
+    None,
+}
+
+named!(Compression { "auto" => Auto, "none" => None });
+
+/// How buffers to a peer are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerCompression {
+    /// As strongly as pays: by what the WAN takes and the core can give.
+    Auto,
+    /// With LZ4, stored raw when that does not shrink it.
     Lz4,
     /// Not at all.
     None,
 }
 
-named!(Compression { "lz4" => Lz4, "none" => None });
+named!(PeerCompression { "auto" => Auto, "lz4" => Lz4, "none" => None });
 
 /// What is reserved at start, and how long things may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,8 +17,8 @@ use super::error::Report;
 use super::reader::{Section, Value};
 use super::{
     Action, Compression, Config, CoreList, Cores, Encryption, Fallback, Fec, Lan, Limits, Mode,
-    PEERS_MAX, Peer, PeerRate, Port, PortRange, Protocol, RULES_MAX, Rate, Rule, Size, Wan,
-    format_duration,
+    PEERS_MAX, Peer, PeerCompression, PeerRate, Port, PortRange, Protocol, RULES_MAX, Rate, Rule,
+    Size, Wan, format_duration,
 };
 use crate::machine::Machine;
 
@@ -158,6 +158,7 @@ fn peer(section: &mut Section<'_, '_, '_>) -> Option<Peer> {
     };
     let fallback = section.or("fallback", default);
     let fec = section.or("fec", Fec::Auto);
+    let compression = section.or("compression", PeerCompression::Auto);
     let seconds = Duration::from_secs;
     let dead_after = section.within("dead_after", seconds(10), seconds(1)..=seconds(3600));
     let keepalive =
@@ -173,6 +174,7 @@ fn peer(section: &mut Section<'_, '_, '_>) -> Option<Peer> {
         public_key,
         psk_file,
         fec,
+        compression,
         fallback,
         dead_after,
         keepalive,
@@ -217,7 +219,7 @@ fn rule(section: &mut Section<'_, '_, '_>, peers: &[Peer]) -> Option<Rule> {
         action: action?,
         peer,
         class: section.within("class", CLASS_DEFAULT, 0..=CLASS_MAX),
-        compression: section.or("compression", Compression::Lz4),
+        compression: section.or("compression", Compression::Auto),
     })
 }
 
@@ -409,7 +411,8 @@ words!(
     Fallback, "a fallback";
     Fec, "a kind of forward error correction";
     Action, "an action";
-    Compression, "a compression"
+    Compression, "a compression of a rule";
+    PeerCompression, "a compression of a peer"
 );
 
 fn word_of<T: Copy>(names: &[(&str, T)], what: &str, word: &str) -> Result<T, String> {

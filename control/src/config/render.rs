@@ -70,6 +70,7 @@ fn peer(f: &mut Formatter<'_>, peer: &Peer) -> fmt::Result {
         pair(f, "psk_file", quoted(path.display()))?;
     }
     pair(f, "fec", quoted(peer.fec))?;
+    pair(f, "compression", quoted(peer.compression))?;
     pair(f, "fallback", quoted(peer.fallback))?;
     pair(f, "dead_after", quoted(format_duration(peer.dead_after)))?;
     pair(f, "keepalive", quoted(format_duration(peer.keepalive)))
@@ -132,7 +133,7 @@ impl Rule {
         if self.action.needs_peer() {
             let peer = self.peer.and_then(|index| peers.get(index));
             words.push(format!("to {}", peer.map_or("the destination's peer", |peer| &peer.name)));
-            words.push(format!("class {} {}", self.class, self.compression));
+            words.push(format!("class {} compression {}", self.class, self.compression));
         }
         words.join(" ").replace(" :", ":")
     }

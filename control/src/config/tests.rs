@@ -114,7 +114,10 @@ fn what_is_left_out_has_its_default() {
         (Duration::from_secs(10), Duration::from_secs(1))
     );
     let rule = &config.rules[0];
-    assert_eq!((rule.protocol, rule.class, rule.compression), (Protocol::Any, 1, Compression::Lz4));
+    assert_eq!(
+        (rule.protocol, rule.class, rule.compression),
+        (Protocol::Any, 1, Compression::Auto)
+    );
     assert!(rule.source.is_empty() && rule.destination_ports.is_empty());
 }
 
@@ -158,8 +161,8 @@ fn a_rule_in_one_line() {
         lines,
         [
             "tcp 10.77.1.0/24 port 1024-65535 > 10.77.2.0/24 port 80,8000-8100 dscp 10,46 \
-             vlan 0,7: optimize to site-b class 2 none",
-            "47 any > any: tunnel to the destination's peer class 1 lz4",
+             vlan 0,7: optimize to site-b class 2 compression none",
+            "47 any > any: tunnel to the destination's peer class 1 compression auto",
             "any any > any: pass",
         ]
     );
@@ -634,4 +637,29 @@ fn the_files_of_the_documentation_are_not_odd() {
     let (_, rest) = OPERATIONS.split_once("```toml\n").unwrap();
     let (example, _) = rest.split_once("```").unwrap();
     assert_eq!(warnings(example), "");
+}
+
+#[test]
+fn a_rule_says_whether_and_a_peer_how_data_are_compressed() {
+    let config = parse(MINIMAL).unwrap();
+    assert_eq!(config.peers[0].compression, PeerCompression::Auto);
+    let with = |value| {
+        let line = format!("compression = \"{value}\"\nencryption =");
+        MINIMAL.replacen("encryption =", &line, 1)
+    };
+    for (value, compression) in [
+        ("auto", PeerCompression::Auto),
+        ("lz4", PeerCompression::Lz4),
+        ("none", PeerCompression::None),
+    ] {
+        let config = parse(&with(value)).unwrap();
+        assert_eq!(config.peers[0].compression, compression);
+        assert_eq!(parse(&config.to_string()).unwrap().peers[0].compression, compression);
+    }
+    let found = errors(&with("zstd"));
+    assert!(found.contains("write \"auto\" or \"lz4\" or \"none\""), "{found}");
+    let rule = MINIMAL.replace("[[rule]]", "[[rule]]\ncompression = \"lz4\"");
+    let found = errors(&rule);
+    assert!(found.contains("\"lz4\" is not a compression of a rule"), "{found}");
+    assert!(found.contains("write \"auto\" or \"none\""), "{found}");
 }

@@ -9,18 +9,33 @@ const CHAPTER: u64 = 512;
 /// Blocks after which repetitive content repeats.
 const PHRASE: u64 = 16;
 
+/// What contents are like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// They cannot be compressed.
+    #[default]
+    Noise,
+    /// They repeat what was before.
+    Repetitive,
+    /// Sixteen letters in no order: half of it is left by what codes single bytes, and all by what
+    /// looks for repetitions.
+    Letters,
+    /// Noise up to this offset (in blocks of 8 bytes), then letters.
+    NoiseThenLetters(u64),
+}
+
 /// The bytes of one direction of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Content {
     seed: u64,
-    repetitive: bool,
+    kind: Kind,
 }
 
 impl Content {
-    /// The content that belongs to `seed`; `repetitive` content can be compressed.
+    /// The content of this kind that belongs to `seed`.
     #[must_use]
-    pub fn new(seed: u64, repetitive: bool) -> Self {
-        Content { seed, repetitive }
+    pub fn new(seed: u64, kind: Kind) -> Self {
+        Content { seed, kind }
     }
 
     /// Another content for each `part`.
@@ -57,8 +72,15 @@ impl Content {
     }
 
     fn block(&self, index: u64) -> [u8; 8] {
-        let key = if self.repetitive { index / CHAPTER * PHRASE + index % PHRASE } else { index };
-        Random::for_purpose(self.seed, key).next_u64().to_le_bytes()
+        let kind = match self.kind {
+            Kind::NoiseThenLetters(noise) if index < noise => Kind::Noise,
+            Kind::NoiseThenLetters(_) => Kind::Letters,
+            kind => kind,
+        };
+        let repeats = kind == Kind::Repetitive;
+        let key = if repeats { index / CHAPTER * PHRASE + index % PHRASE } else { index };
+        let block = Random::for_purpose(self.seed, key).next_u64().to_le_bytes();
+        if kind == Kind::Letters { block.map(|byte| b'a' + byte % 16) } else { block }
     }
 }
 
@@ -68,8 +90,8 @@ mod tests {
 
     #[test]
     fn any_stretch_is_recognised_and_any_damage_found() {
-        for repetitive in [false, true] {
-            let content = Content::new(7, repetitive);
+        for kind in [Kind::Noise, Kind::Repetitive, Kind::Letters, Kind::NoiseThenLetters(600)] {
+            let content = Content::new(7, kind);
             let mut whole = vec![0; 10_000];
             content.fill(0, &mut whole);
             for (from, to) in [(0, 10_000), (1, 9), (4_097, 9_999)] {
@@ -83,7 +105,7 @@ mod tests {
 
     #[test]
     fn content_at_another_offset_is_damage() {
-        let content = Content::new(3, false);
+        let content = Content::new(3, Kind::Noise);
         let mut bytes = [0; 64];
         content.fill(64, &mut bytes);
         assert!(content.mismatch(0, &bytes).is_some());

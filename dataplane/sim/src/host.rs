@@ -19,7 +19,7 @@ use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, IpEndpoint};
 
 use crate::check::{ProbeReport, StreamReport};
-use crate::content::Content;
+use crate::content::{Content, Kind};
 use probe::{Carrier, Prober};
 use script::Contents;
 use segment::{TcpSegment, as_unacceptable_ack, with_open_window};
@@ -61,8 +61,8 @@ pub struct HostConfig {
     pub keep_alive_ns: Option<u64>,
     /// Seed of the contents it sends and expects: the same for all hosts that talk to each other.
     pub content_seed: u64,
-    /// Whether the contents can be compressed.
-    pub repetitive: bool,
+    /// What the contents are like: likewise.
+    pub content: Kind,
 }
 
 impl HostConfig {
@@ -82,7 +82,7 @@ impl HostConfig {
             tcp_buffer_bytes: 64 * 1024,
             keep_alive_ns: None,
             content_seed: 1,
-            repetitive: false,
+            content: Kind::Noise,
         }
     }
 }
@@ -316,7 +316,7 @@ impl Host {
     }
 
     fn content(&self) -> Content {
-        Content::new(self.config.content_seed, self.config.repetitive)
+        Content::new(self.config.content_seed, self.config.content)
     }
 
     fn tcp_socket(&self) -> tcp::Socket<'static> {

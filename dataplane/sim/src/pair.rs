@@ -331,7 +331,7 @@ fn note(fingerprint: &mut u64, now: Time, frame: &[u8]) {
 
 /// The appliance of a site, started the `incarnation`th time.
 fn started(config: &PairConfig, site: Site, incarnation: u64) -> Tpo {
-    let mut tpo = Tpo::new(&config.appliance(site, incarnation));
+    let mut tpo = Tpo::new(&config.appliance(site, incarnation)).with_costs(config.compress_ps);
     if config.uneven {
         tpo.run_unevenly(config.seed ^ incarnation << 8 ^ site.index() as u64);
     }

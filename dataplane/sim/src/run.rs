@@ -125,7 +125,8 @@ impl Run {
     pub fn with_keep_alive(config: PairConfig, keep_alive_ns: Option<u64>) -> Self {
         let mut pair = Pair::new(config);
         let [a, b] = Site::BOTH.map(|site| {
-            let host = HostConfig { keep_alive_ns, ..site.host(HOST) };
+            let host =
+                HostConfig { keep_alive_ns, content: pair.config().content, ..site.host(HOST) };
             pair.add_host(site, host, &cable())
         });
         Run { pair, a, b, connections: 0, forgotten_at: None }

@@ -12,6 +12,7 @@ use dataplane::edge::EdgeCounter;
 use dataplane::pipeline::placement::Placement;
 use dataplane::pipeline::port::PortCounter;
 use dataplane::time::{MICROSECOND_NS, MILLISECOND_NS, SECOND_NS};
+use dataplane_sim::content::Kind;
 use dataplane_sim::host::{Application, Close, HostConfig, Probe, StreamScript};
 use dataplane_sim::link::{LinkConfig, Loss};
 use dataplane_sim::pair::{HostId, Meter, Pair, PairConfig, Site};
@@ -29,7 +30,10 @@ fn pair(config: PairConfig, repetitive: bool) -> (Pair, [HostId; 2]) {
     };
     let mut pair = Pair::new(config);
     let hosts = Site::BOTH.map(|site| {
-        let host = HostConfig { repetitive, ..site.host(10) };
+        let host = HostConfig {
+            content: if repetitive { Kind::Repetitive } else { Kind::Noise },
+            ..site.host(10)
+        };
         pair.add_host(site, host, &cable)
     });
     pair.run_for(SECOND_NS);

@@ -7,12 +7,14 @@
 
 use thiserror::Error;
 
+use super::choice::{BUFFER_NS_MAX, Chooser, Conditions, WHOLE_PPM};
 use super::counters::{CompressionCounter, DecompressionCounter};
-use super::lz4;
+use super::level::{LZ4_ACCELERATION, LZ4_FAST_ACCELERATION, Level, Mode};
+use super::{lz4, zstd};
 use crate::copy::{self, Copied};
 use crate::counters::Counters;
 use crate::packet_driver::routing::{Packing, ROUTING_HEADER_LEN, RoutingHeader, RoutingView};
-use crate::packet_driver::{BufferPool, BufferSlice, CLASS_COUNT, OutboundBuffer};
+use crate::packet_driver::{BufferPool, BufferSlice, Lane, OutboundBuffer};
 
 /// Fewer bytes of data than this are not worth a try: they fit one datagram either way.
 pub const TRY_LEN_MIN: usize = 256;
@@ -20,52 +22,71 @@ pub const TRY_LEN_MIN: usize = 256;
 /// A buffer must shrink by its length over this, or it is stored.
 pub const GAIN_DIVISOR: usize = 16;
 
-/// After the n-th failure in a row, 2^n - 1 buffers pass untried, n being at most this: at 64 KiB
-/// a buffer, incompressible data cost one try in 4 MiB, and a change is seen after as much.
-pub const SKIP_EXPONENT_MAX: u32 = 6;
+/// Buffers of fewer bytes than this are a kind of their own: a byte of them costs more, and shrinks
+/// less.
+const LARGE_LEN_MIN: usize = 8_192;
 
-const _: () = {
-    assert!(TRY_LEN_MIN >= GAIN_DIVISOR, "the gain asked for is at least one byte");
-    assert!(SKIP_EXPONENT_MAX < 16, "the skip counter is 16 bits");
-};
+/// Kinds of buffers of one peer: by lane, then small or large.
+const KINDS: usize = Lane::COUNT * 2;
 
-/// Whether the next buffer of a peer and class is worth a try.
-#[derive(Clone, Copy, Debug, Default)]
-struct Bypass {
-    /// Failures in a row, at most [`SKIP_EXPONENT_MAX`].
-    failures: u32,
-    /// Buffers that still pass untried.
-    skip: u16,
+/// A WAN that takes this long for a byte, in picoseconds, makes everything pay that shrinks.
+const SLOWEST_WAN_PS: u64 = 1_000_000_000;
+
+const _: () = assert!(TRY_LEN_MIN >= GAIN_DIVISOR, "the gain asked for is at least one byte");
+
+/// What a buffer meets on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Time that the WAN takes for a byte, in picoseconds.
+    pub wan_ps: u64,
+    /// Share of this core's time that nothing else takes, in millionths.
+    pub free_ppm: u64,
+    /// Cores that compress for it, this one included.
+    pub replicas: u64,
+    /// Whether the peer takes what Zstandard made.
+    pub zstd: bool,
 }
 
-impl Bypass {
-    fn failed(&mut self) {
-        self.failures = (self.failures + 1).min(SKIP_EXPONENT_MAX);
-        self.skip = (1 << self.failures) - 1;
+impl Default for Surroundings {
+    /// The slowest WAN, one core that is free, and a peer of this version.
+    fn default() -> Self {
+        Surroundings { wan_ps: SLOWEST_WAN_PS, free_ppm: WHOLE_PPM, replicas: 1, zstd: true }
     }
+}
+
+/// What was compressed last: place of its kind, level, length.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    kind: usize,
+    level: Level,
+    len: usize,
 }
 
 /// Compresses buffers. One per worker that does so.
 #[derive(Debug)]
 pub struct Compressor {
-    state: lz4::State,
+    lz4: lz4::State,
+    zstd: zstd::Packer,
     pool: BufferPool,
-    acceleration: i32,
-    /// By peer, then class.
-    bypass: Box<[[Bypass; CLASS_COUNT]]>,
+    /// By peer.
+    modes: Box<[Mode]>,
+    /// By peer, then kind.
+    choosers: Box<[Chooser]>,
+    last: Option<Last>,
     counters: Counters<CompressionCounter>,
 }
 
 impl Compressor {
-    /// A compressor that takes its results from `pool` and knows `peers` peers. `acceleration` is
-    /// LZ4's: 1 for the best ratio; larger is faster.
+    /// A compressor that takes its results from `pool`, for peers with these modes.
     #[must_use]
-    pub fn new(pool: BufferPool, peers: usize, acceleration: i32) -> Self {
+    pub fn new(pool: BufferPool, modes: &[Mode]) -> Self {
         Compressor {
-            state: lz4::State::default(),
+            lz4: lz4::State::default(),
+            zstd: zstd::Packer::default(),
             pool,
-            acceleration,
-            bypass: vec![[Bypass::default(); CLASS_COUNT]; peers].into_boxed_slice(),
+            modes: modes.into(),
+            choosers: vec![Chooser::default(); modes.len() * KINDS].into_boxed_slice(),
+            last: None,
             counters: Counters::default(),
         }
     }
@@ -76,46 +97,87 @@ impl Compressor {
         &self.counters
     }
 
+    /// Number of peers.
+    #[must_use]
+    pub fn peers(&self) -> usize {
+        self.modes.len()
+    }
+
+    /// The peers' modes have been configured anew.
+    pub fn set_modes(&mut self, modes: impl IntoIterator<Item = Mode>) {
+        for (mode, new) in self.modes.iter_mut().zip(modes) {
+            *mode = new;
+        }
+    }
+
     /// Compresses a stored buffer; what is not to be compressed or does not shrink comes back as
     /// it is.
     #[must_use]
-    pub fn compress(&mut self, mut buffer: OutboundBuffer) -> OutboundBuffer {
+    pub fn compress(
+        &mut self,
+        mut buffer: OutboundBuffer,
+        surroundings: &Surroundings,
+    ) -> OutboundBuffer {
+        let len = buffer.bytes.len() as u64;
         self.counters.increment(CompressionCounter::BuffersIn);
-        self.counters.add(CompressionCounter::BytesIn, buffer.bytes.len() as u64);
-        let outcome = match self.pack(&buffer) {
-            Ok(packed) => {
+        self.counters.add(CompressionCounter::BytesIn, len);
+        self.last = None;
+        let (outcome, bytes) = match self.pack(&buffer, surroundings) {
+            Ok((level, packed)) => {
                 buffer.bytes = packed;
-                CompressionCounter::BuffersCompressed
+                CompressionCounter::of_level(level)
             }
-            Err(reason) => reason,
+            Err(reason) => (reason, CompressionCounter::BytesAsIs),
         };
         self.counters.increment(outcome);
+        self.counters.add(bytes, len);
         self.counters.add(CompressionCounter::BytesOut, buffer.bytes.len() as u64);
         buffer
     }
 
-    fn pack(&mut self, buffer: &OutboundBuffer) -> Result<BufferSlice, CompressionCounter> {
-        if !buffer.compress {
-            return Err(CompressionCounter::BuffersOff);
+    /// At which level the last buffer was compressed, or was tried to be, and its length; `None` if
+    /// it was not tried.
+    #[must_use]
+    pub fn last(&self) -> Option<(Level, usize)> {
+        self.last.map(|last| (last.level, last.len))
+    }
+
+    /// The last buffer took `ns` nanoseconds.
+    pub fn took(&mut self, ns: u64) {
+        if let Some(last) = self.last.take()
+            && let Some(chooser) = self.choosers.get_mut(last.kind)
+        {
+            chooser.took(last.level, last.len, ns);
         }
-        let view =
-            RoutingView::new_checked(&buffer.bytes).map_err(|_| CompressionCounter::BuffersOff)?;
-        let header = RoutingHeader::parse(&view).map_err(|_| CompressionCounter::BuffersOff)?;
+    }
+
+    fn pack(
+        &mut self,
+        buffer: &OutboundBuffer,
+        surroundings: &Surroundings,
+    ) -> Result<(Level, BufferSlice), CompressionCounter> {
+        let off = CompressionCounter::BuffersOff;
+        if !buffer.compress {
+            return Err(off);
+        }
+        let view = RoutingView::new_checked(&buffer.bytes).map_err(|_| off)?;
+        let header = RoutingHeader::parse(&view).map_err(|_| off)?;
         if header.packing != Packing::Stored {
-            return Err(CompressionCounter::BuffersOff);
+            return Err(off);
         }
         let plain = view.data();
         if plain.len() < TRY_LEN_MIN {
             return Err(CompressionCounter::BuffersSmall);
         }
-        let bypass = self
-            .bypass
-            .get_mut(usize::from(buffer.peer.0))
-            .and_then(|classes| classes.get_mut(usize::from(buffer.lane.class().0)))
-            .ok_or(CompressionCounter::BuffersOff)?;
-        if bypass.skip > 0 {
-            bypass.skip -= 1;
-            return Err(CompressionCounter::BuffersSkipped);
+        let peer = usize::from(buffer.peer.0);
+        let mode = *self.modes.get(peer).ok_or(off)?;
+        let conditions = conditions(mode, surroundings, buffer.lane).ok_or(off)?;
+        let kind =
+            peer * KINDS + 2 * buffer.lane.index() + usize::from(plain.len() >= LARGE_LEN_MIN);
+        let chooser = self.choosers.get_mut(kind).ok_or(off)?;
+        let level = chooser.next(&conditions, plain.len());
+        if level == Level::Stored {
+            return Err(CompressionCounter::BuffersStored);
         }
         let packed_len_max = plain.len() - plain.len() / GAIN_DIVISOR;
         let mut out = self
@@ -124,16 +186,48 @@ impl Compressor {
             .ok_or(CompressionCounter::BuffersNoMemory)?;
         out.set_len(ROUTING_HEADER_LEN);
         let room = out.append(packed_len_max).unwrap_or_default();
-        let Some(packed_len) = self.state.compress(plain, room, self.acceleration) else {
-            bypass.failed();
-            return Err(CompressionCounter::BuffersIncompressible);
+        let (packing, packed_len) = match level {
+            Level::Stored => (Packing::Stored, None),
+            Level::Lz4Fast => (Packing::Lz4, self.lz4.compress(plain, room, LZ4_FAST_ACCELERATION)),
+            Level::Lz4 => (Packing::Lz4, self.lz4.compress(plain, room, LZ4_ACCELERATION)),
+            Level::Zstd1 => (Packing::Zstd, self.zstd.compress(plain, room, 1)),
+            Level::Zstd3 => (Packing::Zstd, self.zstd.compress(plain, room, 3)),
+            Level::Zstd6 => (Packing::Zstd, self.zstd.compress(plain, room, 6)),
         };
-        *bypass = Bypass::default();
+        self.last = Some(Last { kind, level, len: plain.len() });
+        chooser.packed(&conditions, level, plain.len(), packed_len.unwrap_or(plain.len()));
+        let packed_len = packed_len.ok_or(CompressionCounter::BuffersIncompressible)?;
         copy::count(Copied::Compressed, plain.len());
         out.set_len(ROUTING_HEADER_LEN + packed_len);
         let data_len = u32::try_from(packed_len).unwrap_or(u32::MAX);
-        RoutingHeader { packing: Packing::Lz4, data_len, ..header }.emit(out.bytes_mut());
-        Ok(out.freeze())
+        RoutingHeader { packing, data_len, ..header }.emit(out.bytes_mut());
+        Ok((level, out.freeze()))
+    }
+}
+
+/// `None`: nothing is compressed.
+fn conditions(mode: Mode, surroundings: &Surroundings, lane: Lane) -> Option<Conditions> {
+    let Surroundings { wan_ps, free_ppm, replicas, zstd } = *surroundings;
+    let auto = Conditions {
+        wan_ps,
+        free_ppm,
+        replicas,
+        weakest: Level::Lz4Fast,
+        strongest: if zstd { Level::Zstd6 } else { Level::Lz4 },
+        takes_ns_max: BUFFER_NS_MAX,
+        is_sparse: lane.is_sparse(),
+    };
+    match mode {
+        Mode::Auto => Some(auto),
+        // However long it takes: so it was said.
+        Mode::Lz4 => Some(Conditions {
+            wan_ps: SLOWEST_WAN_PS,
+            weakest: Level::Lz4,
+            strongest: Level::Lz4,
+            takes_ns_max: u64::MAX,
+            ..auto
+        }),
+        Mode::None => None,
     }
 }
 
@@ -154,6 +248,7 @@ pub struct Decompressor {
     pool: BufferPool,
     last: Option<BufferPool>,
     buffer_len_max: usize,
+    zstd: zstd::Unpacker,
     counters: Counters<DecompressionCounter>,
 }
 
@@ -162,7 +257,13 @@ impl Decompressor {
     /// `buffer_len_max` bytes, routing header included.
     #[must_use]
     pub fn new(pool: BufferPool, buffer_len_max: usize) -> Self {
-        Decompressor { pool, last: None, buffer_len_max, counters: Counters::default() }
+        Decompressor {
+            pool,
+            last: None,
+            buffer_len_max,
+            zstd: zstd::Unpacker::default(),
+            counters: Counters::default(),
+        }
     }
 
     /// The same, with another pool for when the first has nothing.
@@ -206,7 +307,7 @@ impl Decompressor {
     }
 
     fn unpack(
-        &self,
+        &mut self,
         buffer: &BufferSlice,
     ) -> Result<(BufferSlice, DecompressionCounter), DecompressionCounter> {
         let malformed = DecompressionCounter::BuffersMalformed;
@@ -227,7 +328,12 @@ impl Decompressor {
         out.set_len(ROUTING_HEADER_LEN);
         let room = out.append(plain_len).unwrap_or_default();
         copy::count(Copied::Decompressed, plain_len);
-        if lz4::decompress(view.data(), room) != Some(plain_len) {
+        let unpacked_len = match header.packing {
+            Packing::Stored => None,
+            Packing::Lz4 => lz4::decompress(view.data(), room),
+            Packing::Zstd => self.zstd.decompress(view.data(), room),
+        };
+        if unpacked_len != Some(plain_len) {
             return Err(DecompressionCounter::BuffersDamaged);
         }
         RoutingHeader { packing: Packing::Stored, data_len: header.plain_len, ..header }
@@ -237,186 +343,5 @@ impl Decompressor {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::packet_driver::{BufferKind, Class, Lane, PeerIndex, PoolClass, SessionNumber};
-
-    const SIZE: usize = 8192;
-
-    fn pool() -> BufferPool {
-        BufferPool::new(&[
-            PoolClass { size: 1024, count: 4, reserve: 0 },
-            PoolClass { size: SIZE, count: 4, reserve: 0 },
-        ])
-    }
-
-    fn outbound(pool: &BufferPool, class: u8, data: &[u8]) -> OutboundBuffer {
-        let len = u32::try_from(data.len()).unwrap();
-        let mut buffer = pool.alloc(ROUTING_HEADER_LEN + data.len()).unwrap();
-        let header = RoutingHeader::stored(BufferKind::Stream, 3, len);
-        header.emit(buffer.append(ROUTING_HEADER_LEN).unwrap());
-        buffer.append(data.len()).unwrap().copy_from_slice(data);
-        OutboundBuffer {
-            peer: PeerIndex(0),
-            session: SessionNumber(1),
-            lane: Lane::new(Class(class), false),
-            kind: BufferKind::Stream,
-            deadline: None,
-            compress: true,
-            bytes: buffer.freeze(),
-        }
-    }
-
-    fn noise(len: usize, seed: u64) -> Vec<u8> {
-        let mut state = seed | 1;
-        let next = move || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state.to_le_bytes()[3]
-        };
-        std::iter::repeat_with(next).take(len).collect()
-    }
-
-    #[test]
-    fn text_shrinks_and_comes_back() {
-        let pool = pool();
-        let mut compressor = Compressor::new(pool.clone(), 1, 1);
-        let mut decompressor = Decompressor::new(pool.clone(), SIZE);
-        let text = b"the quick brown fox jumps over the lazy dog. ".repeat(100);
-        let packed = compressor.compress(outbound(&pool, 0, &text));
-        assert!(packed.bytes.len() < text.len() / 10);
-        let plain = decompressor.decompress(&packed.bytes).unwrap();
-        assert_eq!(&plain[ROUTING_HEADER_LEN..], &text[..]);
-        let view = RoutingView::new_checked(&plain).unwrap();
-        assert_eq!(RoutingHeader::parse(&view).unwrap().messages, 3);
-        assert_eq!(compressor.counters().get(CompressionCounter::BytesIn), text.len() as u64 + 12);
-        assert_eq!(
-            compressor.counters().get(CompressionCounter::BytesOut),
-            packed.bytes.len() as u64
-        );
-        drop((packed, plain));
-        assert_eq!(pool.in_use_bytes(), 0);
-    }
-
-    #[test]
-    fn off_and_small_buffers_are_left_alone() {
-        let pool = pool();
-        let mut compressor = Compressor::new(pool.clone(), 1, 1);
-        let mut off = outbound(&pool, 0, &[b'a'; 2000]);
-        off.compress = false;
-        assert_eq!(compressor.compress(off).bytes.len(), 2000 + ROUTING_HEADER_LEN);
-        let small = outbound(&pool, 0, &[b'a'; TRY_LEN_MIN - 1]);
-        let _ = compressor.compress(small);
-        assert_eq!(compressor.counters().get(CompressionCounter::BuffersOff), 1);
-        assert_eq!(compressor.counters().get(CompressionCounter::BuffersSmall), 1);
-    }
-
-    #[test]
-    fn noise_does_not_grow_and_is_tried_ever_less_often() {
-        let pool = pool();
-        let mut compressor = Compressor::new(pool.clone(), 1, 1);
-        let data = noise(4000, 7);
-        let mut tried = Vec::new();
-        for n in 0..200 {
-            let before = compressor.counters().get(CompressionCounter::BuffersIncompressible);
-            let out = compressor.compress(outbound(&pool, 0, &data));
-            assert_eq!(&out.bytes[ROUTING_HEADER_LEN..], &data[..]);
-            if compressor.counters().get(CompressionCounter::BuffersIncompressible) > before {
-                tried.push(n);
-            }
-        }
-        assert_eq!(tried, [0, 2, 6, 14, 30, 62, 126, 190]);
-        let counters = compressor.counters();
-        assert_eq!(
-            counters.get(CompressionCounter::BytesIn),
-            counters.get(CompressionCounter::BytesOut)
-        );
-        // Another class is not held back by it, and a success resets the skipping.
-        let other = compressor.compress(outbound(&pool, 1, &[7; 4000]));
-        assert!(other.bytes.len() < 200);
-        drop(other);
-        while compressor.compress(outbound(&pool, 0, &[7; 4000])).bytes.len() > 200 {}
-        let again = compressor.compress(outbound(&pool, 0, &[8; 4000]));
-        assert!(again.bytes.len() < 200);
-    }
-
-    #[test]
-    fn an_empty_pool_stores_and_holds_back() {
-        let pool = pool();
-        let empty = BufferPool::new(&[]);
-        let packed = Compressor::new(pool.clone(), 1, 1).compress(outbound(&pool, 0, &[1; 3000]));
-        let mut compressor = Compressor::new(empty.clone(), 1, 1);
-        let stored = compressor.compress(outbound(&pool, 0, &[1; 3000]));
-        assert_eq!(stored.bytes.len(), 3000 + ROUTING_HEADER_LEN);
-        assert_eq!(compressor.counters().get(CompressionCounter::BuffersNoMemory), 1);
-        let mut decompressor = Decompressor::new(empty, SIZE);
-        assert_eq!(decompressor.decompress(&packed.bytes).err(), Some(DecompressError::NoMemory));
-        let count = |counter| decompressor.counters().get(counter);
-        // It waits, and has neither come in nor been dropped yet.
-        assert_eq!(count(DecompressionCounter::BuffersIn), 0);
-        assert_eq!(count(DecompressionCounter::BuffersNoMemory), 1);
-        assert!(decompressor.decompress(&stored.bytes).is_ok(), "stored needs no memory");
-    }
-
-    #[test]
-    fn a_plain_length_beyond_the_limit_is_refused_before_any_work() {
-        let pool = pool();
-        let packed = Compressor::new(pool.clone(), 1, 1).compress(outbound(&pool, 0, &[1; 3000]));
-        let mut decompressor = Decompressor::new(pool.clone(), 3000);
-        assert_eq!(decompressor.decompress(&packed.bytes).err(), Some(DecompressError::Damaged));
-        assert_eq!(decompressor.counters().get(DecompressionCounter::BuffersTooLong), 1);
-    }
-
-    #[test]
-    fn a_plain_buffer_finds_a_place_although_the_pool_is_empty() {
-        let sending = pool();
-        let data = vec![7; 4_000];
-        let packed = Compressor::new(sending.clone(), 1, 1).compress(outbound(&sending, 0, &data));
-        let (arrivals, last) = (pool(), pool());
-        let all: Vec<_> = std::iter::from_fn(|| arrivals.alloc(1)).collect();
-        let mut without = Decompressor::new(arrivals.clone(), SIZE);
-        assert_eq!(without.decompress(&packed.bytes).err(), Some(DecompressError::NoMemory));
-        let mut with = Decompressor::new(arrivals.clone(), SIZE).with_last_resort(last.clone());
-        let plain = with.decompress(&packed.bytes).unwrap();
-        assert_eq!(&plain[ROUTING_HEADER_LEN..], &data[..]);
-        assert_eq!(last.in_use_bytes(), SIZE);
-        drop((plain, all));
-        assert_eq!((last.in_use_bytes(), arrivals.in_use_bytes()), (0, 0));
-    }
-
-    proptest! {
-        #[test]
-        fn damaged_buffers_are_refused_or_of_the_announced_length(
-            data in proptest::collection::vec(0u8..4, 300..2000),
-            at in any::<usize>(),
-            flip in 1u8..,
-        ) {
-            let pool = pool();
-            let packed = Compressor::new(pool.clone(), 1, 1).compress(outbound(&pool, 0, &data));
-            let mut bytes = packed.bytes.to_vec();
-            let at = at % bytes.len();
-            bytes[at] ^= flip;
-            let mut damaged = pool.alloc(bytes.len()).unwrap();
-            damaged.append(bytes.len()).unwrap().copy_from_slice(&bytes);
-            let mut decompressor = Decompressor::new(pool.clone(), SIZE);
-            if let Ok(plain) = decompressor.decompress(&damaged.freeze()) {
-                let view = RoutingView::new_checked(&plain).unwrap();
-                prop_assert_eq!(view.plain_len(), view.data_len());
-            }
-            drop(packed);
-            prop_assert_eq!(pool.in_use_bytes(), 0);
-        }
-
-        #[test]
-        fn any_data_come_back(data in proptest::collection::vec(0u8..6, 0..4000)) {
-            let pool = pool();
-            let packed = Compressor::new(pool.clone(), 1, 1).compress(outbound(&pool, 0, &data));
-            let plain = Decompressor::new(pool, SIZE).decompress(&packed.bytes).unwrap();
-            prop_assert_eq!(&plain[ROUTING_HEADER_LEN..], &data[..]);
-            prop_assert!(packed.bytes.len() <= plain.len());
-        }
-    }
-}
+#[path = "engine_tests.rs"]
+pub(crate) mod tests;

@@ -100,13 +100,13 @@ fn capacity_of(slice: &[u8]) -> c_int {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
     // Bytes with repetitions, so that they compress.
-    fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
+    pub(in crate::compression) fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
         proptest::collection::vec((any::<u8>(), 1usize..60), 0..60)
             .prop_map(|runs| runs.iter().flat_map(|(byte, n)| vec![*byte; *n]).collect())
     }

@@ -80,6 +80,7 @@ impl Identity {
             reply_wanted,
             aes: self.aes,
             renewal: false,
+            zstd: true,
             version_min: WIRE_VERSION,
             version_max: WIRE_VERSION,
             limits: self.limits,
@@ -115,6 +116,8 @@ pub(super) struct PeerHello {
     pub(super) incarnation: u64,
     pub(super) attempt: u32,
     pub(super) limits: Limits,
+    /// Whether it takes buffers that Zstandard made smaller.
+    pub(super) zstd: bool,
 }
 
 impl PeerHello {
@@ -124,6 +127,7 @@ impl PeerHello {
             incarnation: hello.incarnation,
             attempt: hello.attempt,
             limits: hello.limits,
+            zstd: hello.zstd,
         }
     }
 

@@ -38,6 +38,8 @@ pub struct Up {
     pub restarted: bool,
     /// Whether our incarnation is the larger: who sets the opener bit of flow ids.
     pub larger: bool,
+    /// Whether the peer takes buffers that Zstandard made smaller.
+    pub zstd: bool,
 }
 
 /// Why a session is over. What was on its way is lost.
@@ -447,6 +449,7 @@ impl Session {
             incarnation: Incarnation(peer.incarnation),
             restarted: self.last_incarnation.is_some_and(|last| last != peer.incarnation),
             larger: self.us.incarnation > peer.incarnation,
+            zstd: peer.zstd,
         };
         self.last_incarnation = Some(peer.incarnation);
         if let Some(security) = &mut self.security {

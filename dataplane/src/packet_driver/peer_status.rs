@@ -1,6 +1,6 @@
 //! What stages of different workers know of each other: single-writer atomics, no locks.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use super::{Lane, SessionNumber};
 
@@ -23,6 +23,7 @@ pub struct PeerStatus {
     queued_bytes: [AtomicU64; Lane::COUNT],
     buffers_taken: AtomicU64,
     next_hop: AtomicU64,
+    takes_zstd: AtomicBool,
     /// How the session is protected, and where the peer is.
     pub security: PeerSecurity,
 }
@@ -58,6 +59,17 @@ impl PeerStatus {
     /// Says which session there is.
     pub fn set_session(&self, session: SessionNumber) {
         self.session.store(session.0, Ordering::Release);
+    }
+
+    /// Whether the peer takes, in this session, buffers that Zstandard made smaller.
+    pub fn takes_zstd(&self) -> bool {
+        self.takes_zstd.load(Ordering::Relaxed)
+    }
+
+    /// Says whether it does; before the session is told of, so that no buffer of a session is made
+    /// by what another one takes.
+    pub fn set_takes_zstd(&self, takes: bool) {
+        self.takes_zstd.store(takes, Ordering::Relaxed);
     }
 
     /// What the peer answers.

@@ -33,6 +33,8 @@ pub enum Packing {
     Stored = 0,
     /// One LZ4 block.
     Lz4 = 1,
+    /// One Zstandard frame (RFC 8878) without a dictionary.
+    Zstd = 2,
 }
 
 impl BufferKind {
@@ -169,6 +171,7 @@ impl RoutingHeader {
         let packing = match view.packing_code() {
             0 => Packing::Stored,
             1 => Packing::Lz4,
+            2 => Packing::Zstd,
             other => return Err(RoutingError::UnknownPacking(other)),
         };
         if packing == Packing::Stored && view.plain_len() != view.data_len() {
@@ -200,13 +203,14 @@ mod tests {
     use super::*;
 
     fn any_header() -> impl Strategy<Value = RoutingHeader> {
-        (1u8..=3, any::<bool>(), any::<u16>(), 0u32..200, any::<u32>()).prop_map(
-            |(kind, lz4, messages, data_len, plain_len)| RoutingHeader {
+        let packing = prop_oneof![Just(Packing::Stored), Just(Packing::Lz4), Just(Packing::Zstd)];
+        (1u8..=3, packing, any::<u16>(), 0u32..200, any::<u32>()).prop_map(
+            |(kind, packing, messages, data_len, plain_len)| RoutingHeader {
                 kind: BufferKind::from_code(kind).unwrap(),
-                packing: if lz4 { Packing::Lz4 } else { Packing::Stored },
+                packing,
                 messages,
                 data_len,
-                plain_len: if lz4 { plain_len } else { data_len },
+                plain_len: if packing == Packing::Stored { data_len } else { plain_len },
             },
         )
     }

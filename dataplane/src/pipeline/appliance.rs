@@ -16,7 +16,9 @@ use super::placement::{Placement, StageKind};
 use super::port::{PortCounter, PortStage};
 use super::transmit::{PeerPath, TransmitCounter, TransmitStage};
 use super::worker::Worker;
-use crate::compression::{CompressionCounter, Compressor, DecompressionCounter, Decompressor};
+use crate::compression::{
+    CompressionCounter, Compressor, DecompressionCounter, Decompressor, Mode,
+};
 use crate::counters::Counters;
 use crate::data_mover::security::{Entropy, ExchangeCounter, KeyExchange, PeerKeys, PrivateKey};
 use crate::data_mover::{
@@ -39,8 +41,6 @@ use crate::packet_driver::{
 const DATAGRAM_SLOTS: u32 = 64;
 /// Flows in packet mode whose host's link address is remembered, at most.
 const MIRRORS_MAX: usize = 64 * 1024;
-/// LZ4's own default.
-const ACCELERATION: i32 = 1;
 
 /// One peer.
 #[derive(Clone, Debug)]
@@ -57,6 +57,8 @@ pub struct PeerSettings {
     pub keepalive_ns: u64,
     /// Whether parity is sent to it, and used when it comes; laid out at start.
     pub fec: bool,
+    /// How what its rules allow to be compressed is.
+    pub compression: Mode,
     /// Digest of what both ends must agree on.
     pub digest: u64,
     /// By what it is known; `None`: what is exchanged with it is not encrypted.
@@ -318,10 +320,11 @@ impl<F: Frame> Appliance<F> {
             let peers = config.peers.iter().map(|peer| peer.keys.clone()).collect();
             sessions.secure(identity.key.clone(), peers, identity.aes, config.secret, entropy)
         });
+        let modes: Vec<Mode> = config.peers.iter().map(|peer| peer.compression).collect();
         let own_addresses: Vec<_> =
             config.own.wan.addresses.iter().map(|own| own.address).collect();
         let compressors: Vec<_> = (0..config.placement.replicas(StageKind::Compress))
-            .map(|_| Compressor::new(send_pool.clone(), config.peers.len(), ACCELERATION))
+            .map(|_| Compressor::new(send_pool.clone(), &modes))
             .collect();
         let decompressors = memory.last.iter().map(|last| {
             let decompressor = Decompressor::new(memory.arrivals.clone(), limits.buffer_size_max)
@@ -369,13 +372,21 @@ impl<F: Frame> Appliance<F> {
         handles.reassembly = edge.reassembly_counters();
         handles.lan = edge.lan_counters();
         handles.transmit = transmit.counters();
-        let aggregate =
-            AggregateStage::new(aggregator, peers, limits.buffer_size_max, limits.backlog_ns);
+        let aggregate = AggregateStage::new(
+            aggregator,
+            Arc::clone(&peers),
+            limits.buffer_size_max,
+            limits.backlog_ns,
+        );
+        let replicas = compressors.len();
         let mut stages = Stages {
             port: Some(port),
             edge: Some(edge),
-            aggregate: Some(aggregate.with_compressors(compressors.len())),
-            compress: compressors.into_iter().map(CompressStage::new).collect(),
+            aggregate: Some(aggregate.with_compressors(replicas)),
+            compress: compressors
+                .into_iter()
+                .map(|compressor| CompressStage::new(compressor, Arc::clone(&peers), replicas))
+                .collect(),
             transmit: Some(transmit),
             decompress: decompressors
                 .into_iter()

@@ -101,7 +101,7 @@ impl DecompressStage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compression::Compressor;
+    use crate::compression::{Compressor, Mode, Surroundings};
     use crate::link::replicas::order_capacity;
     use crate::link::{Collected, Dealt};
     use crate::packet_driver::header::MessageRepr;
@@ -172,7 +172,7 @@ mod tests {
             compress: true,
             bytes: bytes.freeze(),
         };
-        let packed = compressor.compress(buffer).bytes;
+        let packed = compressor.compress(buffer, &Surroundings::default()).bytes;
         assert!(packed.len() < DATA_LEN / 2);
         packed
     }
@@ -187,7 +187,7 @@ mod tests {
             let memory = ReceiveMemory::new(1 << 20, SIZE, 3);
             let classes = [PoolClass { size: SIZE, count: 8, reserve: 0 }];
             let pool = BufferPool::new(&classes);
-            let mut compressor = Compressor::new(pool.clone(), 1, 1);
+            let mut compressor = Compressor::new(pool.clone(), &[Mode::Lz4]);
             let arrivals: Vec<_> =
                 std::iter::from_fn(|| memory.arrivals.alloc_reserved(DATA_LEN)).collect();
             let mut bench = Bench::new(&memory);

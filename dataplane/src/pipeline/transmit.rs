@@ -101,6 +101,7 @@ impl Sink for ToLink<'_> {
     fn up(&mut self, up: Up) {
         *self.sessions_begun = self.sessions_begun.wrapping_add(1).max(1);
         let session = SessionNumber(*self.sessions_begun);
+        self.status.set_takes_zstd(up.zstd);
         self.status.set_session(session);
         let change = SessionChange::Up { session, restarted: up.restarted, opener: up.larger };
         let _ = self.arrived.push(Arrived::Session { peer: self.peer, change });

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::hint::black_box;
 
-use dataplane::compression::{Compressor, Decompressor};
+use dataplane::compression::{Compressor, Decompressor, Mode, Surroundings};
 use dataplane::data_mover::security::alone::pair;
 use dataplane::data_mover::wire::{OVERHEAD_LEN, TAG_LEN};
 use dataplane::frame;
@@ -118,10 +118,11 @@ fn buffers() -> Result<(BufferPool, BufferSlice), WorkError> {
 
 pub(super) fn compress() -> Result<Work, WorkError> {
     let (pool, plain) = buffers()?;
-    let mut compressor = Compressor::new(pool, 1, 1);
+    let mut compressor = Compressor::new(pool, &[Mode::Lz4]);
     let mut shrunk = 0;
     counted(&mut || {
-        let packed = compressor.compress(outbound(black_box(plain.clone()))).bytes;
+        let packed =
+            compressor.compress(outbound(black_box(plain.clone())), &Surroundings::default()).bytes;
         shrunk = u64::from(packed.len() < plain.len());
     });
     let bytes = plain.len() as u64;
@@ -130,7 +131,9 @@ pub(super) fn compress() -> Result<Work, WorkError> {
 
 pub(super) fn decompress() -> Result<Work, WorkError> {
     let (pool, plain) = buffers()?;
-    let packed = Compressor::new(pool.clone(), 1, 1).compress(outbound(plain.clone())).bytes;
+    let packed = Compressor::new(pool.clone(), &[Mode::Lz4])
+        .compress(outbound(plain.clone()), &Surroundings::default())
+        .bytes;
     let mut decompressor = Decompressor::new(pool, BUFFER);
     let mut same = 0;
     counted(&mut || {

@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 
-use dataplane::compression::Compressor;
+use dataplane::compression::{Compressor, Mode, Surroundings};
 use dataplane::data_mover::security::alone::{Sealer, pair};
 use dataplane::data_mover::wire::{OVERHEAD_LEN, TAG_LEN};
 use dataplane::frame::Frame;
@@ -186,7 +186,7 @@ impl Sending {
         Some(Sending {
             driver: Driver::new(),
             compress,
-            compressor: Compressor::new(pool(), 1, 1),
+            compressor: Compressor::new(pool(), &[Mode::Lz4]),
             sealer: pair(KEY)?.0,
             datagram: vec![0; DATAGRAM],
             laps: 0,
@@ -204,7 +204,7 @@ impl Work for Sending {
         let Sending { driver, compressor, sealer, datagram, bytes_out, .. } = self;
         let mut number = 0;
         driver.through(self.compress, |buffer| {
-            let buffer = compressor.compress(buffer);
+            let buffer = compressor.compress(buffer, &Surroundings::default());
             *bytes_out += buffer.bytes.len() as u64;
             for piece in buffer.bytes.chunks(PAYLOAD) {
                 number += 1;

@@ -2,12 +2,16 @@
 //! program, which shrinks about as far as what hosts send.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
-use dataplane::compression::{Compressor, Decompressor, lz4};
+use dataplane::compression::{Compressor, Decompressor, Mode, Surroundings, lz4};
 use dataplane::link::Link;
 use dataplane::packet_driver::routing::{ROUTING_HEADER_LEN, RoutingHeader};
-use dataplane::packet_driver::{BufferKind, BufferPool, BufferSlice, OutboundBuffer, PoolClass};
+use dataplane::packet_driver::{
+    BufferKind, BufferPool, BufferSlice, OutboundBuffer, PeerStatus, PoolClass,
+};
 use dataplane::pipeline::compress::CompressStage;
+use dataplane::time::Time;
 
 use super::measure::Work;
 use super::{Bench, MicroError};
@@ -32,9 +36,11 @@ pub(super) fn run(bench: &mut Bench) -> Result<(), MicroError> {
         .map(|data| buffer_of(&pool, data))
         .collect();
     let plain = plain.filter(|all| all.len() == LAP).ok_or_else(|| failed("no buffers"))?;
-    let mut compressor = Compressor::new(pool.clone(), 1, 1);
-    let packed: Vec<_> =
-        plain.iter().map(|bytes| compressor.compress(outbound(bytes.clone())).bytes).collect();
+    let mut compressor = Compressor::new(pool.clone(), &[Mode::Lz4]);
+    let packed: Vec<_> = plain
+        .iter()
+        .map(|bytes| compressor.compress(outbound(bytes.clone()), &Surroundings::default()).bytes)
+        .collect();
     if packed.iter().any(|packed| packed.len() >= BUFFER) {
         return Err(failed("the program does not shrink"));
     }
@@ -83,7 +89,11 @@ struct Stage<'a> {
 impl<'a> Stage<'a> {
     fn new(pool: &BufferPool, plain: &'a [BufferSlice]) -> Self {
         let ring = || <[_; 2]>::from(Link::ring(LAP));
-        let stage = CompressStage::new(Compressor::new(pool.clone(), 1, 1));
+        let stage = CompressStage::new(
+            Compressor::new(pool.clone(), &[Mode::Lz4]),
+            Arc::new([PeerStatus::default()]),
+            1,
+        );
         Stage { plain, stage, buffers: ring(), packed: ring() }
     }
 }
@@ -97,7 +107,7 @@ impl Work for Stage<'_> {
     }
 
     fn run(&mut self) {
-        while self.stage.turn(&mut self.buffers[1], &mut self.packed[0]) {}
+        while self.stage.turn(|| Time::ZERO, &mut self.buffers[1], &mut self.packed[0]) {}
     }
 }
 

@@ -62,7 +62,7 @@ pub struct Quartiles {
 }
 
 impl Quartiles {
-    fn of(values: &mut [f64]) -> Self {
+    pub(crate) fn of(values: &mut [f64]) -> Self {
         values.sort_unstable_by(f64::total_cmp);
         let at = |quarter: usize| {
             let place = values.len().saturating_sub(1) * quarter;

@@ -18,7 +18,7 @@ use core_affinity::CoreId;
 use dpdk_wrapper::Eal;
 use dpdk_wrapper::eal::EalError;
 
-pub use measure::{Figures, Plan};
+pub use measure::{Figures, Plan, Quartiles};
 pub(crate) use measure::{Measure, Work};
 pub use noise::{GAP_US, NoiseError};
 

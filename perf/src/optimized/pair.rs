@@ -4,6 +4,7 @@
 //! In: what the pair is like. Out: bytes delivered and as they should be, ticks by appliance and
 //! worker. Never: the hosts' work in those ticks, nor that of whoever moves frames between them.
 
+use dataplane::compression::Mode;
 use dataplane::data_mover::security::KeyExchange;
 use dataplane::frame::Side;
 use dataplane::packet_driver::PeerStatus;
@@ -34,7 +35,7 @@ pub(crate) struct Kind {
     pub(crate) connections: usize,
     /// Whether the data movers encrypt.
     pub(crate) encrypted: bool,
-    /// Whether the rule lets data be compressed.
+    /// Whether the rule lets data be compressed, by LZ4.
     pub(crate) compress: bool,
     /// Whether devices verify checksums of what they receive, and complete those of what they send.
     /// What they would do is done by nobody; what it takes to ask them is counted.
@@ -150,8 +151,12 @@ impl<H: Station> End<H> {
         let now = clock.now();
         for (worker, ticks) in self.workers.iter_mut().zip(&mut self.ticks) {
             let begun = tsc();
-            worker.turn(now, &mut self.ports, source);
+            worker.turn_and_measure(now, || clock.now(), &mut self.ports, source);
             *ticks += tsc() - begun;
+            if let Some(compress) = &mut worker.compress {
+                // What comes now is not this core's.
+                compress.turn_begins(clock.now());
+            }
         }
         if let Some(key_exchange) = &mut self.key_exchange {
             key_exchange.turn();
@@ -183,6 +188,7 @@ impl<H: Station> Pair<H> {
             placement,
             rate_bps: RATE_BPS,
             compress: kind.compress,
+            compression: Mode::Lz4,
             fec: false,
             encrypted: [kind.encrypted; 2],
             limits: limits(&kind),

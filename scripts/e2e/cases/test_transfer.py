@@ -9,7 +9,7 @@ import socket
 from pathlib import Path
 
 from support.case import Case, both_families
-from support.streams import MIB, content, digest
+from support.streams import MIB, content, digest, text
 
 LARGE = 48 * MIB
 
@@ -63,8 +63,7 @@ class Transfers(Case):
 
     def test_compressible_download(self) -> None:
         port = self.serve()
-        line = b"2026-11-22 16:30:00 host tpo[42]: forwarded %d frames of the flow\n"
-        (self.files / "log").write_bytes(b"".join(line % number for number in range(500_000)))
+        (self.files / "log").write_bytes(text(500_000))
         self.download(port, "log", socket.AF_INET)
 
     def test_both_directions_at_once(self) -> None:

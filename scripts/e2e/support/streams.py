@@ -34,6 +34,12 @@ def content(seed: int, size: int) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
+def text(lines: int) -> bytes:
+    """So many lines of a log, which compress."""
+    line = b"2026-11-22 16:30:00 host tpo[%d]: forwarded %d frames of the flow\n"
+    return b"".join(line % (number % 97, number) for number in range(lines))
+
+
 def digest(data: bytes) -> str:
     """SHA-256 in hexadecimal."""
     return hashlib.sha256(data).hexdigest()

@@ -1,10 +1,12 @@
 //! What a seed draws: plain data.
 
+use dataplane::compression::Mode;
 use dataplane::interceptor::Fallback;
 use dataplane::pipeline::appliance::Limits;
 use dataplane::pipeline::placement::{Placement, StageKind};
 use dataplane::time::{MILLISECOND_NS, SECOND_NS};
 
+use crate::content::Kind;
 use crate::host::{Close, Pace, Probe, Read, StreamScript};
 use crate::link::{LinkConfig, Loss, Random, Windows};
 use crate::pair::{Event, PairConfig, Reload, Site};
@@ -24,6 +26,10 @@ const BYTES_MIN: u64 = 50_000;
 const TURN_BYTES: u64 = 200;
 /// How many of those.
 const TURNS: u64 = 40;
+
+/// What the hosts may send.
+const CONTENTS: [Kind; 4] =
+    [Kind::Noise, Kind::Repetitive, Kind::Letters, Kind::NoiseThenLetters(BYTES_MAX / 16)];
 
 /// A run of a pair: its options and faults, and what its hosts do.
 #[derive(Clone, Debug)]
@@ -195,6 +201,9 @@ fn options(seed: u64, random: &mut Random) -> PairConfig {
         wan_v6: random.chance(0.3),
         compress: random.chance(0.5),
         fec: !seed.is_multiple_of(4),
+        compression: if seed.is_multiple_of(5) { Mode::Lz4 } else { Mode::Auto },
+        compress_ps: [0, 1, 2, 3, 4, 10].map(|cost| cost * 10_000 * (seed % 7)),
+        content: CONTENTS[(seed / 2 % CONTENTS.len() as u64) as usize],
         dead_after_ns: 4 * SECOND_NS,
         limits: Limits {
             segment_size_max: 512 + u16::try_from(random.up_to(888)).unwrap_or(0),

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use dataplane::compression::Level;
 use dataplane::data_mover::security::KeyExchange;
 use dataplane::frame::heap::{HeapFrame, HeapSource};
 use dataplane::frame::{Frame, Side};
@@ -78,6 +79,9 @@ pub struct Tpo {
     /// Until when flows may end by themselves.
     drain_until: Time,
     meter: Option<Meter>,
+    /// What a byte costs at each level of compression, in picoseconds. The time of the simulation
+    /// does not move for it; it is only what the stage gets to know.
+    compress_ps: [u64; Level::COUNT],
     /// What happened at its ports.
     pub tally: PortTally,
 }
@@ -107,6 +111,7 @@ impl Tpo {
             stopping: VecDeque::new(),
             drain_until: Time::NEVER,
             meter: None,
+            compress_ps: [0; Level::COUNT],
             tally: PortTally::default(),
         }
     }
@@ -120,6 +125,13 @@ impl Tpo {
     pub fn measure(&mut self, meter: Meter) {
         self.meter = Some(meter);
         self.tally.metered = 0;
+    }
+
+    /// The same, where compressing has a cost.
+    #[must_use]
+    pub fn with_costs(mut self, compress_ps: [u64; Level::COUNT]) -> Self {
+        self.compress_ps = compress_ps;
+        self
     }
 
     /// The worker with this number stands still from now on; with `None` all run.
@@ -139,6 +151,9 @@ impl Tpo {
             if let Some(aggregate) = &mut worker.aggregate {
                 let deadlines_ns = limits.packet_deadlines_ns;
                 aggregate.reconfigure(limits.backlog_ns, limits.flush_deadline_ns, deadlines_ns);
+            }
+            if let Some(compress) = &mut worker.compress {
+                compress.reconfigure(peers.iter().map(|peer| peer.compression));
             }
             if let Some(transmit) = &mut worker.transmit {
                 transmit.reconfigure(peers);
@@ -221,6 +236,12 @@ impl Tpo {
                 match self.meter {
                     Some(meter) => self.tally.metered += meter(&mut take_turn),
                     None => take_turn(),
+                }
+                if let Some(compress) = &mut worker.compress {
+                    let cost_ns = compress.under_way().map_or(0, |(level, len)| {
+                        self.compress_ps[level.index()] * len as u64 / 1_000
+                    });
+                    compress.turn_begins(now + cost_ns);
                 }
                 busy |= turn.busy;
                 next = next.min(turn.next);

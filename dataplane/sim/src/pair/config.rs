@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use dataplane::compression::{Level, Mode};
 use dataplane::data_mover::Congestion;
 use dataplane::data_mover::security::{PeerKeys, PresharedKey, PrivateKey};
 use dataplane::frame::MacAddr;
@@ -14,6 +15,7 @@ use dataplane::pipeline::appliance::{ApplianceConfig, Identity, Limits, PeerSett
 use dataplane::pipeline::placement::Placement;
 use dataplane::time::{MILLISECOND_NS, SECOND_NS};
 
+use crate::content::Kind;
 use crate::host::HostConfig;
 use crate::link::{LinkConfig, Random};
 
@@ -172,6 +174,12 @@ pub struct PairConfig {
     pub compress: bool,
     /// Whether parity is sent where a loss would cost a round trip.
     pub fec: bool,
+    /// How what the rule lets be compressed is.
+    pub compression: Mode,
+    /// What a byte costs at each level of compression, in picoseconds.
+    pub compress_ps: [u64; Level::COUNT],
+    /// What the hosts of a [`Run`](crate::run::Run) send.
+    pub content: Kind,
     /// What the rule does, between the networks of the two sites.
     pub action: RuleAction,
     /// Class of flows to servers on these ports; all others are in the default class.
@@ -207,6 +215,9 @@ impl Default for PairConfig {
             wan_v6: false,
             compress: true,
             fec: true,
+            compression: Mode::Auto,
+            compress_ps: [0; Level::COUNT],
+            content: Kind::Noise,
             action: RuleAction::Optimize,
             classes: Vec::new(),
             digests: [0, 0],
@@ -301,6 +312,7 @@ impl PairConfig {
                 dead_after_ns: self.dead_after_ns,
                 keepalive_ns: SECOND_NS.min(self.dead_after_ns / 4),
                 fec: self.fec,
+                compression: self.compression,
             }],
             // One of two pairs has AES instructions at both ends.
             identity: encrypted.then(|| Identity {

@@ -1,6 +1,7 @@
 //! A pair of appliances with hosts and a WAN, in virtual time: what the hosts may see, and what
 //! is left behind.
 
+mod compression;
 mod counted;
 mod ends;
 mod faults;

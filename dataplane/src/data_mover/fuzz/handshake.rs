@@ -161,6 +161,7 @@ fn payload(end: &mut End, code: u8, script: &mut Script<'_>) -> Option<Vec<u8>> 
         reply_wanted: flags & 1 != 0,
         aes: flags & 2 != 0,
         renewal: flags & 4 != 0,
+        zstd: flags & 8 != 0,
         version_min: WIRE_VERSION.wrapping_add(flags >> 7),
         version_max: WIRE_VERSION.wrapping_add(flags >> 6 & 1),
         limits: Limits {

@@ -34,7 +34,8 @@ pub fn pair(key: [u8; super::KEY_LEN]) -> Option<(Sealer, Opener)> {
     let ring = || {
         let raw = RawKeys { seal: Zeroizing::new(key), open: Zeroizing::new(key) };
         let limits = Limits::default();
-        let peer = PeerHello { session: SessionId(1), incarnation: 1, attempt: 0, limits };
+        let peer =
+            PeerHello { session: SessionId(1), incarnation: 1, attempt: 0, limits, zstd: true };
         let keys = Keys::new(Time::ZERO, EPOCH, Cipher::Aes256Gcm, &raw, peer)?;
         let mut ring = Keyring::default();
         ring.begin(Time::ZERO, keys);

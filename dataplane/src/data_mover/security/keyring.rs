@@ -258,7 +258,8 @@ mod tests {
         let (seal, open) = if ours { (1, 2) } else { (2, 1) };
         let raw = RawKeys { seal: raw(seal ^ epoch), open: raw(open ^ epoch) };
         let limits = Limits::default();
-        let peer = PeerHello { session: SessionId(1024), incarnation: 1, attempt: 0, limits };
+        let peer =
+            PeerHello { session: SessionId(1024), incarnation: 1, attempt: 0, limits, zstd: true };
         Keys::new(now, epoch, Cipher::Aes256Gcm, &raw, peer).unwrap()
     }
 

@@ -34,6 +34,8 @@ pub struct Hello {
     pub aes: bool,
     /// Whether it is about new keys for the session that it names, and no other.
     pub renewal: bool,
+    /// Whether the sender takes buffers that Zstandard made smaller.
+    pub zstd: bool,
     /// Lowest wire version spoken.
     pub version_min: u8,
     /// Highest wire version spoken.
@@ -51,6 +53,7 @@ pub struct Hello {
 const REPLY_WANTED: u8 = 1;
 const AES: u8 = 2;
 const RENEWAL: u8 = 4;
+const ZSTD: u8 = 8;
 
 impl Hello {
     /// Length in bytes, type and length included.
@@ -92,6 +95,7 @@ impl Hello {
             reply_wanted: flags & REPLY_WANTED != 0,
             aes: flags & AES != 0,
             renewal: flags & RENEWAL != 0,
+            zstd: flags & ZSTD != 0,
             version_min,
             version_max,
             limits,
@@ -113,7 +117,8 @@ impl Hello {
         let flag = |set, bit| if set { bit } else { 0 };
         let flags = flag(self.reply_wanted, REPLY_WANTED)
             | flag(self.aes, AES)
-            | flag(self.renewal, RENEWAL);
+            | flag(self.renewal, RENEWAL)
+            | flag(self.zstd, ZSTD);
         writer.put(&[flags, self.version_min, self.version_max])?;
         writer.put(&self.limits.buffer_len_max.to_be_bytes())?;
         writer.put(&self.limits.buffers_max.to_be_bytes())?;
@@ -137,7 +142,7 @@ mod tests {
             ids in (1_u32.., any::<u32>(), any::<u32>(), any::<u64>(), any::<u64>()),
             limits: (u32, u32, u32, u32),
             rest: (bool, u8, u8, u64, u64, u64),
-            flags: (bool, bool),
+            flags: (bool, bool, bool),
             later in proptest::collection::vec(any::<u8>(), 0..20),
         ) {
             let hello = Hello {
@@ -149,6 +154,7 @@ mod tests {
                 reply_wanted: rest.0,
                 aes: flags.0,
                 renewal: flags.1,
+                zstd: flags.2,
                 version_min: rest.1.min(rest.2),
                 version_max: rest.1.max(rest.2),
                 limits: Limits {
