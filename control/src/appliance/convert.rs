@@ -187,7 +187,7 @@ fn rule(rule: &config::Rule) -> Rule {
         },
         peer: rule.peer.and_then(|index| u16::try_from(index).ok()).map(PeerIndex),
         class: Class(rule.class),
-        compress: rule.compression == config::Compression::Auto,
+        compress: rule.compression != config::Compression::None,
     }
 }
 

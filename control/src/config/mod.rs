@@ -329,11 +329,13 @@ impl Action {
 pub enum Compression {
     /// As its peer's buffers are.
     Auto,
+    /// The same: files of before it was the peer that says how have this. It is warned of.
+    Lz4,
     /// Not at all.
     None,
 }
 
-named!(Compression { "auto" => Auto, "none" => None });
+named!(Compression { "auto" => Auto, "lz4" => Lz4, "none" => None });
 
 /// How buffers to a peer are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

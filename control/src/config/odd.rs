@@ -4,7 +4,7 @@
 //! what is named here has no effect, whatever packets come.
 
 use super::error::Report;
-use super::{Config, Encryption, PortRange, Prefix, Protocol, Rule};
+use super::{Compression, Config, Encryption, PortRange, Prefix, Protocol, Rule};
 
 pub(crate) fn warn(config: &Config, report: &mut Report<'_>) {
     let encrypts = config.peers.iter().any(|peer| peer.encryption == Encryption::On);
@@ -14,6 +14,17 @@ pub(crate) fn warn(config: &Config, report: &mut Report<'_>) {
     for index in 0..config.rules.len() {
         covered(config, index, report);
         refused(config, index, report);
+        codec(config, index, report);
+    }
+}
+
+/// A rule that names a codec: its peer's section does that.
+fn codec(config: &Config, index: usize, report: &mut Report<'_>) {
+    if config.rules.get(index).is_some_and(|rule| rule.compression == Compression::Lz4) {
+        report.warning_at(
+            &format!("rule[{index}].compression"),
+            "taken as \"auto\": how to compress is for the [[peer]] to say, and what it says holds for this rule too",
+        );
     }
 }
 
