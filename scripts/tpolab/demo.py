@@ -115,7 +115,7 @@ def _demonstrate(options: argparse.Namespace) -> int:
                               progress)
         finally:
             progress.clear()
-    print("\n" + demo_report.table(transfers, size))
+    print("\n" + demo_report.table(transfers, size, link))
     if options.report:
         demo_report.write(options.report, transfers)
     return 0 if all(each.sha256_ok for each in transfers) else 1

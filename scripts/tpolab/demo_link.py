@@ -10,6 +10,8 @@ SEGMENT_BITS = 1448 * 8
 """Payload of a full TCP segment at an MTU of 1500."""
 MATHIS_FACTOR = 1.22
 """Goodput of loss-based TCP: segment / RTT x 1.22 / sqrt(loss) (Mathis et al., 1997)."""
+PAYLOAD_SHARE = 1420 / 1500
+"""Of a full packet through tpo, what is data."""
 SHARE = 0.9
 """Of the rate, what a transfer may reach: headers and the beginning are taken off."""
 
@@ -63,6 +65,11 @@ class Link:
         limit_bps = (MATHIS_FACTOR * SEGMENT_BITS / (self.rtt_ms / 1e3)
                      / math.sqrt(self.loss_percent / 100))
         return min(whole, limit_bps / 1e6)
+
+    @property
+    def possible_mbps(self) -> float:
+        """The most that can arrive of data that do not compress."""
+        return self.rate_mbps * (1 - self.loss_percent / 100) * PAYLOAD_SHARE
 
     def __str__(self) -> str:
         return (f"{self.rate_mbps:g} Mb/s, {self.rtt_ms:g} ms round trip, "

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
+from .demo_link import Link
 from .demo_transfer import Transfer
 
 PAYLOADS = {"compressible": "files of this machine", "random": "random bytes"}
@@ -78,14 +79,14 @@ def speed(transfer: Transfer) -> str:
             f"{transfer.goodput_mbps:.1f} Mb/s")
 
 
-def table(transfers: list[Transfer], set_bytes: int) -> str:
+def table(transfers: list[Transfer], set_bytes: int, link: Link) -> str:
     """A line per transfer, and what it means in a sentence per set."""
     ordered = [each for payload in PAYLOADS for each in transfers if each.payload == payload]
     rows = [COLUMNS, *(_row(each, set_bytes) for each in ordered)]
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = [_line(row, widths) for row in rows]
     lines.insert(1, "-" * sum(widths, 2 * (len(widths) - 1)))
-    return "\n".join([*lines, "", *_sentences(ordered), *_notes(set_bytes)])
+    return "\n".join([*lines, "", *_sentences(ordered), *_shares(ordered, link), *_notes(set_bytes)])
 
 
 def _line(row: tuple[str, ...], widths: list[int]) -> str:
@@ -113,6 +114,16 @@ def _sentences(transfers: list[Transfer]) -> Iterable[str]:
             saved = 1 - ours.wan_bytes / max(1, ours.lan_bytes)
             yield (f"{name.capitalize()}: through tpo {times}; the WAN carried "
                    f"{abs(saved):.0%} {'less' if saved >= 0 else 'more'} than the LAN.")
+
+
+def _shares(transfers: list[Transfer], link: Link) -> Iterable[str]:
+    """What our random bytes are of all that the link can carry."""
+    for ours in (each for each in transfers if (each.path, each.payload) == ("tpo", "random")):
+        share = ours.goodput_mbps / link.possible_mbps
+        steady = ("" if ours.steady_mbps is None else
+                  f", {ours.steady_mbps / link.possible_mbps:.3f} without the first three seconds")
+        yield (f"Of the {link.possible_mbps:.1f} Mb/s of them that the link can carry that is "
+               f"{share:.3f} with connecting and finding the rate{steady}.")
 
 
 def _notes(set_bytes: int) -> Iterable[str]:

@@ -26,6 +26,9 @@ SESSION_SECONDS_MAX = 20.0
 POLL_SECONDS = 0.05
 TICK_SECONDS = 0.2
 """Between two looks at how far a transfer is."""
+STEADY_AFTER_SECONDS = 3.0
+STEADY_SECONDS_MIN = 1.0
+"""What comes before the one is the beginning; what is left is told of if it takes the other."""
 SILENCE_SECONDS_MAX = 30
 """A transfer that brings almost nothing for so long has failed."""
 SILENCE_BYTES_PER_S = 100
@@ -77,6 +80,8 @@ class Transfer:
     seconds: float
     """From before the connection was opened until the last byte was there."""
     goodput_mbps: float
+    steady_mbps: float | None
+    """The same without its first three seconds; None if too little is left."""
     lan_bytes: int
     """IP bytes through the client's interface, both directions."""
     wan_bytes: int
@@ -119,6 +124,7 @@ def fetch(lab: Lab, file: Path, labels: dict[str, Any], *, seconds_max: float | 
     """
     digest = demo_payload.sha256(file)
     got = file.with_name(f"{file.name}.arrived")
+    looks = [(time.monotonic(), 0)]
     limit = ["--max-time", f"{seconds_max:g}"] if seconds_max else []
     try:
         lan_before, wan_before = _counted(lab)
@@ -131,7 +137,8 @@ def fetch(lab: Lab, file: Path, labels: dict[str, Any], *, seconds_max: float | 
                 said, complaint = curl.communicate(timeout=TICK_SECONDS)
                 break
             except subprocess.TimeoutExpired:
-                progress(_size(got))
+                looks.append((time.monotonic(), _size(got)))
+                progress(looks[-1][1])
         lan_after, wan_after = _counted(lab)
         size = _size(got)
         if curl.returncode == CURL_TIMED_OUT and limit:
@@ -140,10 +147,20 @@ def fetch(lab: Lab, file: Path, labels: dict[str, Any], *, seconds_max: float | 
             raise LabError(f"after {size} of {file.stat().st_size} bytes: {complaint.strip()}")
         seconds = float(said)
         return Transfer(**labels, bytes=size, seconds=seconds, goodput_mbps=8e-6 * size / seconds,
-                        lan_bytes=lan_after - lan_before, wan_bytes=wan_after - wan_before,
+                        steady_mbps=steady_mbps(looks), lan_bytes=lan_after - lan_before, wan_bytes=wan_after - wan_before,
                         sha256_ok=demo_payload.sha256(got) == digest)
     finally:
         got.unlink(missing_ok=True)
+
+
+def steady_mbps(looks: list[tuple[float, int]]) -> float | None:
+    """Goodput behind the beginning, of the times of looks at a transfer and the bytes there were."""
+    began = looks[0][0]
+    behind = [look for look in looks if look[0] - began >= STEADY_AFTER_SECONDS]
+    if not behind or behind[-1][0] - behind[0][0] < STEADY_SECONDS_MIN:
+        return None
+    (first_s, first), (last_s, last) = behind[0], behind[-1]
+    return 8e-6 * (last - first) / (last_s - first_s)
 
 
 def _start(lab: Lab, node: str, *words: object) -> subprocess.Popen[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tpolab import demo, demo_link, demo_payload, demo_report, namespaces, record
 from tpolab.demo_link import Link
-from tpolab.demo_transfer import Transfer
+from tpolab.demo_transfer import Transfer, steady_mbps
 from tpolab.lab import Lab
 
 SCRIPTS = Path(__file__).resolve().parents[2]
@@ -20,7 +20,7 @@ LINK = Link(rate_mbps=200, rtt_ms=80, loss_percent=0.5, seed=1)
 def transfer(**changed: object) -> Transfer:
     """A transfer through tpo of a tenth of a set."""
     return Transfer(**{"path": "tpo", "congestion": None, "payload": "random", "bytes": 10_000_000,
-                       "seconds": 1.0, "goodput_mbps": 80.0, "lan_bytes": 11_000_000,
+                       "seconds": 1.0, "goodput_mbps": 80.0, "steady_mbps": None, "lan_bytes": 11_000_000,
                        "wan_bytes": 12_000_000, "sha256_ok": True, **changed})
 
 
@@ -66,13 +66,28 @@ class Parts(unittest.TestCase):
             part = demo_payload.cut(sets[0], 1_500_000)
             self.assertEqual(part.read_bytes(), sets[0].read_bytes()[:1_500_000])
 
+    def test_the_table_tells_how_full_the_link_was(self) -> None:
+        said = demo_report.table([transfer(goodput_mbps=179.0, steady_mbps=188.0)], 1, LINK)
+        self.assertIn("Of the 188.4 Mb/s", said)
+        self.assertIn("0.950 with connecting", said)
+        self.assertIn("0.998 without the first three seconds", said)
+        self.assertNotIn("first three", demo_report.table([transfer()], 1, LINK))
+
+    def test_the_beginning_is_three_seconds(self) -> None:
+        megabyte = 1_000_000
+        slow = [(100.0 + second, second * megabyte) for second in range(4)]
+        fast = [(103.0 + second, (3 + 10 * second) * megabyte) for second in range(1, 3)]
+        self.assertEqual(steady_mbps(slow + fast), 80.0)
+        self.assertIsNone(steady_mbps(slow))
+        self.assertIsNone(steady_mbps(slow[:2]))
+
     def test_the_table_tells_damage(self) -> None:
-        self.assertIn("intact", demo_report.table([transfer()], 100_000_000))
-        self.assertIn("DAMAGED", demo_report.table([transfer(sha256_ok=False)], 100_000_000))
+        self.assertIn("intact", demo_report.table([transfer()], 100_000_000, LINK))
+        self.assertIn("DAMAGED", demo_report.table([transfer(sha256_ok=False)], 100_000_000, LINK))
 
     def test_the_table_compares(self) -> None:
         slow = transfer(path="direct", congestion="cubic", goodput_mbps=4.0, seconds=20.0)
-        said = demo_report.table([slow, transfer()], 100_000_000)
+        said = demo_report.table([slow, transfer()], 100_000_000, LINK)
         self.assertIn("20.0 times as fast as with cubic; the WAN carried 9% more", said)
         self.assertIn("3 min 20 s", said)
 

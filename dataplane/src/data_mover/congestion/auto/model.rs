@@ -397,6 +397,7 @@ impl Model {
             self.arrived_bps = self.arrived_bps.max(round.delivered_bps);
         }
         self.learn_queue(round);
+        self.learn_filled(round);
         if !self.is_shared() && self.window.take().is_some() {
             // What the full queue took is no overflow of ours.
             self.overflow.distrust();
@@ -456,6 +457,16 @@ impl Model {
         } else {
             0
         };
+    }
+
+    /// What start-up sent after the path was full, as far as is known: with a queue in sight the path
+    /// carries what passes, and a burst of losses may have hidden that.
+    fn learn_filled(&mut self, round: &RoundSample) {
+        let queued = self.queue_ns > self.queue_ns_min(round.rtt_count);
+        if self.filled_bps > 0 && round.mark == Mark::Startup && queued && !round.silent {
+            self.filled_bps = self.filled_bps.max(round.passed_bps);
+            self.set_capacity(self.capacity_bps.max(round.passed_bps));
+        }
     }
 
     fn learn_loss(&mut self, settled: &Settled) {

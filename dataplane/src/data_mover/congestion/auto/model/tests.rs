@@ -57,6 +57,20 @@ fn what_start_up_loses_of_more_than_ever_arrived_is_not_random() {
     assert_eq!(learn(&mut model, 60 * MBIT), 200_000);
 }
 
+#[test]
+fn what_passes_after_start_up_and_meets_its_queue_is_what_the_path_carries() {
+    let capacity_after = |mark, rtt_ns| {
+        let mut model = model(Some(RTT_NS));
+        // A burst of losses was in the way.
+        model.filled(70 * MBIT);
+        model.on_round(&round(1, mark, rtt_ns));
+        model.capacity_bps()
+    };
+    assert_eq!(capacity_after(Mark::Startup, 2 * RTT_NS), 100 * MBIT);
+    assert_eq!(capacity_after(Mark::Startup, RTT_NS), 70 * MBIT);
+    assert_eq!(capacity_after(Mark::Drain, 2 * RTT_NS), 70 * MBIT);
+}
+
 /// The rounds after a dip, in which the round trip became this much shorter, until the next.
 fn rounds_until_next_dip(left_ns: u64, shorter_ns: u64) -> u64 {
     let mut model = model(Some(RTT_NS));
