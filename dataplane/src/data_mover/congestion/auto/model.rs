@@ -464,8 +464,10 @@ impl Model {
     fn learn_filled(&mut self, round: &RoundSample) {
         let queued = self.queue_ns > self.queue_ns_min(round.rtt_count);
         if self.filled_bps > 0 && round.mark == Mark::Startup && queued && !round.silent {
-            self.filled_bps = self.filled_bps.max(round.passed_bps);
-            self.set_capacity(self.capacity_bps.max(round.passed_bps));
+            // Less by what it may be off where losses or jitter are many.
+            let carried_bps = round.passed_bps.min(round.delivered_bps) / 10 * 9;
+            self.filled_bps = self.filled_bps.max(carried_bps);
+            self.set_capacity(self.capacity_bps.max(carried_bps));
         }
     }
 

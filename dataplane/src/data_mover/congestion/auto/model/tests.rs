@@ -66,7 +66,7 @@ fn what_passes_after_start_up_and_meets_its_queue_is_what_the_path_carries() {
         model.on_round(&round(1, mark, rtt_ns));
         model.capacity_bps()
     };
-    assert_eq!(capacity_after(Mark::Startup, 2 * RTT_NS), 100 * MBIT);
+    assert_eq!(capacity_after(Mark::Startup, 2 * RTT_NS), 90 * MBIT);
     assert_eq!(capacity_after(Mark::Startup, RTT_NS), 70 * MBIT);
     assert_eq!(capacity_after(Mark::Drain, 2 * RTT_NS), 70 * MBIT);
 }
