@@ -1,74 +1,26 @@
-//! Zstandard frames (RFC 8878): a binding over the C library, with working memory that is
-//! allocated once.
+//! Zstandard frames (RFC 8878), by the crate zstd-safe, with working memory that is kept.
 //!
-//! In: bytes. Out: bytes, in memory of the caller. Never: an allocation per call, a read or a
-//! write outside the slices given, a dictionary.
-#![allow(unsafe_code)]
+//! In: bytes. Out: bytes, in memory of the caller. Never: an allocation per call (the library takes
+//! other memory when a level or length asks for more, or for far less 128 times in a row), a
+//! dictionary.
 
-use std::ffi::c_void;
-use std::ptr::NonNull;
+use zstd_safe::{CCtx, DCtx};
 
-use zstd_sys::{
-    ZSTD_CCtx, ZSTD_DCtx, ZSTD_compressCCtx, ZSTD_decompressDCtx, ZSTD_estimateCCtxSize,
-    ZSTD_estimateDCtxSize, ZSTD_initStaticCCtx, ZSTD_initStaticDCtx, ZSTD_isError,
-};
-
-/// Strongest level that a [`Packer`] has the memory for.
+/// Strongest level that is used.
 pub const LEVEL_MAX: i32 = 6;
 
-/// Memory that a context of the library lives in, and points into: it never moves.
-struct Workspace {
-    // u64: the library asks for memory aligned to 8 bytes.
-    memory: NonNull<[u64]>,
-}
-
-// SAFETY: nothing else points to the memory, and the library keeps no state per thread.
-unsafe impl Send for Workspace {}
-
-impl Workspace {
-    fn new(bytes: usize) -> Self {
-        let memory = vec![0_u64; bytes.div_ceil(size_of::<u64>())].into_boxed_slice();
-        Workspace { memory: NonNull::from(Box::leak(memory)) }
-    }
-
-    fn start(&self) -> *mut c_void {
-        self.memory.as_ptr().cast()
-    }
-
-    fn bytes(&self) -> usize {
-        self.memory.len() * size_of::<u64>()
-    }
-}
-
-impl Drop for Workspace {
-    fn drop(&mut self) {
-        // SAFETY: it came from a box, and the context in it is used by nobody any more.
-        drop(unsafe { Box::from_raw(self.memory.as_ptr()) });
-    }
-}
-
 /// Makes frames.
-pub struct Packer {
-    workspace: Workspace,
-    context: Option<NonNull<ZSTD_CCtx>>,
-}
-
-// SAFETY: the context is in the workspace, which is ours alone.
-unsafe impl Send for Packer {}
+pub struct Packer(Option<CCtx<'static>>);
 
 impl std::fmt::Debug for Packer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Packer({} bytes)", self.workspace.bytes())
+        f.write_str("Packer")
     }
 }
 
 impl Default for Packer {
     fn default() -> Self {
-        // SAFETY: computes a number from a number.
-        let workspace = Workspace::new(unsafe { ZSTD_estimateCCtxSize(LEVEL_MAX) });
-        // SAFETY: the memory is as long as it is said to be, aligned, and outlives the context.
-        let context = unsafe { ZSTD_initStaticCCtx(workspace.start(), workspace.bytes()) };
-        Packer { workspace, context: NonNull::new(context) }
+        Packer(CCtx::try_create())
     }
 }
 
@@ -77,75 +29,34 @@ impl Packer {
     /// the nearest); the number of bytes written, or `None` when they do not fit.
     #[must_use]
     pub fn compress(&mut self, plain: &[u8], packed: &mut [u8], level: i32) -> Option<usize> {
-        let context = self.context?.as_ptr();
         let level = level.clamp(1, LEVEL_MAX);
-        // SAFETY: the context is ours alone; the lengths are those of the slices, which do not
-        // overlap.
-        let written = unsafe {
-            ZSTD_compressCCtx(
-                context,
-                packed.as_mut_ptr().cast(),
-                packed.len(),
-                plain.as_ptr().cast(),
-                plain.len(),
-                level,
-            )
-        };
-        succeeded(written).filter(|n| *n > 0)
+        self.0.as_mut()?.compress(packed, plain, level).ok().filter(|n| *n > 0)
     }
 }
 
 /// Takes frames apart.
-pub struct Unpacker {
-    workspace: Workspace,
-    context: Option<NonNull<ZSTD_DCtx>>,
-}
-
-// SAFETY: the context is in the workspace, which is ours alone.
-unsafe impl Send for Unpacker {}
+pub struct Unpacker(Option<DCtx<'static>>);
 
 impl std::fmt::Debug for Unpacker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Unpacker({} bytes)", self.workspace.bytes())
+        f.write_str("Unpacker")
     }
 }
 
 impl Default for Unpacker {
     fn default() -> Self {
-        // SAFETY: takes no arguments and returns a constant.
-        let workspace = Workspace::new(unsafe { ZSTD_estimateDCtxSize() });
-        // SAFETY: the memory is as long as it is said to be, aligned, and outlives the context.
-        let context = unsafe { ZSTD_initStaticDCtx(workspace.start(), workspace.bytes()) };
-        Unpacker { workspace, context: NonNull::new(context) }
+        Unpacker(DCtx::try_create())
     }
 }
 
 impl Unpacker {
     /// Decompresses `packed` into `plain`; the number of bytes written, or `None` when it is
-    /// damaged or does not fit.
+    /// damaged or does not fit. What a frame refers back to is in `plain`, so that a window costs no
+    /// memory.
     #[must_use]
     pub fn decompress(&mut self, packed: &[u8], plain: &mut [u8]) -> Option<usize> {
-        let context = self.context?.as_ptr();
-        // SAFETY: the context is ours alone; the lengths are those of the slices, which do not
-        // overlap. The function checks every read and write against them, whatever the frame says,
-        // and what the frame refers back to is in `plain`, so that a window costs no memory.
-        let written = unsafe {
-            ZSTD_decompressDCtx(
-                context,
-                plain.as_mut_ptr().cast(),
-                plain.len(),
-                packed.as_ptr().cast(),
-                packed.len(),
-            )
-        };
-        succeeded(written)
+        self.0.as_mut()?.decompress(plain, packed).ok()
     }
-}
-
-fn succeeded(code: usize) -> Option<usize> {
-    // SAFETY: looks at a number.
-    let failed = unsafe { ZSTD_isError(code) } != 0;
-    (!failed).then_some(code)
 }
 
 #[cfg(test)]
