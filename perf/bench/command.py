@@ -53,9 +53,7 @@ def main(arguments: Sequence[str], repository: Path) -> int:
     html = options.html or (folder if name == ALL else TARGET / "perf") / f"{name}.html"
     for path in (output, html):
         _check_writable(path)
-    if name == ALL:
-        # On a machine that has not seen tpo yet, too.
-        subprocess.run([repository / "scripts" / "setup"], check=True)
+    _set_up(repository)
     begun = time.time()
     reports = session.run(repository, chosen, quick=options.quick,
                           update=options.update)
@@ -115,8 +113,14 @@ def _program(repository: Path, name: str, arguments: Sequence[str]) -> int:
         before = ["--commit", commit(repository)]
         if not {"--only", "--quick", "--output", "--list", "--help", "-h"} & given:
             before += ["--output", str(results / f"{name}.json")]
+    _set_up(repository)
     built = build_programs(repository, "-p", "perf", "--bin", name)
     return subprocess.run([built / name, *before, *arguments], check=False).returncode
+
+
+def _set_up(repository: Path) -> None:
+    """On a machine that has not seen tpo yet, too."""
+    subprocess.run([repository / "scripts" / "setup"], check=True)
 
 
 def _check_writable(path: Path) -> None:

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +36,9 @@ CHUNK_BYTES = 1 << 20
 LOW_WATER_BYTES = 64 << 10
 """What a receiver waits for before it wakes up: a few hundred times per second at 200 Mb/s."""
 RECEIVE_BUFFER_BYTES = 8 << 20
+EDGE_S_MAX = 1.0
+EDGE_SHARE = 0.25
+"""Of the window, what each end is wide, at most."""
 SO_RCVBUFFORCE = 33
 SILENCE_S = 10.0
 """A flow that brings nothing for this long has failed."""
@@ -50,7 +53,9 @@ class Goodput:
 
     seconds: float
     flows_bps: list[float]
-    """Of each flow, bits of payload per second."""
+    """Of each flow, bits of payload per second: from what it had brought on average over the first
+    second to what it had over the last one. Where a loss was mended what comes in order comes in
+    steps of a round trip, and a step just before or just after an end counts for little so."""
     lan_bytes: int
     """IP bytes and Ethernet headers that left the sending host in the window."""
     wan_bytes: int
@@ -95,8 +100,7 @@ def measure(lab: Lab, content: Path, usage: Usage, *, flows: int, skip_s: float,
         for process in (receiver, sender):
             _end(process)
     grown = {key: after[key] - before[key] for key in after}
-    return Goodput(window["seconds"],
-                   [8 * count / window["seconds"] for count in window["bytes"]],
+    return Goodput(window["seconds"], window["flows_bps"],
                    left - sent, grown["bytes_in"] - grown["drop_queue_bytes"],
                    grown["drop_queue_packets"], cpu)
 
@@ -201,27 +205,59 @@ def _receive(address: str, port: int, flows: int, skip_s: float, seconds: float)
             connection = stack.enter_context(listener.accept()[0])
             ready.register(connection, selectors.EVENT_READ, number)
         into = bytearray(CHUNK_BYTES)
-        _count(ready, into, flows, skip_s)
+        _count(ready, into, Totals(flows), skip_s)
         _say("window")
-        elapsed_s, counts = _count(ready, into, flows, seconds)
-        _say(json.dumps({"seconds": elapsed_s, "bytes": counts}))
+        edge_s = min(EDGE_S_MAX, EDGE_SHARE * seconds)
+        first = Totals(flows)
+        elapsed_s = _count(ready, into, first, edge_s)
+        middle = Totals(flows, first.bytes)
+        elapsed_s += _count(ready, into, middle, seconds - 2 * edge_s)
+        last = Totals(flows, middle.bytes)
+        elapsed_s += _count(ready, into, last, edge_s)
+        _say(json.dumps({"seconds": elapsed_s, "flows_bps": last.bps_since(first)}))
 
 
-def _count(ready: selectors.BaseSelector, into: bytearray, flows: int,
-           seconds: float) -> tuple[float, list[int]]:
-    counts = [0] * flows
-    start = now = time.monotonic()
-    while now < start + seconds:
+class Totals:
+    """What each flow has brought since the window began, and its mean over a stretch of time."""
+
+    def __init__(self, flows: int, start: Sequence[int] = ()) -> None:
+        """A stretch that begins with `start` bytes of each flow."""
+        self.bytes = list(start) or [0] * flows
+        self._byte_seconds = [0.0] * flows
+        self._began_s = self._now_s = time.monotonic()
+
+    def hold(self, now_s: float) -> float:
+        """Up to now it was as much as it is; seconds since the stretch began."""
+        for flow, count in enumerate(self.bytes):
+            self._byte_seconds[flow] += count * (now_s - self._now_s)
+        self._now_s = now_s
+        return now_s - self._began_s
+
+    def bps_since(self, first: Totals) -> list[float]:
+        """Of each flow, bits per second from the middle of that stretch to the middle of this."""
+        between_s = (self._began_s + self._now_s - first._began_s - first._now_s) / 2
+        return [8 * (last - before) / between_s
+                for last, before in zip(self._means(), first._means(), strict=True)]
+
+    def _means(self) -> list[float]:
+        return [each / (self._now_s - self._began_s) for each in self._byte_seconds]
+
+
+def _count(ready: selectors.BaseSelector, into: bytearray, totals: Totals,
+           seconds: float) -> float:
+    """Adds what comes for so long; how long that was."""
+    elapsed_s = 0.0
+    while elapsed_s < seconds:
         events = ready.select(SILENCE_S)
         if not events:
             raise TimeoutError(f"nothing came for {SILENCE_S} s")
+        elapsed_s = totals.hold(time.monotonic())
         for key, _ in events:
             count = key.fileobj.recv_into(into)
             if not count:
                 raise EOFError("a sender ended too early")
-            counts[key.data] += count
-        now = time.monotonic()
-    return now - start, counts
+            totals.bytes[key.data] += count
+    return elapsed_s
 
 
 def _read_slowly(address: str, port: int, bytes_per_s: int) -> None:

@@ -7,6 +7,7 @@ import re
 import sys
 import tempfile
 import unittest
+import unittest.mock
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ from bench.catalogue import Bar, Effort, Reason, Scenario  # noqa: E402
 from bench.plot import percentiles  # noqa: E402
 from bench.report import Discard, Report, write  # noqa: E402
 from bench.search import Bounds, Goal, Search  # noqa: E402
-from scenarios import instructions  # noqa: E402
+from scenarios import instructions, measure_flows  # noqa: E402
 
 
 def scenario(**more: object) -> Scenario:
@@ -105,6 +106,34 @@ class Alternations(unittest.TestCase):
         self.assertEqual((six.low, six.high, six.confidence), (0.0, 5.0, 0.9688))
         ten = alternation.spread(list(map(float, range(10))))
         self.assertEqual((ten.low, ten.high, ten.confidence), (1.0, 8.0, 0.9785))
+
+
+class Goodputs(unittest.TestCase):
+    """What the receiving program makes of what comes when."""
+
+    def bps(self, arrivals: list[tuple[float, int]]) -> float:
+        """Of one flow, over ten seconds of which the first and the last are the ends."""
+        with unittest.mock.patch.object(measure_flows.time, "monotonic") as clock:
+            clock.return_value = 0.0
+            stretches = [measure_flows.Totals(1)]
+            for start_s, end_s in ((0.0, 1.0), (1.0, 9.0), (9.0, 10.0)):
+                for now_s, count in (each for each in arrivals if start_s <= each[0] < end_s):
+                    stretches[-1].hold(now_s)
+                    stretches[-1].bytes[0] += count
+                stretches[-1].hold(end_s)
+                clock.return_value = end_s
+                stretches.append(measure_flows.Totals(1, stretches[-1].bytes))
+            return stretches[2].bps_since(stretches[0])[0]
+
+    def test_a_step_at_an_end_counts_for_little(self) -> None:
+        even = [(number / 100, 1000) for number in range(1000)]
+        self.assertAlmostEqual(self.bps(even), 800_000, delta=10)
+        # The last tenth of a second comes only after the end: a hundredth by the plain count.
+        late = [(now_s if now_s < 9.9 else 10.1, count) for now_s, count in even]
+        self.assertAlmostEqual(self.bps(late), 800_000, delta=800)
+        # All of a rate is in it: half as much in the second half.
+        self.assertAlmostEqual(self.bps([(now_s, 1000 if now_s < 5 else 500)
+                                         for now_s, _ in even]), 600_000, delta=500)
 
 
 class Reports(unittest.TestCase):
