@@ -101,6 +101,8 @@ class Scenario:
     needs: dict[str, str] = field(default_factory=dict)
     """Programs that have to be there, and the Debian packages that they are in."""
     cores: int = 1
+    timed: bool = True
+    """Whether something is measured that others could disturb."""
     parameters: dict[str, Any] = field(default_factory=dict)
     bars: dict[str, Bar] = field(default_factory=dict)
     reasons: list[Reason] = field(default_factory=list)

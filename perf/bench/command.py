@@ -17,6 +17,7 @@ from tpolab.errors import LabError
 from tpolab.lab import TARGET
 
 from . import catalogue, page, session
+from .bed import USUAL, Bed
 from .catalogue import Scenario
 from .programs import build_programs
 from .report import Report, commit, write
@@ -31,7 +32,8 @@ DESCRIPTION = """Reproducible performance runs. Exits 1 when a bar is missed for
 
 With one name results go to docs/results/NAME.json, with `all` to docs/results/all.json and
 all.html; with --quick, or with a list, to target/perf. Programs (matrix, micro, seeds) that are
-named alone have options of their own: perf/run micro --help."""
+named alone have options of their own: perf/run micro --help. On other ports than the usual ones
+(--bed) they go to target/perf, too."""
 
 
 def main(arguments: Sequence[str], repository: Path) -> int:
@@ -45,7 +47,7 @@ def main(arguments: Sequence[str], repository: Path) -> int:
         return 0
     chosen = _chosen(options, scenarios)
     name = ALL if ALL in options.names else chosen[0].name if len(chosen) == 1 else "some"
-    kept = not options.quick and name != "some"
+    kept = not options.quick and name != "some" and options.bed is None
     folder = repository / "docs" / "results" if kept else TARGET / "perf"
     for place in (folder, TARGET / "perf"):
         place.mkdir(parents=True, exist_ok=True)
@@ -53,10 +55,10 @@ def main(arguments: Sequence[str], repository: Path) -> int:
     html = options.html or (folder if name == ALL else TARGET / "perf") / f"{name}.html"
     for path in (output, html):
         _check_writable(path)
+    bed = Bed.load(options.bed or repository / USUAL)
     _set_up(repository)
     begun = time.time()
-    reports = session.run(repository, chosen, quick=options.quick,
-                          update=options.update)
+    reports = session.run(repository, chosen, bed, quick=options.quick, update=options.update)
     document = session.document(repository, reports, quick=options.quick, begun=begun)
     write(output, document["scenarios"][0] if len(reports) == 1 else document)
     html.write_text(page.page(document), encoding="utf-8")
@@ -74,6 +76,9 @@ def _options(arguments: Sequence[str], scenarios: dict[str, Scenario]) -> argpar
     parser.add_argument("--quick", action="store_true", help="shorter and less exact")
     parser.add_argument("--output", type=Path, metavar="FILE", help="where the results go, as JSON")
     parser.add_argument("--html", type=Path, metavar="FILE", help="where the page goes")
+    parser.add_argument("--bed", type=Path, metavar="FILE",
+                        help="forward, throughput, latency, soak: on these ports and cores, as in "
+                             f"perf/beds (default: {USUAL})")
     parser.add_argument("--update", action="store_true",
                         help="instructions: later counts are held against these")
     parser.add_argument("--list", action="store_true", help="the scenarios, and how long they take")

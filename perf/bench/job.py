@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from tpolab.errors import LabError
 
+from .bed import Bed
 from .catalogue import Scenario
 from .report import Report
 
@@ -28,6 +29,8 @@ class Job:
     repository: Path
     scenario: Scenario
     quick: bool
+    bed: Bed
+    """Where frames go, in the scenarios that need to know."""
     update: bool = False
     """Whether what is found becomes what later runs are held against."""
 

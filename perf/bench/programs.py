@@ -13,9 +13,10 @@ from tpolab.errors import LabError
 from tpolab.lab import TARGET
 
 
-def build_programs(repository: Path, *what: str) -> Path:
+def build_programs(repository: Path, *what: str, profile: str = "release") -> Path:
     """Builds what these arguments of cargo name; the directory that it is in then."""
-    command = ["cargo", "build", "--quiet", "--release", "--target-dir", str(TARGET), *what]
+    command = ["cargo", "build", "--quiet", "--profile", profile, "--target-dir", str(TARGET),
+               *what]
     try:
         code = subprocess.run(command, cwd=repository, check=False).returncode
     except FileNotFoundError as error:
@@ -23,4 +24,4 @@ def build_programs(repository: Path, *what: str) -> Path:
                        "add its directory, ~/.cargo/bin as a rule") from error
     if code != 0:
         raise LabError(f"`{' '.join(command)}` failed in {repository}: what it says is above")
-    return TARGET / "release"
+    return TARGET / profile

@@ -21,23 +21,27 @@ from tpolab import signals
 from tpolab.errors import LabError
 
 from . import foreign, noise
+from .bed import Bed
 from .catalogue import Scenario
 from .job import Job
 from .programs import build_programs
 from .report import Report, commit, environment
 
 
-def run(repository: Path, scenarios: Sequence[Scenario], *, quick: bool,
+def run(repository: Path, scenarios: Sequence[Scenario], bed: Bed, *, quick: bool,
         update: bool = False) -> list[Report]:
     """Measures all of them; progress goes to stderr."""
-    programs = build_programs(repository, "--package", "perf", "--bin", "hiccups")
+    programs = None
+    if any(each.timed for each in scenarios):
+        programs = build_programs(repository, "--package", "perf", "--bin", "hiccups")
     reports = []
     for number, scenario in enumerate(scenarios):
         left_s = sum(each.effort(quick=quick).takes_s for each in scenarios[number:])
         _say(f"[{number + 1}/{len(scenarios)}] {scenario.name}: {scenario.says} "
              f"(about {_minutes(scenario.effort(quick=quick).takes_s)} of {_minutes(left_s)})")
-        job = Job(repository, scenario, quick, update)
-        before, began = noise.look(programs), time.monotonic()
+        job = Job(repository, scenario, quick, bed, update)
+        looker = programs if scenario.timed else None
+        before, began = noise.look(looker), time.monotonic()
         try:
             report = one(job)
         except (LabError, OSError, subprocess.SubprocessError) as error:
@@ -47,7 +51,7 @@ def run(repository: Path, scenarios: Sequence[Scenario], *, quick: bool,
             _say(f"{scenario.name}: {error}")
             report = job.report()
             report.failed(f"it could not be measured: {error}")
-        report.noise = noise.between(before, noise.look(programs))
+        report.noise = noise.between(before, noise.look(looker))
         report.noise["took_s"] = round(time.monotonic() - began, 1)
         reports.append(report)
     return reports

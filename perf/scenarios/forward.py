@@ -20,7 +20,7 @@ from bench.programs import build_programs
 from bench.report import Discard, Report
 
 from . import measure_forward
-from .measure_forward import Load, Run
+from .measure_forward import Load, Place, Run
 
 OURS, BASELINE, BOUND = "tpo", "mac", "io"
 MILLION = 1e6
@@ -69,30 +69,28 @@ def run(job: Job) -> Report:
     effort, parameters = job.effort(Effort), job.scenario.parameters
     disturbed_max = job.disturbed_max
     report = job.report(
-        devices="net_virtio_user (core 1) on net_vhost (core 0), split rings of "
-                f"{measure_forward.DESCRIPTORS}, no hugepages, bursts of "
-                f"{measure_forward.BURST}, both directions at once",
+        devices=f"{job.bed.says}; bursts of {measure_forward.BURST}, both directions at once",
         effort=f"{effort.rounds} rounds (A B B A) of {effort.seconds:g} s")
     rule = f"others had more than {100 * disturbed_max:g} % of a core"
     plan = Plan(effort.rounds, parameters["tries"])
     with tempfile.TemporaryDirectory(prefix="tpo-forward-") as scratch:
+        place = Place(programs, Path(scratch), job.bed)
         for size in effort.sizes or parameters["sizes"]:
-            _bound(report, Load(size, 1, effort.seconds), programs, Path(scratch))
+            _bound(report, Load(size, 1, effort.seconds), place)
             for flows in parameters["flows"]:
                 load = Load(size, flows, effort.seconds)
                 found = alternate(
                     (OURS, BASELINE),
-                    lambda kind, load=load: measure_forward.run(kind, load, programs,
-                                                                Path(scratch)),
+                    lambda kind, load=load: measure_forward.run(kind, load, place),
                     plan, keep=lambda done: done.disturbed <= disturbed_max,
                     told=lambda done, kept, load=load: _say(done, load, kept))
                 _add(report, Row(size, flows, found), rule)
     return report
 
 
-def _bound(report: Report, load: Load, programs: Path, scratch: Path) -> None:
+def _bound(report: Report, load: Load, place: Place) -> None:
     """What the devices and the generator do with a forwarder that looks at nothing."""
-    done = measure_forward.run(BOUND, load, programs, scratch)
+    done = measure_forward.run(BOUND, load, place)
     _say(done, load)
     report.details.append({"size": load.size, "flows": 1, **measure_forward.as_row(done)})
     report.add(f"{_size(load.size)}, frames untouched (testpmd io): rate",

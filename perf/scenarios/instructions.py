@@ -20,6 +20,7 @@ from bench.programs import build_programs
 from bench.report import Report, rustc, write
 from tpolab.errors import LabError
 
+PROFILE = "counted"
 KEPT = Path("perf") / "instructions.json"
 COUNTED = "perf::instructions::counted*"
 SETTLED = "perf::instructions::settle*"
@@ -28,7 +29,8 @@ TOTALS = "totals: "
 
 def run(job: Job) -> Report:
     """Builds the program, counts, compares or keeps what it counted."""
-    built = build_programs(job.repository, "--package", "perf", "--bin", "instructions")
+    built = build_programs(job.repository, "--package", "perf", "--bin", "instructions",
+                           profile=PROFILE)
     stages = count(built / "instructions")
     kept_path = job.repository / KEPT
     now = {"rustc": rustc(), "stages": {each["stage"]: each["instructions"] for each in stages}}

@@ -4,8 +4,8 @@ In:  which forwarder, how many flows, which size. Out: frames per second, cycles
      busy both sides were, how much of their time others took. Never: a run with a lost or changed
      frame.
 
-The generator (net_vhost, core 0) and the forwarder (net_virtio_user, core 1) are two processes on
-the same two rings; no hugepages, no NIC.
+The generator and the forwarder are two processes, on the ports and cores of a bed: without a word,
+net_vhost and net_virtio_user on the same two rings; no hugepages, no NIC.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bench.bed import Bed, eal_arguments
 from tpolab.config import to_toml
 from tpolab.errors import LabError
 from tpolab.processes import Program
 
-GENERATOR_CORE = 0
-FORWARDER_CORE = 1
 BURST = 32
 """Frames that either forwarder takes from a queue at a time: the default of both."""
 DESCRIPTORS = 1024
@@ -53,6 +52,15 @@ class Load:
     size: str
     flows: int
     seconds: float
+
+
+@dataclass(frozen=True)
+class Place:
+    """With what, and where."""
+
+    programs: Path
+    scratch: Path
+    bed: Bed
 
 
 @dataclass(frozen=True)
@@ -88,14 +96,6 @@ class Forwarder(ABC):
 
     name: str
 
-    def __init__(self, scratch: Path) -> None:
-        self.scratch = scratch
-
-    def devices(self) -> list[str]:
-        """Its two ports."""
-        return [f"net_virtio_user{number},path={path},queue_size={DESCRIPTORS}"
-                for number, path in enumerate(sockets(self.scratch))]
-
     @property
     @abstractmethod
     def pid(self) -> int:
@@ -115,18 +115,18 @@ class Tpo(Forwarder):
 
     name = "tpo"
 
-    def __init__(self, scratch: Path, programs: Path, flows: int) -> None:
-        super().__init__(scratch)
+    def __init__(self, place: Place, flows: int) -> None:
+        scratch = place.scratch
         self.control = scratch / "control"
         config = scratch / "tpo.toml"
-        config.write_text(to_toml(self._config(flows)), encoding="utf-8")
-        command = [str(programs / "tpo"), "--config", str(config), "--burst", str(BURST),
+        config.write_text(to_toml(self._config(place, flows)), encoding="utf-8")
+        command = [str(place.programs / "tpo"), "--config", str(config), "--burst", str(BURST),
                    "--rxd", str(DESCRIPTORS), "--txd", str(DESCRIPTORS)]
         self.program = Program("tpo", command, scratch / "tpo.log")
         self.program.wait_ready()
 
-    def _config(self, flows: int) -> dict[str, object]:
-        lan, wan = self.devices()
+    def _config(self, place: Place, flows: int) -> dict[str, object]:
+        lan, wan = place.bed.device.devices(place.scratch)
         return {
             "name": f"forward-{os.getpid()}", "mode": "inline",
             "control_socket": str(self.control),
@@ -134,7 +134,7 @@ class Tpo(Forwarder):
             "wan": {"device": wan, "addresses": ["10.3.1.1/24"]},
             "rule": [{"name": "all", "action": "pass"}],
             "limits": {"flows": max(FLOWS_MIN, 2 * flows + flows // 16), "frames": FRAMES},
-            "cores": {"port": FORWARDER_CORE},
+            "cores": {"port": place.bed.device.core},
         }
 
     @property
@@ -166,19 +166,16 @@ class Testpmd(Forwarder):
 
     CYCLES = re.compile(r"total cycles=(\d+) / total \w+ packets=(\d+)\) at (\d+) MHz")
 
-    def __init__(self, scratch: Path, mode: str) -> None:
-        super().__init__(scratch)
+    def __init__(self, place: Place, mode: str) -> None:
         self.name = f"testpmd {mode}"
-        self.log = scratch / "testpmd.log"
-        lcores = f"0@{GENERATOR_CORE},1@{FORWARDER_CORE}"
+        self.log = place.scratch / "testpmd.log"
+        lcores = f"0@{place.bed.generator.core},1@{place.bed.device.core}"
         # By lines, so that an answer is in the log as soon as it is given.
         prefix = f"forward-{os.getpid()}"
         self.runtime = RUNTIME / prefix
-        command = ["stdbuf", "-oL", "dpdk-testpmd", "--no-huge", "--no-pci", "-m", str(MEGABYTES),
-                   "--no-shconf", "--no-telemetry", "--file-prefix", prefix,
-                   "--lcores", lcores]
-        for device in self.devices():
-            command += ["--vdev", device]
+        command = ["stdbuf", "-oL", "dpdk-testpmd", "--no-telemetry", "--file-prefix", prefix,
+                   "--lcores", lcores,
+                   *eal_arguments(place.bed.device.devices(place.scratch), MEGABYTES)]
         command += ["--", "-i", "--auto-start", f"--forward-mode={mode}", f"--burst={BURST}",
                     f"--rxd={DESCRIPTORS}", f"--txd={DESCRIPTORS}", "--no-mlockall",
                     f"--total-num-mbufs={FRAMES}", "--record-core-cycles"]
@@ -217,29 +214,42 @@ class Testpmd(Forwarder):
         shutil.rmtree(self.runtime, ignore_errors=True)
 
 
-def sockets(scratch: Path) -> list[Path]:
-    """Where both processes meet, one for each port."""
-    return [scratch / "first", scratch / "second"]
-
-
-def start(kind: str, scratch: Path, programs: Path, flows: int) -> Forwarder:
+def start(kind: str, place: Place, flows: int) -> Forwarder:
     """Starts a forwarder: tpo, or testpmd in a mode."""
-    return Tpo(scratch, programs, flows) if kind == "tpo" else Testpmd(scratch, kind)
+    return Tpo(place, flows) if kind == "tpo" else Testpmd(place, kind)
 
 
-def run(kind: str, load: Load, programs: Path, scratch: Path) -> Run:
+def generator_command(place: Place, load: Load) -> list[str]:
+    """Its program and what it sends, where to."""
+    forget_sockets(place.scratch)
+    generator = place.bed.generator
+    first, second = generator.devices(place.scratch)
+    return ["taskset", "-c", str(generator.core), str(place.programs / "frames"),
+            "--core", str(generator.core), "--flows", str(load.flows), "--size", load.size,
+            "--port-a", first, "--port-b", second]
+
+
+def forget_sockets(scratch: Path) -> None:
+    """Removes those at which two processes have met before: they are made anew."""
+    for path in scratch.iterdir():
+        if path.is_socket():
+            path.unlink()
+
+
+def run(kind: str, load: Load, place: Place) -> Run:
     """Starts both processes, floods, stops them."""
-    for path in sockets(scratch):
-        path.unlink(missing_ok=True)
     with ExitStack() as running:
-        generator = _generator(load, programs, scratch)
+        log = place.scratch / "frames.log"
+        log.unlink(missing_ok=True)
+        generator = Program("frames", [*generator_command(place, load),
+                                       "--seconds", str(load.seconds)], log)
         running.callback(generator.stop)
         generator.wait_ready("ready")
-        forwarder = start(kind, scratch, programs, load.flows)
+        forwarder = start(kind, place, load.flows)
         running.callback(forwarder.stop)
         generator.wait_ready("measuring", READY_S_MAX + load.seconds)
         time.sleep(MARGIN_S)
-        before, taken = forwarder.work(), Taken(generator.pid, forwarder.pid)
+        before, taken = forwarder.work(), Taken(place.bed, generator.pid, forwarder.pid)
         time.sleep(max(MARGIN_S, load.seconds - 3 * MARGIN_S))
         disturbed, after = taken.share(), forwarder.work()
         if generator.wait(READY_S_MAX) != 0:
@@ -247,18 +257,6 @@ def run(kind: str, load: Load, programs: Path, scratch: Path) -> Run:
     report = json.loads(generator.output().splitlines()[-1])
     _check(forwarder.name, load, report)
     return _result(forwarder.name, report, before, after, disturbed)
-
-
-def _generator(load: Load, programs: Path, scratch: Path) -> Program:
-    log = scratch / "frames.log"
-    log.unlink(missing_ok=True)
-    first, second = sockets(scratch)
-    command = ["taskset", "-c", str(GENERATOR_CORE), str(programs / "frames"),
-               "--core", str(GENERATOR_CORE), "--flows", str(load.flows), "--size", load.size,
-               "--seconds", str(load.seconds),
-               "--port-a", f"net_vhost0,iface={first},queues=1",
-               "--port-b", f"net_vhost1,iface={second},queues=1"]
-    return Program("frames", command, log)
 
 
 def _check(name: str, load: Load, report: dict) -> None:
@@ -280,7 +278,8 @@ def _result(name: str, report: dict, before: Work, after: Work, disturbed: float
 class Taken:
     """What others took of the two cores' time, from here on."""
 
-    def __init__(self, *pids: int) -> None:
+    def __init__(self, bed: Bed, *pids: int) -> None:
+        self._cores = tuple(f"cpu{core} " for core in bed.cores)
         self._threads = [_busiest(pid) for pid in pids]
         self._began = self._now()
 
@@ -293,9 +292,8 @@ class Taken:
     def _now(self) -> tuple[float, list[float], list[float]]:
         waited = [int(_read(thread / "schedstat").split()[1]) / NS_PER_S
                   for thread in self._threads]
-        cores = (f"cpu{GENERATOR_CORE} ", f"cpu{FORWARDER_CORE} ")
         stolen = [int(line.split()[STEAL_FIELD]) / os.sysconf("SC_CLK_TCK")
-                  for line in _read(Path("/proc/stat")).splitlines() if line.startswith(cores)]
+                  for line in _read(Path("/proc/stat")).splitlines() if line.startswith(self._cores)]
         return time.monotonic(), waited, stolen
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from tpolab.errors import LabError
 
 from . import measure_forward
-from .measure_forward import GENERATOR_CORE, READY_S_MAX, Load, Taken
+from .measure_forward import READY_S_MAX, Load, Place, Taken
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,13 @@ class Trial:
 class Rig:
     """A generator and a forwarder that are up; a context manager."""
 
-    def __init__(self, kind: str, load: Load, programs: Path, scratch: Path) -> None:
+    def __init__(self, kind: str, load: Load, place: Place) -> None:
         self.kind = kind
         self.load = load
-        self.programs = programs
-        self.scratch = scratch
+        self.place = place
         self._running = ExitStack()
 
     def __enter__(self) -> Rig:
-        for path in measure_forward.sockets(self.scratch):
-            path.unlink(missing_ok=True)
         try:
             self._start()
         except BaseException:
@@ -72,21 +69,20 @@ class Rig:
         self._running.close()
 
     def _start(self) -> None:
-        first, second = measure_forward.sockets(self.scratch)
-        command = ["taskset", "-c", str(GENERATOR_CORE), str(self.programs / "frames"), "--trials",
-                   "--core", str(GENERATOR_CORE), "--flows", str(self.load.flows),
-                   "--size", self.load.size, "--port-a", f"net_vhost0,iface={first},queues=1",
-                   "--port-b", f"net_vhost1,iface={second},queues=1"]
-        log = self._running.enter_context(open(self.scratch / "frames.log", "wb"))
+        command = [*measure_forward.generator_command(self.place, self.load), "--trials"]
+        log = self._running.enter_context(open(self._log, "wb"))
         self.generator = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
             bufsize=1, start_new_session=True)
         self._running.callback(self._stop)
         self._said("ready", READY_S_MAX)
-        self.forwarder = measure_forward.start(self.kind, self.scratch, self.programs,
-                                               self.load.flows)
+        self.forwarder = measure_forward.start(self.kind, self.place, self.load.flows)
         self._running.callback(self.forwarder.stop)
         self._said("measuring", READY_S_MAX)
+
+    @property
+    def _log(self) -> Path:
+        return self.place.scratch / "frames.log"
 
     def _stop(self) -> None:
         try:
@@ -107,11 +103,11 @@ class Rig:
                 if line.startswith(wanted):
                     return line
         raise LabError(f"the generator does not say {wanted!r}:\n"
-                       f"{(self.scratch / 'frames.log').read_text(errors='replace')[-2000:]}")
+                       f"{self._log.read_text(errors='replace')[-2000:]}")
 
     def trial(self, rate: float, seconds: float) -> Trial:
         """One trial."""
-        taken = Taken(self.generator.pid, self.forwarder.pid)
+        taken = Taken(self.place.bed, self.generator.pid, self.forwarder.pid)
         self.generator.stdin.write(f"{rate:.0f} {seconds}\n")
         found = json.loads(self._said("{", seconds + READY_S_MAX))
         disturbed = taken.share()

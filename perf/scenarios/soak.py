@@ -11,7 +11,7 @@ from bench.job import Job
 from bench.programs import build_programs
 from bench.report import Discard, Report
 
-from .measure_forward import Load
+from .measure_forward import Load, Place
 from .measure_processes import resident_bytes_max
 from .measure_trials import Rig
 
@@ -30,10 +30,10 @@ def run(job: Job) -> Report:
     """Builds the programs, holds the rate, reports."""
     programs = build_programs(job.repository, "--package", "control", "--package", "perf", "--bins")
     seconds, parameters = job.effort(Effort).seconds, job.scenario.parameters
-    report = job.report(devices="those of perf/run forward", effort=f"{seconds} s")
+    report = job.report(devices=job.bed.says, effort=f"{seconds} s")
     load = Load(parameters["size"], parameters["flows"], TURN_S)
     with tempfile.TemporaryDirectory(prefix="tpo-soak-") as scratch, \
-            Rig("tpo", load, programs, Path(scratch)) as rig:
+            Rig("tpo", load, Place(programs, Path(scratch), job.bed)) as rig:
         first = rig.trial(parameters["rate"], TURN_S)
         memory = resident_bytes_max(rig.forwarder.pid)
         trials = [first] + [rig.trial(parameters["rate"], TURN_S) for _ in range(seconds - 1)]

@@ -17,7 +17,7 @@ from bench.programs import build_programs
 from bench.report import Discard, Report
 from bench.search import Bounds, Goal, Search
 
-from .measure_forward import Load
+from .measure_forward import Load, Place
 from .measure_trials import Rig, Trial
 
 OURS, BASELINE = "tpo", "mac"
@@ -86,11 +86,11 @@ class Found:
     """Whether the generator was the bound, by goal."""
 
 
-def search(kind: str, load: Load, programs: Path, scratch: Path, job: Job, effort: Effort,
+def search(kind: str, load: Load, place: Place, job: Job, effort: Effort,
            goals: tuple[Goal, ...] = GOALS) -> Found:
     """Searches one side."""
     parameters = job.scenario.parameters
-    with Rig(kind, load, programs, scratch) as rig:
+    with Rig(kind, load, place) as rig:
         device = Device(rig, effort.seconds, job.disturbed_max, parameters["retries"])
         highest = parameters["highest"][load.size]
         looked = Search(device.loss, highest, effort.precision, effort.trials)
@@ -106,15 +106,16 @@ def run(job: Job) -> Report:
     programs = build_programs(job.repository, "--package", "control", "--package", "perf", "--bins")
     effort = job.effort(Effort)
     report = job.report(
-        devices="those of perf/run forward",
+        devices=job.bed.says,
         effort=f"{effort.rounds} searches of each side (A B B A), up to {effort.trials} trials of "
                f"{effort.seconds:g} s a rate, to {100 * effort.precision:g} %")
     with tempfile.TemporaryDirectory(prefix="tpo-throughput-") as scratch:
+        place = Place(programs, Path(scratch), job.bed)
         for size in effort.sizes:
             load = Load(size, job.scenario.parameters["flows"], effort.seconds)
 
             def one(kind: str, load: Load = load) -> Found:
-                found = search(kind, load, programs, Path(scratch), job, effort)
+                found = search(kind, load, place, job, effort)
                 told = ", ".join(f"{name} {each.lower / MILLION:.3f}"
                                  for name, each in found.bounds.items())
                 print(f"throughput: {load.size} B, {kind}: {told} Mframes/s, {found.trials} "

@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Parser)]
 #[command(name = "frames", version)]
 struct Options {
-    /// DPDK device towards the first port: net_vhost0,iface=/run/first
+    /// DPDK device towards the first port: net_vhost0,iface=/run/first, or 0000:03:00.0
     #[arg(long, value_name = "DEVICE")]
     port_a: String,
     /// DPDK device towards the second port
@@ -64,17 +64,20 @@ struct Options {
     core: usize,
 }
 
+/// Virtual devices need no hugepages and no bus; NICs need both.
 fn eal_arguments(options: &Options) -> Vec<String> {
+    let is_virtual = |device: &str| device.starts_with("net_");
+    let devices = [options.port_a.as_str(), options.port_b.as_str()];
     let prefix = format!("frames-{}", std::process::id());
     let lcores = format!("0@({})", options.core);
-    let words = ["--no-huge", "--no-shconf", "--no-pci", "--no-telemetry", "-m", MEGABYTES];
-    let pairs = [
-        ["--file-prefix", &prefix],
-        ["--lcores", &lcores],
-        ["--vdev", &options.port_a],
-        ["--vdev", &options.port_b],
-    ];
-    words.into_iter().chain(pairs.into_iter().flatten()).map(str::to_owned).collect()
+    let mut words = vec!["--no-telemetry", "--file-prefix", &prefix, "--lcores", &lcores];
+    if devices.into_iter().all(is_virtual) {
+        words.extend(["--no-huge", "--no-shconf", "--no-pci", "-m", MEGABYTES]);
+    }
+    for device in devices {
+        words.extend([if is_virtual(device) { "--vdev" } else { "--allow" }, device]);
+    }
+    words.into_iter().map(str::to_owned).collect()
 }
 
 /// Frames that hold what follows the headers, whatever is written over their fronts.

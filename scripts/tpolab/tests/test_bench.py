@@ -20,6 +20,7 @@ sys.path.insert(0, str(REPOSITORY / "perf"))
 from bench import alternation, catalogue, command, compare, foreign  # noqa: E402
 from bench import noise, page, session  # noqa: E402
 from bench.alternation import Plan  # noqa: E402
+from bench.bed import USUAL, Bed, eal_arguments  # noqa: E402
 from bench.catalogue import Bar, Effort, Reason, Scenario  # noqa: E402
 from bench.plot import percentiles  # noqa: E402
 from bench.report import Discard, Report, write  # noqa: E402
@@ -84,6 +85,38 @@ class Scenarios(unittest.TestCase):
                                    (["micro", "pair"], False), (["pair"], False),
                                    (["micro", "all"], False), (["micro", "--html", "x"], False)):
             self.assertEqual(command._is_program(known, arguments), program, arguments)
+
+
+class Beds(unittest.TestCase):
+    """Ports and cores."""
+
+    def test_those_of_the_repository_are_sound(self) -> None:
+        beds = {path.stem: Bed.load(path) for path in (REPOSITORY / "perf" / "beds").iterdir()}
+        self.assertEqual(len({bed.says for bed in beds.values()}), len(beds))
+        usual = beds["virtio"]
+        self.assertEqual(usual.cores, (0, 1))
+        self.assertEqual(usual.device.devices(Path("/a"))[1],
+                         "net_virtio_user1,path=/a/second,queue_size=1024")
+        words = eal_arguments(usual.device.devices(Path("/a")), 64)
+        self.assertEqual((words.count("--vdev"), "--no-huge" in words), (2, True))
+        words = eal_arguments(beds["pci"].device.devices(Path("/a")), 64)
+        self.assertEqual(words, ["--allow", "0000:04:00.0", "--allow", "0000:04:00.1"])
+
+    def test_slips_are_told(self) -> None:
+        whole = (REPOSITORY / USUAL).read_text(encoding="utf-8")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "one.toml"
+            for wrong, said in ((whole.replace("core = 1", "core = 0"), "a core each"),
+                                (whole.replace("core = 1", "core = -1"), "device"),
+                                (whole.replace("core = 0", ""), "generator"),
+                                (whole.replace("[device]", "[devices]"), "devices"),
+                                (whole.replace("[device]", "[device]\nspeed = 1"), "nothing else"),
+                                ("ports", "cannot be read")):
+                path.write_text(wrong, encoding="utf-8")
+                with self.assertRaisesRegex(LabError, said):
+                    Bed.load(path)
+            with self.assertRaisesRegex(LabError, "cannot be read"):
+                Bed.load(Path(folder) / "none.toml")
 
 
 class Alternations(unittest.TestCase):
