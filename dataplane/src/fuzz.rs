@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::compression::Decompressor;
 use crate::data_mover::wire::{
-    Acknowledgement, CloseReason, Cookie, DataView, DatagramHeader, Exchange, Floor, Hello, Parity,
-    SubfieldKind, Subfields, parse_digest,
+    Acknowledgement, CloseReason, Cookie, DataView, DatagramHeader, DatagramKind, Exchange, Floor,
+    Hello, Near, SubfieldKind, Subfields, parse_digest,
 };
 use crate::frame::{self, arp::ArpPacket, ndp};
 use crate::packet_driver::open::OpenParameters;
@@ -25,16 +25,22 @@ pub fn datagram(bytes: &[u8]) {
         assert!(Exchange::macs(bytes).is_some());
     }
     let _ = Cookie::parse(bytes);
-    let Ok((_, field, rest)) = DatagramHeader::parse(bytes) else { return };
+    let Ok((header, mut field, rest)) = DatagramHeader::parse(bytes) else { return };
+    if header.kind == DatagramKind::Session {
+        let Ok((view, subfields)) = DataView::parse(field, rest, Near::default()) else { return };
+        let total: usize = view.pieces().map(|(_, bytes)| bytes.len()).sum();
+        match view.parity {
+            None => assert_eq!(total, rest.len()),
+            Some((parity, _)) => {
+                let (from, to) = parity.cell(parity.cells - 1);
+                assert!(total == 0 && from < to && to <= parity.buffer_len);
+            }
+        }
+        field = subfields;
+    }
     for subfield in Subfields::new(field).map_while(Result::ok) {
         let body = subfield.body;
         match subfield.kind {
-            SubfieldKind::Data => {
-                if let Ok(view) = DataView::parse(body, rest) {
-                    let total: usize = view.pieces().map(|(_, bytes)| bytes.len()).sum();
-                    assert_eq!(total, rest.len());
-                }
-            }
             SubfieldKind::Acknowledgement => {
                 if let Ok(ack) = Acknowledgement::parse(body) {
                     let covered = ack.received.iter().chain(ack.complete.iter()).count();
@@ -52,12 +58,6 @@ pub fn datagram(bytes: &[u8]) {
             }
             SubfieldKind::Hello => {
                 let _ = Hello::parse(body);
-            }
-            SubfieldKind::Parity => {
-                if let Ok(parity) = Parity::parse(body, rest) {
-                    let (from, to) = parity.cell(parity.cells - 1);
-                    assert!(from < to && to <= parity.buffer_len);
-                }
             }
             _ => {}
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use dataplane::data_mover::SEGMENT_SIZE_LIMIT;
 use dataplane::data_mover::security::PublicKey;
+use dataplane::data_mover::wire::{OVERHEAD_LEN, TAG_LEN};
 use dataplane::packet_driver::CLASS_COUNT;
 use toml::de::{DeTable, DeValue};
 
@@ -28,7 +29,9 @@ const MTU_DEFAULT: u16 = 1500;
 const MTU_RANGE: (u16, u16) = (576, 9600);
 /// What a datagram has around the bytes of buffers: headers of UDP and of our own at most, tag
 /// included; and before them that of IP.
-const DATAGRAM_OVERHEAD: u16 = 8 + 52;
+const DATAGRAM_OVERHEAD: u16 = 8 + 42;
+
+const _: () = assert!(DATAGRAM_OVERHEAD as usize == 8 + OVERHEAD_LEN + TAG_LEN);
 const IPV4_HEADER: u16 = 20;
 const IPV6_HEADER: u16 = 40;
 const RATE_MIN: Rate = Rate(64_000);

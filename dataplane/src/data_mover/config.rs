@@ -2,7 +2,7 @@
 
 use super::congestion::Congestion;
 use super::path_mtu::PathMtu;
-use super::wire::{Exchange, HEADER_LEN, Hello, Limits, OVERHEAD_LEN, TAG_LEN};
+use super::wire::{BUFFER_LEN_LIMIT, Exchange, HEADER_LEN, Hello, Limits, OVERHEAD_LEN, TAG_LEN};
 use crate::packet_driver::PeerIndex;
 use crate::time::{MILLISECOND_NS, SECOND_NS};
 
@@ -37,7 +37,7 @@ pub struct PeerConfig {
     pub dead_after_ns: u64,
     /// Nanoseconds without sending after which an answer is asked for.
     pub keepalive_ns: u64,
-    /// Length of one buffer in bytes; below 2^24.
+    /// Length of one buffer in bytes; below 2^22.
     pub buffer_len_max: u32,
     /// Buffers not known to be complete, per direction.
     pub buffers_max: u32,
@@ -63,7 +63,7 @@ impl PeerConfig {
         PeerConfig {
             peer,
             congestion: Congestion::Fixed { rate_bps },
-            segment_size_max: 1_400,
+            segment_size_max: 1_410,
             path_mtu_raise_ns: 600 * SECOND_NS,
             ip_overhead_bytes: 28,
             rtt_ns_max: SECOND_NS,
@@ -89,7 +89,7 @@ impl PeerConfig {
         self.rtt_ns_max = self.rtt_ns_max.clamp(MILLISECOND_NS, 10 * SECOND_NS);
         self.dead_after_ns = self.dead_after_ns.max(MILLISECOND_NS);
         self.keepalive_ns = self.keepalive_ns.max(MILLISECOND_NS);
-        self.buffer_len_max = self.buffer_len_max.clamp(1, 0xff_ffff);
+        self.buffer_len_max = self.buffer_len_max.clamp(1, BUFFER_LEN_LIMIT);
         self.buffers_max = self.buffers_max.clamp(64, 1 << 20).next_power_of_two();
         self.reassembly_bytes_max = self.reassembly_bytes_max.max(self.buffer_len_max);
         self

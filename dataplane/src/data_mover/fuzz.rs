@@ -16,6 +16,8 @@ use super::demux::{Sessions, Source};
 use super::security::{KeyExchange, PeerKeys, PrivateKey};
 use super::session::{Down, Incarnation, Session, Sink, State, Up};
 use super::wire::{DatagramHeader, DatagramKind, HEADER_LEN, Piece, TAG_LEN, emit_data};
+#[cfg(test)]
+use super::wire::{Parity, emit_parity};
 use crate::frame::MacAddr;
 use crate::packet_driver::{
     BufferKind, BufferPool, BufferSlice, Lane, OutboundBuffer, PeerIndex, PoolClass, SessionNumber,
@@ -30,12 +32,20 @@ const ON_THE_WAY: usize = 256;
 /// Milliseconds within which a pair that is left alone comes up.
 const HEAL_MS: u64 = 30_000;
 
+/// What a datagram carries.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Carried<'a> {
+    Pieces(&'a [Piece]),
+    #[cfg(test)]
+    Parity(&'a Parity),
+}
+
 /// A datagram of an established, sealed session with these pieces and further subfields: what its
 /// owner could write if it did not keep to the protocol.
 pub(super) fn sealed(
     session: &mut Session,
     now: Time,
-    pieces: &[Piece],
+    carried: Carried<'_>,
     rest: &[u8],
     bytes: &[u8],
 ) -> Option<Vec<u8>> {
@@ -46,7 +56,11 @@ pub(super) fn sealed(
     session.sender.skip(now);
     let mut out = vec![0; HEADER_LEN + 1_024 + rest.len() + bytes.len() + TAG_LEN];
     let (_, body) = out.split_at_mut_checked(HEADER_LEN)?;
-    let data_len = emit_data(physical, pieces, body)?;
+    let data_len = match carried {
+        Carried::Pieces(pieces) => emit_data(physical, pieces, body)?,
+        #[cfg(test)]
+        Carried::Parity(parity) => emit_parity(physical, parity, body)?,
+    };
     let field_len = data_len + rest.len();
     body.get_mut(data_len..field_len)?.copy_from_slice(rest);
     body.get_mut(field_len..field_len + bytes.len())?.copy_from_slice(bytes);
@@ -262,8 +276,9 @@ fn happen(ends: &mut [End; 2], now: &mut Time, code: u8, script: &mut Script<'_>
         6 => {
             let len = usize::from(script.byte()?);
             let rest = script.bytes(len);
-            if let Some(datagram) =
-                sender.session().and_then(|session| sealed(session, *now, &[], &rest, &[]))
+            if let Some(datagram) = sender
+                .session()
+                .and_then(|session| sealed(session, *now, Carried::Pieces(&[]), &rest, &[]))
             {
                 receiver.receive(*now, address(from), datagram);
             }
@@ -274,7 +289,9 @@ fn happen(ends: &mut [End; 2], now: &mut Time, code: u8, script: &mut Script<'_>
             let (buffer_len, len) = (u32::from(script.word()?), u16::from(script.byte()?));
             let piece = Piece { logical, kind, buffer_len, offset, len };
             let content = vec![7; usize::from(len)];
-            let datagram = sender.session().and_then(|s| sealed(s, *now, &[piece], &[], &content));
+            let datagram = sender
+                .session()
+                .and_then(|s| sealed(s, *now, Carried::Pieces(&[piece]), &[], &content));
             datagram.into_iter().for_each(|d| receiver.receive(*now, address(from), d));
         }
     }

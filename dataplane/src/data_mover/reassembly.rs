@@ -257,13 +257,6 @@ impl Reassembly {
         }
     }
 
-    /// The number with these low bits that is nearest to the lowest incomplete one.
-    pub(super) fn near(&self, low_bits: u32) -> Option<u64> {
-        let lowest = u32::try_from(self.lowest & u64::from(u32::MAX)).unwrap_or(0);
-        let ahead = low_bits.wrapping_sub(lowest).cast_signed();
-        self.lowest.checked_add_signed(i64::from(ahead))
-    }
-
     /// Which cells of a buffer have not come.
     pub(super) fn missing(&self, logical: u64, parity: &Parity) -> Missing {
         let ahead = logical.checked_sub(self.lowest);

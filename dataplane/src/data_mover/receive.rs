@@ -7,14 +7,11 @@ use super::sender::Violation;
 use super::session::{Down, Session, Sink};
 use super::wire::{
     Acknowledgement, CloseReason, DataView, DatagramHeader, DatagramKind, Floor, Hello,
-    KEY_EPOCH_CLEAR, Malformed, Parity, SubfieldKind, Subfields, parse_digest,
+    KEY_EPOCH_CLEAR, Malformed, Near, SubfieldKind, Subfields, parse_digest,
 };
 use crate::time::Time;
 
-/// Physical numbers that may be skipped at once: more than can be lost before a peer is dead.
-const SKIP_MAX: u64 = 1 << 32;
-
-/// The subfields of a datagram of a session.
+/// Transport data and subfields of a datagram of a session.
 struct Content<'a> {
     data: DataView<'a>,
     acknowledgement: Option<Acknowledgement<'a>>,
@@ -22,25 +19,17 @@ struct Content<'a> {
     keepalive: bool,
     close: Option<CloseReason>,
     digest: Option<u64>,
-    /// With its bytes.
-    parity: Option<(Parity, &'a [u8])>,
 }
 
 impl<'a> Content<'a> {
-    fn parse(field: &'a [u8], bytes: &'a [u8]) -> Result<Self, Malformed> {
-        let mut subfields = Subfields::new(field);
-        let first = subfields.next().ok_or(Malformed::Order)??;
-        if first.kind != SubfieldKind::Data {
-            return Err(Malformed::Order);
-        }
-        let mut pieces = bytes;
-        let mut parity = None;
+    fn parse(field: &'a [u8], bytes: &'a [u8], near: Near) -> Result<Self, Malformed> {
+        let (data, rest) = DataView::parse(field, bytes, near)?;
         let mut acknowledgement = None;
         let mut floor = None;
         let mut keepalive = false;
         let mut close = None;
         let mut digest = None;
-        for subfield in subfields {
+        for subfield in Subfields::new(rest) {
             let subfield = subfield?;
             let body = subfield.body;
             let doubled = match subfield.kind {
@@ -50,13 +39,8 @@ impl<'a> Content<'a> {
                 SubfieldKind::Floor => floor.replace(Floor::parse(body)?).is_some(),
                 SubfieldKind::Keepalive => std::mem::replace(&mut keepalive, true),
                 SubfieldKind::Close => close.replace(CloseReason::parse(body)?).is_some(),
-                SubfieldKind::Parity => {
-                    pieces = &[];
-                    parity.replace((Parity::parse(body, bytes)?, bytes)).is_some()
-                }
                 SubfieldKind::Digest => digest.replace(parse_digest(body)?).is_some(),
-                SubfieldKind::Data
-                | SubfieldKind::Hello
+                SubfieldKind::Hello
                 | SubfieldKind::Initiation
                 | SubfieldKind::Response
                 | SubfieldKind::Cookie => true,
@@ -65,13 +49,12 @@ impl<'a> Content<'a> {
                 return Err(Malformed::Order);
             }
         }
-        let data = DataView::parse(first.body, pieces)?;
-        Ok(Content { data, acknowledgement, floor, keepalive, close, digest, parity })
+        Ok(Content { data, acknowledgement, floor, keepalive, close, digest })
     }
 
     /// Whether the sender wants to know that it arrived.
     fn is_answered(&self) -> bool {
-        !self.data.is_empty() || self.keepalive || self.floor.is_some() || self.parity.is_some()
+        !self.data.is_empty() || self.keepalive || self.floor.is_some()
     }
 }
 
@@ -172,7 +155,8 @@ impl Session {
             return MoverCounter::DropSession;
         }
         let datagram_len = datagram.len();
-        let len = match self.authenticate(now, header, datagram) {
+        let near = self.near(header);
+        let len = match self.authenticate(now, header, near.physical, datagram) {
             Ok(len) => len,
             Err(reason) => return reason,
         };
@@ -180,7 +164,7 @@ impl Session {
             Some(Ok((_, field, bytes))) => (field, bytes),
             _ => return MoverCounter::DropMalformed,
         };
-        let content = match Content::parse(field, bytes) {
+        let content = match Content::parse(field, bytes, near) {
             Ok(content) => content,
             Err(_) => return self.malformed(now, header, events),
         };
@@ -197,9 +181,6 @@ impl Session {
             return MoverCounter::DropSession;
         }
         let physical = content.data.physical;
-        if physical > self.receiver.received.highest().saturating_add(SKIP_MAX) {
-            return self.malformed(now, header, events);
-        }
         if !self.receiver.received.is_new(physical) {
             return MoverCounter::DropDuplicate;
         }
@@ -212,6 +193,17 @@ impl Session {
         }
         let ip_bytes = datagram_len + usize::from(self.config.ip_overhead_bytes);
         self.receive_content(now, &content, ip_bytes, events)
+    }
+
+    /// Where we are in the session that a datagram says it is of: at its start, if it is not up yet.
+    fn near(&self, header: &DatagramHeader) -> Near {
+        if self.established.is_none_or(|established| established.own.session != header.session) {
+            return Near::default();
+        }
+        let received = self.receiver.received.highest();
+        let opened = self.security.as_ref().map_or(0, |security| security.highest());
+        let logical = self.receiver.reassembly.lowest_incomplete();
+        Near { physical: received.max(opened), logical }
     }
 
     /// What an authentic datagram says that did not come before.
@@ -279,7 +271,7 @@ impl Session {
             }
             self.receiver.restore(&self.counters, piece.logical, events);
         }
-        if let Some((parity, bytes)) = &content.parity
+        if let Some((parity, bytes)) = &content.data.parity
             && !self.receiver.parity(&self.counters, parity, bytes, events)
         {
             return MoverCounter::DropMalformed;

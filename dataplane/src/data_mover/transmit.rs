@@ -9,7 +9,7 @@ use super::session::{Established, Session};
 use super::wire::{
     ABANDONED_MAX, CloseReason, DATA_BASE_LEN, DIGEST_LEN, DatagramHeader, DatagramKind, Floor,
     HEADER_LEN, Hello, KEY_EPOCH_CLEAR, OVERHEAD_LEN, PIECE_LEN, Parity, SUBFIELD_LEN, SessionId,
-    emit_data, emit_digest, emit_keepalive, emit_padding,
+    emit_data, emit_digest, emit_keepalive, emit_padding, emit_parity,
 };
 use crate::copy::{self, Copied};
 use crate::time::{MILLISECOND_NS, Time};
@@ -74,7 +74,7 @@ struct Due {
 pub(super) enum Body<'a> {
     Pieces(&'a Pieces),
     /// The parity that the sender has ready.
-    Parity,
+    Parity(Parity),
 }
 
 impl Due {
@@ -190,9 +190,9 @@ impl Session {
         if due.data {
             let taken = HEADER_LEN + DATA_BASE_LEN + self.scratch.len + self.config.tag_len();
             let mut room = out.len().checked_sub(taken)?;
-            if self.scratch.len == 0 && room.is_multiple_of(2) != PIECE_LEN.is_multiple_of(2) {
-                // A full piece has an even length, as parity over it.
-                room = room.saturating_sub(1);
+            if self.scratch.len == 0 {
+                // A full piece is as long as a parity may be, and that is even.
+                room = room.saturating_sub(Parity::LEN - PIECE_LEN) & !1;
             }
             self.sender.choose(now, room, &mut pieces);
         }
@@ -232,8 +232,7 @@ impl Session {
                 self.write(now, out, session, Body::Pieces(&pieces))
             }
             Next::Parity(parity) => {
-                self.scratch.append(|out| parity.emit(out));
-                let len = self.write(now, out, session, Body::Parity);
+                let len = self.write(now, out, session, Body::Parity(parity));
                 self.sender.fec.parity_sent();
                 len
             }
@@ -305,8 +304,10 @@ impl Session {
             None => KEY_EPOCH_CLEAR,
         };
         let (head, rest) = out.split_at_mut_checked(HEADER_LEN)?;
-        let list = if let Body::Pieces(pieces) = body { pieces.list() } else { &[] };
-        let data_len = emit_data(physical, list, rest)?;
+        let (list, data_len) = match body {
+            Body::Pieces(pieces) => (pieces.list(), emit_data(physical, pieces.list(), rest)?),
+            Body::Parity(parity) => (&[][..], emit_parity(physical, &parity, rest)?),
+        };
         let subfields = self.scratch.bytes();
         let mut field_len = data_len + subfields.len();
         copy::bytes(Copied::Made, rest.get_mut(data_len..field_len)?, subfields);
@@ -322,7 +323,7 @@ impl Session {
             copy::bytes(Copied::BufferToDatagram, rest.get_mut(len..end)?, bytes);
             len = end;
         }
-        if let Body::Parity = body {
+        if let Body::Parity(_) = body {
             let bytes = self.sender.fec.bytes();
             let end = len + bytes.len();
             copy::bytes(Copied::BufferToDatagram, rest.get_mut(len..end)?, bytes);

@@ -118,7 +118,7 @@ impl Default for Limits {
             buffer_bytes: 256 << 20,
             buffer_size_max: 64 * 1024,
             flush_deadline_ns: 500 * MICROSECOND_NS,
-            segment_size_max: 1_400,
+            segment_size_max: 1_410,
             backlog_ns: 5 * MILLISECOND_NS,
             packet_deadlines_ns: [DEADLINE_NS; CLASS_COUNT],
             fin_timeout_ns: 30 * SECOND_NS,

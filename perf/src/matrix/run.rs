@@ -15,7 +15,7 @@ use super::wire::{Kept, Wire};
 use crate::bulk::outbound;
 
 /// Bytes of buffers in a datagram.
-const SEGMENT: u64 = 1_400;
+const SEGMENT: u64 = 1_410;
 /// IP bytes of a full datagram.
 const DATAGRAM_IP_BYTES: u64 = 1_464;
 const IP_OVERHEAD: u64 = 28;

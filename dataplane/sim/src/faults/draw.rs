@@ -206,7 +206,7 @@ fn options(seed: u64, random: &mut Random) -> PairConfig {
         content: CONTENTS[(seed / 2 % CONTENTS.len() as u64) as usize],
         dead_after_ns: 4 * SECOND_NS,
         limits: Limits {
-            segment_size_max: 512 + u16::try_from(random.up_to(888)).unwrap_or(0),
+            segment_size_max: 512 + u16::try_from(random.up_to(898)).unwrap_or(0),
             flows: 256,
             connections: 64,
             half_open: 32,

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 
 use super::super::outbound::Outbound;
 use super::super::sender::Pieces;
-use super::super::wire::{CELLS_MAX, PARITIES_MAX, PIECE_LEN, Parity, Piece};
+use super::super::wire::{CELLS_MAX, PARITIES_MAX, PIECE_LEN, Parity, Piece, low_bits};
 use super::policy::{Budget, LossEstimate};
 use super::{CELL_LEN_MAX, Coder, filled};
 use crate::packet_driver::BufferKind;
@@ -34,7 +34,7 @@ const _: () = assert!(PAUSE_NS_MIN <= PAUSE_NS_MAX, "a pause is clamped to both"
 /// Pauses that a packet waits for its parity when others follow it.
 const PAUSES_MAX: u64 = 4;
 /// IP bytes of a datagram beside its bytes of buffers, about.
-const OVERHEAD_BYTES: u64 = 80;
+const OVERHEAD_BYTES: u64 = 70;
 
 /// A range of a buffer that was sent without a gap.
 #[derive(Clone, Copy, Debug)]
@@ -109,10 +109,6 @@ impl Run {
         let len = u16::try_from(to - from).ok()?;
         Some(Piece { logical, kind, buffer_len, offset: from, len })
     }
-}
-
-fn low_bits(logical: u64) -> u32 {
-    u32::try_from(logical & u64::from(u32::MAX)).unwrap_or(0)
 }
 
 /// The memory of what is protected; made only for peers that it is wanted for.

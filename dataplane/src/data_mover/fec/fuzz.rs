@@ -5,13 +5,11 @@
 
 use super::super::PeerConfig;
 use super::super::reassembly::{Reassembly, Taken};
-use super::super::wire::{DataView, Parity};
+use super::super::wire::{DATA_BASE_LEN, DataView, Near, PIECE_LEN, Parity};
 use super::decoder::{Decoder, HELD_MAX};
 use crate::packet_driver::{BufferPool, PeerIndex, PoolClass};
 
 const BUFFER_MAX: u32 = 16 * 1024;
-/// Bytes of a parity subfield without its type and length.
-const BODY_LEN: usize = 14;
 
 fn take<'a>(bytes: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
     let (head, rest) = bytes.split_at_checked(len)?;
@@ -57,18 +55,19 @@ fn arrives(
     match code % 3 {
         0 => {
             // The number of the datagram, and one piece.
-            let body = take(bytes, 25)?;
+            let body = take(bytes, DATA_BASE_LEN + PIECE_LEN)?;
             let len = body.last_chunk().map_or(0, |len| u16::from_be_bytes(*len));
             let content = vec![value; usize::from(len)];
-            for (piece, bytes) in DataView::parse(body, &content).iter().flat_map(DataView::pieces)
-            {
+            let near = Near { physical: 0, logical: reassembly.lowest_incomplete() };
+            let view = DataView::parse(body, &content, near);
+            for (piece, bytes) in view.iter().flat_map(|(view, _)| view.pieces()) {
                 let taken = reassembly.take(&piece, bytes);
                 assert!(!matches!(taken, Taken::Complete(ref buffer) if buffer.is_empty()));
                 *restored += decoder.changed(piece.logical, reassembly, |_, _| {}).cells;
             }
         }
         1 => {
-            let body = take(bytes, BODY_LEN)?;
+            let body = take(bytes, Parity::LEN)?;
             let len = take(bytes, 2)?.first_chunk().map_or(0, |len| u16::from_be_bytes(*len));
             let content = vec![value; usize::from(len)];
             if let Ok(parity) = Parity::parse(body, &content) {

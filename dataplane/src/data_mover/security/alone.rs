@@ -8,10 +8,9 @@ use zeroize::Zeroizing;
 use super::aead::Cipher;
 use super::keyring::{Keyring, Keys, Opened};
 use super::noise::RawKeys;
-use super::secured::physical;
 use crate::data_mover::handshake::PeerHello;
 use crate::data_mover::received::Window;
-use crate::data_mover::wire::{DatagramHeader, HEADER_LEN, Limits, SessionId};
+use crate::data_mover::wire::{DataView, DatagramHeader, HEADER_LEN, Limits, SessionId};
 use crate::time::Time;
 
 /// The only epoch.
@@ -56,8 +55,9 @@ impl Sealer {
 impl Opener {
     /// Opens a datagram; its length without the tag, or `None` when it is not authentic or not new.
     pub fn open(&mut self, datagram: &mut [u8]) -> Option<usize> {
-        let (header, _, _) = DatagramHeader::parse(datagram).ok()?;
-        let number = physical(datagram).filter(|number| self.replay.is_new(*number))?;
+        let (header, field, _) = DatagramHeader::parse(datagram).ok()?;
+        let number = DataView::physical(field, self.replay.highest()).ok()?;
+        self.replay.is_new(number).then_some(())?;
         let clear_len = HEADER_LEN + usize::from(header.field_len);
         match self.ring.open(Time::ZERO, header.key_epoch, number, datagram, clear_len) {
             Opened::Whole(len) => self.replay.insert(number).then_some(len),
@@ -91,7 +91,7 @@ mod tests {
         sealer.seal(5, &mut datagram, HEADER_LEN + field_len).unwrap();
         let sealed = datagram;
         assert_eq!(opener.open(&mut datagram), Some(100 - TAG_LEN));
-        assert_eq!(datagram[HEADER_LEN + field_len..100 - TAG_LEN], [7; 65]);
+        assert_eq!(datagram[HEADER_LEN + field_len..100 - TAG_LEN], [7; 71]);
         assert_eq!(opener.open(&mut sealed.clone()), None, "again");
         opener.forget();
         let mut damaged = sealed;

@@ -11,7 +11,7 @@ use snow::{Builder, Error, HandshakeState};
 use zeroize::Zeroizing;
 
 use super::{KEY_LEN, PeerKeys, PrivateKey, PublicKey};
-use crate::data_mover::wire::{MESSAGE_MAX, WIRE_VERSION};
+use crate::data_mover::wire::{HANDSHAKE_VERSION, MESSAGE_MAX};
 
 const PATTERN: &str = "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
 /// Where the pattern uses the pre-shared key.
@@ -102,10 +102,10 @@ impl CryptoResolver for Resolver {
     }
 }
 
-/// What both ends mix in before the first message: a handshake for another epoch or version of
-/// the wire format does not authenticate.
+/// What both ends mix in before the first message: a handshake for another epoch, or in
+/// another form, does not authenticate.
 fn prologue(epoch: u8) -> [u8; 5] {
-    [b't', b'p', b'o', WIRE_VERSION, epoch]
+    [b't', b'p', b'o', HANDSHAKE_VERSION, epoch]
 }
 
 /// A handshake that we begin, and its first message with `payload`.

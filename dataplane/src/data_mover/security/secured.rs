@@ -17,8 +17,8 @@ use crate::data_mover::handshake::{CANDIDATE_NS, Handshake, Own, PeerHello};
 use crate::data_mover::received::Window;
 use crate::data_mover::session::{Session, Sink};
 use crate::data_mover::wire::{
-    Cookie, DATA_BASE_LEN, DatagramHeader, Exchange, HEADER_LEN, Hello, KEY_EPOCH_CLEAR, MAC_LEN,
-    SessionId, SubfieldKind, Subfields,
+    Cookie, DataView, DatagramHeader, Exchange, HEADER_LEN, Hello, KEY_EPOCH_CLEAR, MAC_LEN,
+    SessionId, SubfieldKind,
 };
 use crate::time::{SECOND_NS, Time};
 
@@ -175,6 +175,11 @@ impl Secured {
         now < self.shunned_until
     }
 
+    /// The highest physical number that was opened.
+    pub(in crate::data_mover) fn highest(&self) -> u64 {
+        self.replay.highest()
+    }
+
     /// Notes a physical number that was opened: whether it is the highest so far.
     pub(in crate::data_mover) fn note(&mut self, number: u64) -> bool {
         let highest = number > self.replay.highest();
@@ -220,14 +225,6 @@ impl Secured {
         self.sent_mac = self.to_peer.write(out.get_mut(..len)?, cookie);
         Some(len)
     }
-}
-
-/// The physical number of a datagram, not yet authenticated.
-pub(super) fn physical(datagram: &[u8]) -> Option<u64> {
-    let (_, field, _) = DatagramHeader::parse(datagram).ok()?;
-    let first = Subfields::new(field).next()?.ok()?;
-    let number = first.body.first_chunk().filter(|_| field.len() >= DATA_BASE_LEN)?;
-    (first.kind == SubfieldKind::Data).then_some(u64::from_be_bytes(*number))
 }
 
 impl Session {
@@ -464,12 +461,13 @@ impl Session {
         MoverCounter::DatagramsTaken
     }
 
-    /// Opens a datagram of a session in place: its length without the tag, or why it is dropped.
-    /// Nothing but counters changes unless it authenticates.
+    /// Opens a datagram of a session in place, whose number is near this one: its length without the
+    /// tag, or why it is dropped. Nothing but counters changes unless it authenticates.
     pub(in crate::data_mover) fn authenticate(
         &mut self,
         now: Time,
         header: &DatagramHeader,
+        near: u64,
         datagram: &mut [u8],
     ) -> Result<usize, MoverCounter> {
         let Some(security) = &mut self.security else {
@@ -479,8 +477,9 @@ impl Session {
         if header.key_epoch == KEY_EPOCH_CLEAR {
             return Err(MoverCounter::DropClear);
         }
-        let number = physical(datagram).ok_or(MoverCounter::DropMalformed)?;
         let clear_len = HEADER_LEN + usize::from(header.field_len);
+        let field = datagram.get(HEADER_LEN..clear_len).unwrap_or(&[]);
+        let number = DataView::physical(field, near).map_err(|_| MoverCounter::DropMalformed)?;
         let is_up = self.established.is_some_and(|e| e.own.session == header.session);
         let handshake = self.handshake.as_mut().filter(|h| h.own.session == header.session);
         let ring = match (is_up, &handshake) {

@@ -87,7 +87,9 @@ fn what_waits_beyond_its_deadline_does_not_take_the_link() {
     let [sender, receiver] = &world.sides;
     let (expired, abandoned) = (sender.get(BuffersExpired), sender.get(BuffersAbandoned));
     assert!(expired > COUNT / 4, "{expired}");
-    assert_eq!(receiver.heard.buffers.len() as u64 + expired + abandoned, COUNT + 100);
+    // What was on its way when it was given up may arrive all the same, if all of it does.
+    let told = receiver.heard.buffers.len() as u64 + expired + abandoned;
+    assert!((COUNT + 100..=COUNT + 100 + abandoned).contains(&told), "{told}, {abandoned}");
 }
 
 #[test]

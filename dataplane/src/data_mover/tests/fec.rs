@@ -3,7 +3,7 @@
 use super::super::{Congestion, MoverCounter as C, PeerConfig};
 use super::harness::{Link, MBIT, World, config};
 use crate::packet_driver::BufferKind;
-use crate::time::{MILLISECOND_NS, Time};
+use crate::time::{MILLISECOND_NS, SECOND_NS, Time};
 
 const RTT_MS: u64 = 100;
 const FLOWS: usize = 400;
@@ -24,7 +24,9 @@ struct Flows {
 fn world(loss: u64, burst: u64, fec: bool) -> World {
     let mut link = Link::new(200 * MBIT, RTT_MS / 2 * MILLISECOND_NS, loss);
     link.loss_burst = burst;
-    World::new(PeerConfig { fec, ..config(200 * MBIT) }, link, 900 + loss + burst)
+    // Bursts are of datagrams: where few are sent one may last for longer than a peer is waited for.
+    let config = PeerConfig { fec, dead_after_ns: 60 * SECOND_NS, ..config(200 * MBIT) };
+    World::new(config, link, 900 + loss + burst)
 }
 
 /// Waits until `side` has heard so many buffers.
@@ -106,7 +108,8 @@ fn short_flows_at_one_percent_take_no_longer() {
     assert_eq!(without.overhead, 0.0);
     println!("{without:?}");
     assert!(without.p50 <= 2.3 && without.p99 <= 3.5, "{without:?}");
-    assert!(with.p99 < without.p50, "{with:?} {without:?}");
+    // One flow in two meets a loss.
+    assert!(with.p99 < without.p99 && with.late * 20.0 < without.late, "{with:?} {without:?}");
 }
 
 #[test]
@@ -144,8 +147,11 @@ fn full_pieces_of_an_odd_length_are_protected_too() {
 fn bulk_has_no_parity_but_at_its_end() {
     for loss in [1_000, 10_000, 100_000] {
         let mut world = world(loss, 1, true);
-        world.source(0, BufferKind::Stream, (60_000, 65_536), 400);
-        assert!(world.run_until_done(20_000));
+        // Where one datagram in a thousand is lost, the last of one transfer may know of no loss.
+        for _ in 0..4 {
+            world.source(0, BufferKind::Stream, (60_000, 65_536), 400);
+            assert!(world.run_until_done(20_000));
+        }
         world.assert_all_delivered(0);
         let a = &world.sides[0];
         let (parity, sent) = (a.get(C::ParityBytesOut), a.get(C::BytesOut));

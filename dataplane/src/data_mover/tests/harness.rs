@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use super::super::demux::{Source as From, exchange, settle};
 use super::super::rng::Rng;
 use super::super::security::{Guard, KeyExchange, PeerKeys, PrivateKey, open};
-use super::super::wire::{DataView, DatagramHeader, DatagramKind, Subfields};
+use super::super::wire::{DataView, DatagramHeader, DatagramKind, Near, Subfields};
 use super::super::{
     DemuxCounter, Down, Incarnation, MoverCounter, PeerConfig, Session, Sink, State, Up,
 };
@@ -407,9 +407,9 @@ impl World {
     fn strikes(&mut self, from: usize, datagram: &[u8]) -> bool {
         let Some((kind, left)) = &mut self.sides[from].link.strike else { return false };
         let Ok((_, field, bytes)) = DatagramHeader::parse(datagram) else { return false };
-        let Some(Ok(first)) = Subfields::new(field).next() else { return false };
         let sealed = bytes.len().saturating_sub(self.config.tag_len());
-        let Ok(data) = DataView::parse(first.body, &bytes[..sealed]) else { return false };
+        let view = DataView::parse(field, &bytes[..sealed], Near::default());
+        let Ok((data, _)) = view else { return false };
         let struck = *left > 0 && data.pieces().any(|(piece, _)| piece.kind == *kind);
         *left -= u32::from(struck);
         struck

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::MoverCounter as C;
-use super::super::fuzz::sealed;
+use super::super::fuzz::{Carried, sealed};
 use super::super::receiver::ACK_LEN_MAX;
 use super::super::wire::{Acknowledgement, Arrivals, Bitmap, Floor, Limits, Parity, Piece};
 use super::super::{Congestion, Down, State, Violation};
@@ -14,7 +14,17 @@ use crate::time::MILLISECOND_NS;
 /// Side 0 sends side 1 such a datagram.
 fn send(world: &mut World, pieces: &[Piece], rest: &[u8], bytes: &[u8]) {
     let session = &mut world.sides[0].session;
-    let mut datagram = sealed(session, world.now, pieces, rest, bytes).unwrap();
+    let carried = Carried::Pieces(pieces);
+    let mut datagram = sealed(session, world.now, carried, rest, bytes).unwrap();
+    world.sides[1].receive(world.now, &mut datagram);
+}
+
+/// Side 0 sends side 1 such a parity.
+fn send_parity(world: &mut World, parity: &Parity) {
+    let session = &mut world.sides[0].session;
+    let bytes = vec![7; usize::from(parity.cell_len)];
+    let carried = Carried::Parity(parity);
+    let mut datagram = sealed(session, world.now, carried, &[], &bytes).unwrap();
     world.sides[1].receive(world.now, &mut datagram);
 }
 
@@ -112,13 +122,6 @@ fn pieces_that_contradict_each_other_end_the_session() {
     ends(world, Violation::Contradiction);
 }
 
-/// A parity subfield and its bytes.
-fn parity(parity: &Parity) -> (Vec<u8>, Vec<u8>) {
-    let mut rest = vec![0; Parity::LEN];
-    parity.emit(&mut rest).unwrap();
-    (rest, vec![7; usize::from(parity.cell_len)])
-}
-
 const PARITY: Parity = Parity {
     logical_low: 100,
     kind: BufferKind::Stream,
@@ -138,21 +141,14 @@ fn parity_that_no_peer_writes_ends_the_session() {
         (22, Parity { cell_len: 501, ..PARITY }),
     ] {
         let mut world = up(seed);
-        let (rest, bytes) = parity(&wrong);
-        send(&mut world, &[], &rest, &bytes);
+        send_parity(&mut world, &wrong);
         ends(world, Violation::Malformed);
     }
-    // Beside pieces.
-    let mut world = up(23);
-    let (rest, bytes) = parity(&PARITY);
-    let piece = Piece { logical: 100, buffer_len: 1_000, len: 500, ..Piece::NONE };
-    send(&mut world, &[piece], &rest, &bytes);
-    ends(world, Violation::Malformed);
     // Over a buffer that is another.
     let mut world = up(24);
-    send(&mut world, &[piece], &[], &bytes);
-    let (rest, bytes) = parity(&Parity { buffer_len: 999, ..PARITY });
-    send(&mut world, &[], &rest, &bytes);
+    let piece = Piece { logical: 100, buffer_len: 1_000, len: 500, ..Piece::NONE };
+    send(&mut world, &[piece], &[], &[7; 500]);
+    send_parity(&mut world, &Parity { buffer_len: 999, ..PARITY });
     ends(world, Violation::Contradiction);
 }
 
@@ -162,10 +158,9 @@ fn a_piece_that_comes_after_its_parity_brings_the_one_that_never_comes() {
     world.sides[1].sources.clear();
     world.run_ms(1_000);
     let piece = Piece { logical: 100, buffer_len: 1_000, len: 500, ..Piece::NONE };
-    let (rest, bytes) = parity(&Parity { parities: 1, ..PARITY });
-    send(&mut world, &[], &rest, &bytes);
+    send_parity(&mut world, &Parity { parities: 1, ..PARITY });
     assert_eq!(world.sides[1].get(C::PiecesRestored), 0);
-    send(&mut world, &[piece], &[], &bytes);
+    send(&mut world, &[piece], &[], &[7; 500]);
     assert_eq!(world.sides[1].get(C::PiecesRestored), 1);
     assert!(world.sides[1].is_up());
 }
@@ -176,8 +171,7 @@ fn parity_over_what_the_peer_has_given_up_is_let_go() {
     world.sides[1].sources.clear();
     world.run_ms(1_000);
     let before = world.sides[1].get(C::ParityUseless);
-    let (rest, bytes) = parity(&PARITY);
-    send(&mut world, &[], &rest, &bytes);
+    send_parity(&mut world, &PARITY);
     assert_eq!(world.sides[1].get(C::ParityUseless), before, "it waits for its cells");
     let mut floor = vec![0; Floor::BASE_LEN];
     Floor::emit(1, 101, std::iter::empty(), &mut floor).unwrap();
@@ -196,8 +190,7 @@ fn parity_without_end_takes_no_memory_and_little_work() {
         let logical_low = 200 + i / 2 % 1_000;
         let index = u8::try_from(i % 2).unwrap();
         let of = Parity { buffer_len: 60_000, boundary: 500, cells: 64, logical_low, ..PARITY };
-        let (rest, bytes) = parity(&Parity { index, ..of });
-        send(&mut world, &[], &rest, &bytes);
+        send_parity(&mut world, &Parity { index, ..of });
     }
     let side = &world.sides[1];
     assert_eq!(side.pool.in_use_bytes(), before);
@@ -205,8 +198,7 @@ fn parity_without_end_takes_no_memory_and_little_work() {
     // What makes up whole buffers by parity alone is restored for one datagram in eight.
     for i in 0..20_000 {
         let (logical_low, index) = (2_000 + i / 2, u8::try_from(i % 2).unwrap());
-        let (rest, bytes) = parity(&Parity { logical_low, index, ..PARITY });
-        send(&mut world, &[], &rest, &bytes);
+        send_parity(&mut world, &Parity { logical_low, index, ..PARITY });
     }
     let restored = world.sides[1].get(C::PiecesRestored);
     assert!(restored <= 2 * (20_000 / 8 + 64), "{restored}");
@@ -332,7 +324,7 @@ proptest! {
             }
             let now = world.now;
             let session = &mut world.sides[0].session;
-            let mut datagram = sealed(session, now, &pieces, &rest, &bytes).unwrap();
+            let mut datagram = sealed(session, now, Carried::Pieces(&pieces), &rest, &bytes).unwrap();
             world.sides[1].receive(now, &mut datagram);
             world.now = world.now + MILLISECOND_NS;
             let mut out = [0; 2_048];

@@ -1,7 +1,7 @@
 //! An appliance with two peers, one of them with the right keys and bad intentions: the other one
 //! loses nothing by it.
 
-use super::super::fuzz::sealed;
+use super::super::fuzz::{Carried, sealed};
 use super::super::wire::Piece;
 use super::super::{Down, MoverCounter as C, Violation};
 use super::harness::filled;
@@ -62,7 +62,7 @@ impl Three {
     fn written(&mut self, piece: &Piece, rest: &[u8]) -> Option<Vec<u8>> {
         let now = self.net.now;
         let session = self.net.nodes[HOSTILE].sessions.get_mut(TO_CENTRE).unwrap();
-        sealed(session, now, &[*piece], rest, &vec![7; usize::from(piece.len)])
+        sealed(session, now, Carried::Pieces(&[*piece]), rest, &vec![7; usize::from(piece.len)])
     }
 
     fn arrives(&mut self, bytes: &mut [u8]) {

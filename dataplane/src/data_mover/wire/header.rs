@@ -2,8 +2,11 @@
 
 use super::{HEADER_LEN, Malformed, Reader, Writer};
 
-/// The version of the wire format that this code speaks.
-pub const WIRE_VERSION: u8 = 1;
+/// The version of the wire format that this code speaks: of datagrams of a session.
+pub const WIRE_VERSION: u8 = 2;
+/// The version of HELLOs and of key exchanges, which is the same for all: they tell which versions
+/// their sender speaks.
+pub const HANDSHAKE_VERSION: u8 = 1;
 /// The key epoch of datagrams that are not encrypted.
 pub const KEY_EPOCH_CLEAR: u8 = 0;
 
@@ -57,13 +60,11 @@ impl DatagramHeader {
     pub fn parse(datagram: &[u8]) -> Result<(Self, &[u8], &[u8]), Malformed> {
         let mut reader = Reader(datagram);
         let first = reader.u8()?;
-        if first >> 4 != WIRE_VERSION {
-            return Err(Malformed::Version);
-        }
-        let kind = match first & 0xf {
-            1 => DatagramKind::Hello,
-            2 => DatagramKind::Session,
-            _ => return Err(Malformed::Value),
+        let kind = match (first >> 4, first & 0xf) {
+            (HANDSHAKE_VERSION, 1) => DatagramKind::Hello,
+            (WIRE_VERSION, 2) => DatagramKind::Session,
+            (WIRE_VERSION, _) => return Err(Malformed::Value),
+            _ => return Err(Malformed::Version),
         };
         let key_epoch = reader.u8()?;
         let field_len = reader.u16()?;
@@ -75,7 +76,11 @@ impl DatagramHeader {
     /// Writes the header to the front of `out`; its length, or `None` when it does not fit.
     pub fn emit(&self, out: &mut [u8]) -> Option<usize> {
         let mut writer = Writer::new(out);
-        writer.put(&[WIRE_VERSION << 4 | self.kind as u8, self.key_epoch])?;
+        let version = match self.kind {
+            DatagramKind::Hello => HANDSHAKE_VERSION,
+            DatagramKind::Session => WIRE_VERSION,
+        };
+        writer.put(&[version << 4 | self.kind as u8, self.key_epoch])?;
         writer.put(&self.field_len.to_be_bytes())?;
         writer.put(&self.session.0.to_be_bytes())?;
         debug_assert_eq!(writer.len, HEADER_LEN);
@@ -109,9 +114,12 @@ mod tests {
     #[test]
     fn other_versions_and_types_are_refused() {
         let bytes = |first| [first, 0, 0, 0, 0, 0, 0, 0];
-        assert_eq!(DatagramHeader::parse(&bytes(0x22)), Err(Malformed::Version));
-        assert_eq!(DatagramHeader::parse(&bytes(0x13)), Err(Malformed::Value));
-        assert_eq!(DatagramHeader::parse(&bytes(0x10)), Err(Malformed::Value));
+        for other in [0x12, 0x10, 0x32, 0x31, 0x02] {
+            assert_eq!(DatagramHeader::parse(&bytes(other)), Err(Malformed::Version));
+        }
+        for unknown in [0x20, 0x21, 0x23] {
+            assert_eq!(DatagramHeader::parse(&bytes(unknown)), Err(Malformed::Value));
+        }
     }
 
     #[test]

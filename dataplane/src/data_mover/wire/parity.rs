@@ -1,10 +1,11 @@
-//! The parity subfield: the bytes behind the data mover field are parity over a range of a buffer.
+//! A parity, in the place of pieces: the bytes behind the data mover field are parity over a range
+//! of a buffer.
 //!
 //! The range is cut into cells of the length of the parity, from a boundary on and the one cell
 //! before it; cells end with the buffer, and count as filled up with zeros. Any so many cells and
 //! parities as there are cells give all of them.
 
-use super::{Malformed, PIECE_LEN, Reader, SUBFIELD_LEN, SubfieldKind, Writer};
+use super::{Malformed, Reader, Writer};
 use crate::packet_driver::BufferKind;
 
 /// Most cells that parity is over.
@@ -19,7 +20,7 @@ pub struct Parity {
     pub logical_low: u32,
     /// Kind of the buffer.
     pub kind: BufferKind,
-    /// Length of the whole buffer in bytes; below 2^24.
+    /// Length of the whole buffer in bytes; below 2^22.
     pub buffer_len: u32,
     /// Where in the buffer the first cell ends; the others follow it.
     pub boundary: u32,
@@ -34,25 +35,22 @@ pub struct Parity {
 }
 
 impl Parity {
-    /// Length in bytes, type and length included.
-    pub const LEN: usize = SUBFIELD_LEN + 14;
+    /// Length of its description in bytes.
+    pub const LEN: usize = 13;
 
-    /// From the body of the subfield and the bytes behind the data mover field.
+    /// From its description and the bytes behind the data mover field.
     ///
     /// # Errors
     /// [`Malformed`] when it is too short or too long, a count is not within its limits, or a cell
     /// has no byte of the buffer.
     pub fn parse(body: &[u8], bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader(body);
+        let logical_low = reader.u32()?;
+        let (kind, buffer_len) = reader.buffer()?;
         let parity = Parity {
-            logical_low: reader.u32()?,
-            kind: match reader.u8()? {
-                1 => BufferKind::Control,
-                2 => BufferKind::Stream,
-                3 => BufferKind::Datagram,
-                _ => return Err(Malformed::Value),
-            },
-            buffer_len: reader.u24()?,
+            logical_low,
+            kind,
+            buffer_len,
             boundary: reader.u24()?,
             cells: reader.u8()?,
             parities: reader.u8()?,
@@ -80,26 +78,13 @@ impl Parity {
         (end.saturating_sub(u32::from(self.cell_len)), end.min(self.buffer_len))
     }
 
-    /// Writes the subfield; its length, or `None` when it does not fit.
-    pub fn emit(&self, out: &mut [u8]) -> Option<usize> {
-        let kind = match self.kind {
-            BufferKind::Control => 1,
-            BufferKind::Stream => 2,
-            BufferKind::Datagram => 3,
-        };
-        let mut writer = Writer::new(out);
-        writer.subfield(SubfieldKind::Parity, Self::LEN - SUBFIELD_LEN)?;
+    pub(super) fn emit(&self, writer: &mut Writer<'_>) -> Option<()> {
         writer.put(&self.logical_low.to_be_bytes())?;
-        writer.put(&[kind])?;
-        writer.u24(self.buffer_len)?;
+        writer.buffer(self.kind, self.buffer_len)?;
         writer.u24(self.boundary)?;
-        writer.put(&[self.cells, self.parities, self.index])?;
-        Some(writer.len)
+        writer.put(&[self.cells, self.parities, self.index])
     }
 }
-
-// Parity over full-size pieces takes a full-size datagram.
-const _: () = assert!(Parity::LEN <= PIECE_LEN);
 
 #[cfg(test)]
 mod tests {
@@ -119,8 +104,10 @@ mod tests {
 
     fn parse(parity: &Parity) -> Result<Parity, Malformed> {
         let mut out = [0; Parity::LEN];
-        let len = parity.emit(&mut out).unwrap();
-        Parity::parse(&out[SUBFIELD_LEN..len], &vec![0; usize::from(parity.cell_len)])
+        let mut writer = Writer::new(&mut out);
+        parity.emit(&mut writer).unwrap();
+        assert_eq!(writer.len, Parity::LEN);
+        Parity::parse(&out, &vec![0; usize::from(parity.cell_len)])
     }
 
     proptest! {
@@ -164,7 +151,7 @@ mod tests {
         ] {
             assert_eq!(parse(&wrong), Err(Malformed::Value), "{wrong:?}");
         }
-        assert_eq!(Parity::parse(&[2; 13], &[0; 2]), Err(Malformed::Truncated));
-        assert_eq!(Parity::parse(&[2; 15], &[0; 2]), Err(Malformed::Length));
+        assert_eq!(Parity::parse(&[0x80; 12], &[0; 2]), Err(Malformed::Truncated));
+        assert_eq!(Parity::parse(&[0x80; 14], &[0; 2]), Err(Malformed::Length));
     }
 }

@@ -1,4 +1,4 @@
-//! The data mover field: a list of subfields, each with its type and length.
+//! Subfields of the data mover field: a list, each with its type and length.
 
 use super::{Malformed, Reader, SUBFIELD_LEN, Writer};
 
@@ -6,8 +6,6 @@ use super::{Malformed, Reader, SUBFIELD_LEN, Writer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum SubfieldKind {
-    /// Physical sequence number and pieces; first wherever it is present.
-    Data = 1,
     /// What the sender of the datagram has received.
     Acknowledgement = 2,
     /// What the sender of the datagram no longer asks about.
@@ -20,8 +18,6 @@ pub enum SubfieldKind {
     Hello = 6,
     /// Digest of what both ends must agree on.
     Digest = 8,
-    /// The bytes of the datagram are parity over a range of a buffer.
-    Parity = 9,
     /// Begins an exchange of keys; the only one in its datagram.
     Initiation = 16,
     /// Ends an exchange of keys; the only one in its datagram.
@@ -39,12 +35,12 @@ pub struct Subfield<'a> {
     pub body: &'a [u8],
 }
 
-/// The subfields of a data mover field, in order; unknown types are skipped, and an error ends it.
+/// Subfields, in order; unknown types are skipped, and an error ends it.
 #[derive(Clone, Debug)]
 pub struct Subfields<'a>(Reader<'a>);
 
 impl<'a> Subfields<'a> {
-    /// Over the bytes of a data mover field.
+    /// Over the bytes of a data mover field, behind transport data where there is any.
     #[must_use]
     pub fn new(field: &'a [u8]) -> Self {
         Subfields(Reader(field))
@@ -73,14 +69,12 @@ impl<'a> Iterator for Subfields<'a> {
                 }
             };
             let kind = match code {
-                1 => SubfieldKind::Data,
                 2 => SubfieldKind::Acknowledgement,
                 3 => SubfieldKind::Floor,
                 4 => SubfieldKind::Keepalive,
                 5 => SubfieldKind::Close,
                 6 => SubfieldKind::Hello,
                 8 => SubfieldKind::Digest,
-                9 => SubfieldKind::Parity,
                 16 => SubfieldKind::Initiation,
                 17 => SubfieldKind::Response,
                 18 => SubfieldKind::Cookie,
@@ -148,7 +142,7 @@ mod tests {
             let seen: Vec<(u8, Vec<u8>)> = Subfields::new(&field)
                 .map(|subfield| subfield.map(|s| (s.kind as u8, s.body.to_vec())).unwrap())
                 .collect();
-            let known: Vec<_> = list.into_iter().filter(|(code, _)| matches!(code, 1..=6 | 8 | 9 | 16..=18)).collect();
+            let known: Vec<_> = list.into_iter().filter(|(code, _)| matches!(code, 2..=6 | 8 | 16..=18)).collect();
             prop_assert_eq!(seen, known);
         }
     }
