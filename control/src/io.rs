@@ -67,15 +67,22 @@ impl Frame for MbufFrame {
         match (checksums.ip, checksums.l4) {
             (Device::Bad, _) | (_, Device::Bad) => ChecksumStatus::Bad,
             (Device::Good, Device::Good) => ChecksumStatus::Good,
-            _ => ChecksumStatus::Unknown,
+            (_, Device::Good) => ChecksumStatus::TransportGood,
+            (_, Device::Unfilled) => ChecksumStatus::Unfilled,
+            (_, Device::Unknown) => ChecksumStatus::Unknown,
         }
     }
 
     fn leave_checksum(&mut self, begun: &Begun) {
-        if !self.0.complete_on_transmit(begun.protocol, begun.is_ipv4, begun.link_len, begun.ip_len)
-        {
+        let Begun { protocol, is_ipv4, link_len, ip_len, l4_len, segment_size } = *begun;
+        let cut = (segment_size != 0).then_some((l4_len, segment_size));
+        if !self.0.complete_on_transmit(protocol, is_ipv4, (link_len, ip_len), cut) {
             checksum::complete(self, begun);
         }
+    }
+
+    fn chain(&mut self, tail: Self) -> bool {
+        self.0.chain(tail.0).is_ok()
     }
 
     fn segment_size(&self) -> u16 {
@@ -101,6 +108,10 @@ impl FrameSource for MbufSource {
     fn alloc(&mut self) -> Option<MbufFrame> {
         self.0.alloc().map(MbufFrame)
     }
+
+    fn free(&self) -> usize {
+        self.0.uncached()
+    }
 }
 
 /// The queue pair of one side.
@@ -110,8 +121,23 @@ pub struct QueuePair {
     pub rx: RxQueue,
     /// Transmits.
     pub tx: TxQueue,
-    /// Whether it completes the checksums of TCP and UDP that were begun.
-    pub checksums: bool,
+    /// What it was asked for.
+    pub offloads: Offloads,
+}
+
+/// What a port does with checksums and large segments, because it was asked to and can.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Offloads {
+    /// Verifies IPv4 headers that it receives.
+    pub verifies_ip: bool,
+    /// Verifies TCP and UDP that it receives.
+    pub verifies_l4: bool,
+    /// Completes checksums of TCP and UDP that were begun.
+    pub completes: bool,
+    /// Payload bytes of a segment that it cuts into frames, at most; 0: it cuts none.
+    pub cut_bytes_max: u32,
+    /// Fills in the IPv4 header checksums of what it cuts.
+    pub completes_ip: bool,
 }
 
 /// Both ports.
@@ -134,12 +160,17 @@ impl PortIo for PortPair {
     type Frame = MbufFrame;
 
     fn receive(&mut self, side: Side, most: usize, into: &mut VecDeque<MbufFrame>) {
+        let Offloads { verifies_ip, verifies_l4, .. } = self.sides[side.index()].offloads;
         // Vectorised drivers receive whole groups only, so a small remainder is left for later.
         for _ in 0..most / GROUP {
             let count = self.sides[side.index()].rx.rx_burst(&mut self.received);
             // All will be looked at soon, and come from elsewhere: the waits overlap.
             self.received.iter().for_each(Mbuf::prefetch);
-            into.extend(self.received.drain().map(MbufFrame));
+            into.extend(self.received.drain().map(|mut mbuf| {
+                // Drivers may say what they were not asked, and may not mean it.
+                mbuf.forget_rx_checksums(!verifies_ip, !verifies_l4);
+                MbufFrame(mbuf)
+            }));
             if count < GROUP {
                 break;
             }
@@ -148,12 +179,15 @@ impl PortIo for PortPair {
 
     fn transmit(&mut self, side: Side, frames: &mut VecDeque<MbufFrame>) {
         let count = self.sending.room().min(frames.len());
-        for MbufFrame(mbuf) in frames.drain(..count) {
+        let QueuePair { tx, offloads, .. } = &mut self.sides[side.index()];
+        for MbufFrame(mut mbuf) in frames.drain(..count) {
+            if offloads.completes_ip {
+                mbuf.complete_ip_where_cut();
+            }
             // There is room for so many.
             let _ = self.sending.push(mbuf);
         }
-        let QueuePair { tx, checksums, .. } = &mut self.sides[side.index()];
-        if *checksums && self.sending.iter().any(|mbuf| mbuf.tx_flags() != 0) {
+        if offloads.completes && self.sending.iter().any(|mbuf| mbuf.tx_flags() != 0) {
             // A driver refuses what contradicts itself. None of ours does, and were there one, it
             // would go as it is rather than hold up all behind it.
             let _ = tx.tx_prepare(&mut self.sending);

@@ -186,6 +186,11 @@ uint32_t shim_mempool_size(const struct rte_mempool *pool)
 	return pool->size;
 }
 
+uint32_t shim_mempool_uncached(const struct rte_mempool *pool)
+{
+	return rte_mempool_get_ops(pool->ops_index)->get_count(pool);
+}
+
 uint32_t shim_mempool_cache_len(struct rte_mempool *pool)
 {
 	struct rte_mempool_cache *cache = rte_mempool_default_cache(pool, rte_lcore_id());

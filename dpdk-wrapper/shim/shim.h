@@ -125,6 +125,7 @@ int shim_mbuf_chain(struct rte_mbuf *head, struct rte_mbuf *tail);
 int shim_mbuf_linearize(struct rte_mbuf *mbuf);
 uint32_t shim_mempool_size(const struct rte_mempool *pool);
 uint32_t shim_mempool_cache_len(struct rte_mempool *pool);
+uint32_t shim_mempool_uncached(const struct rte_mempool *pool);
 
 /* ---- the baselines of perf: hash tables, rings of one producer and one consumer, checksums ---- */
 

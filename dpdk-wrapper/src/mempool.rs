@@ -207,6 +207,14 @@ impl Mempool {
         unsafe { ffi::shim_mempool_size(self.inner.pool.as_ptr()) }
     }
 
+    /// Mbufs that can be had, without those that threads keep at hand: on the packet path.
+    #[must_use]
+    #[inline]
+    pub fn uncached(&self) -> usize {
+        // SAFETY: the pool is alive.
+        unsafe { ffi::shim_mempool_uncached(self.as_ptr()) as usize }
+    }
+
     /// Mbufs that can be had. Walks all caches: for control, not for the packet path.
     #[must_use]
     pub fn available(&self) -> u32 {

@@ -104,5 +104,8 @@ def _compared(row: dict[str, Any]) -> list[Result]:
         found.append(Result(f"{row['name']}: time per {row['item']}", row["ours_ns"], "ns",
                             baseline=row.get("baseline_ns"), better="lower"))
     if row.get("gbps") is not None:
-        found.append(Result(f"{row['name']}: payload", row["gbps"], "Gb/s", better="higher"))
+        least = row.get("gbps_bar")
+        found.append(Result(f"{row['name']}: payload", row["gbps"], "Gb/s",
+                            f">= {least:g}" if least is not None else None,
+                            least is None or row["gbps"] >= least, better="higher", limit=least))
     return found

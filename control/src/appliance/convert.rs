@@ -20,6 +20,7 @@ use dataplane::pipeline::appliance::{ApplianceConfig, Identity, Limits, PeerSett
 use dataplane::pipeline::{Placement, PlacementError, StageKind};
 
 use crate::config;
+use crate::io::Offloads;
 use crate::keys::Keys;
 
 /// What an appliance is made from besides its configuration.
@@ -29,8 +30,8 @@ pub struct Circumstances {
     pub lan_mac: MacAddr,
     /// Station of the WAN port.
     pub wan_mac: MacAddr,
-    /// By side, whether the port completes checksums in frames that it sends.
-    pub device_checksums: [bool; 2],
+    /// By side, what the port does with checksums and large segments.
+    pub offloads: [Offloads; 2],
     /// Random.
     pub secret: [u64; 4],
     /// Larger for a later start.
@@ -60,7 +61,8 @@ pub fn appliance(
             .map(|keys| Identity { key: keys.own.clone(), aes: crate::machine::has_aes() }),
         limits: limits(&config.limits, circumstances.burst),
         lan_mtu: config.lan.port.mtu,
-        device_checksums: circumstances.device_checksums,
+        device_checksums: circumstances.offloads.map(|offloads| offloads.completes),
+        cut_bytes_max: circumstances.offloads[0].cut_bytes_max,
         secret: circumstances.secret,
         incarnation: circumstances.incarnation,
     })

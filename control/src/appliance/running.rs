@@ -92,7 +92,7 @@ impl Running {
         let circumstances = Circumstances {
             lan_mac: devices.macs[0],
             wan_mac: devices.macs[1],
-            device_checksums: devices.device_checksums,
+            offloads: devices.offloads,
             secret: secret()?,
             incarnation: incarnation(),
             burst: usize::from(args.burst),

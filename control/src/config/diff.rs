@@ -94,6 +94,7 @@ fn fixed_keys(old: &Config, new: &Config) -> Vec<String> {
         fixed(&format!("{side}.addresses"), old.addresses == new.addresses);
         fixed(&format!("{side}.gateways"), old.gateways == new.gateways);
         fixed(&format!("{side}.mtu"), old.mtu == new.mtu);
+        fixed(&format!("{side}.offload"), old.offload == new.offload);
     }
     fixed("wan.port", old.wan.udp_port == new.wan.udp_port);
     // Peers keep their places: flows, buffers and sessions name them by index.

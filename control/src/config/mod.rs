@@ -104,7 +104,20 @@ pub struct Port {
     pub gateways: Vec<IpAddr>,
     /// Longest IP packet, in bytes.
     pub mtu: u16,
+    /// Whether the device is left what it can do with checksums and large segments.
+    pub offload: Offload,
 }
+
+/// What is left to a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offload {
+    /// What it says that it can do.
+    Auto,
+    /// Nothing.
+    None,
+}
+
+named!(Offload { "auto" => Auto, "none" => None });
 
 /// The side of the hosts behind this appliance.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,8 +18,8 @@ use super::error::Report;
 use super::reader::{Section, Value};
 use super::{
     Action, Compression, Config, CoreList, Cores, Encryption, Fallback, Fec, Lan, Limits, Mode,
-    PEERS_MAX, Peer, PeerCompression, PeerRate, Port, PortRange, Protocol, RULES_MAX, Rate, Rule,
-    Size, Wan, format_duration,
+    Offload, PEERS_MAX, Peer, PeerCompression, PeerRate, Port, PortRange, Protocol, RULES_MAX,
+    Rate, Rule, Size, Wan, format_duration,
 };
 use crate::machine::Machine;
 
@@ -118,7 +118,8 @@ fn port(
     let addresses = section.required_list("addresses", address);
     let gateways = section.list::<IpAddr>("gateways");
     let mtu = section.within("mtu", MTU_DEFAULT, MTU_RANGE.0..=MTU_RANGE.1);
-    Some(Port { device: device?, addresses, gateways, mtu })
+    let offload = section.or("offload", Offload::Auto);
+    Some(Port { device: device?, addresses, gateways, mtu, offload })
 }
 
 fn check_rate(section: &mut Section<'_, '_, '_>, key: &str, rate: Rate) {
@@ -413,6 +414,7 @@ words!(
     Encryption, "a kind of encryption";
     Fallback, "a fallback";
     Fec, "a kind of forward error correction";
+    Offload, "a use of offloads";
     Action, "an action";
     Compression, "a compression of a rule";
     PeerCompression, "a compression of a peer"

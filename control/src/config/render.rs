@@ -47,7 +47,8 @@ fn port(f: &mut Formatter<'_>, port: &Port) -> fmt::Result {
     if !port.gateways.is_empty() {
         list(f, "gateways", &port.gateways)?;
     }
-    pair(f, "mtu", port.mtu)
+    pair(f, "mtu", port.mtu)?;
+    pair(f, "offload", quoted(port.offload))
 }
 
 fn peer(f: &mut Formatter<'_>, peer: &Peer) -> fmt::Result {

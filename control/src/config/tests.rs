@@ -517,6 +517,18 @@ mod hostile {
 }
 
 #[test]
+fn each_port_may_do_without_offloads() {
+    let config = parse(MINIMAL).unwrap();
+    let both = |config: &Config| [config.lan.port.offload, config.wan.port.offload];
+    assert_eq!(both(&config), [Offload::Auto; 2]);
+    let config = parse(&MINIMAL.replace("[wan]", "[wan]\noffload = \"none\"")).unwrap();
+    assert_eq!(both(&config), [Offload::Auto, Offload::None]);
+    assert_eq!(parse(&config.to_string()).unwrap(), config);
+    let found = errors(&MINIMAL.replace("[wan]", "[wan]\noffload = \"off\""));
+    assert!(found.contains("wan.offload: \"off\" is not a use of offloads"), "{found}");
+}
+
+#[test]
 fn parity_is_sent_unless_the_file_says_otherwise() {
     assert_eq!(parse(MINIMAL).unwrap().peers[0].fec, Fec::Auto);
     let with = |value| MINIMAL.replace("encryption =", &format!("fec = {value}\nencryption ="));

@@ -10,6 +10,7 @@
 
 mod appliance;
 mod config;
+mod nic;
 
 use std::collections::VecDeque;
 
@@ -331,7 +332,9 @@ fn note(fingerprint: &mut u64, now: Time, frame: &[u8]) {
 
 /// The appliance of a site, started the `incarnation`th time.
 fn started(config: &PairConfig, site: Site, incarnation: u64) -> Tpo {
-    let mut tpo = Tpo::new(&config.appliance(site, incarnation)).with_costs(config.compress_ps);
+    let mut tpo = Tpo::new(&config.appliance(site, incarnation))
+        .with_costs(config.compress_ps)
+        .with_verifying_port(site == Site::A);
     if config.uneven {
         tpo.run_unevenly(config.seed ^ incarnation << 8 ^ site.index() as u64);
     }

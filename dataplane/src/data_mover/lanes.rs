@@ -129,6 +129,12 @@ impl<T: Copy + Default> Queues<T> {
         true
     }
 
+    /// Whether nothing is in a lane.
+    #[inline]
+    pub(super) fn is_empty(&self, lane: usize) -> bool {
+        self.ends.get(lane).is_none_or(|(first, _)| *first == NIL)
+    }
+
     /// The first of a lane.
     pub(super) fn front(&self, lane: usize) -> Option<T> {
         let (first, _) = self.ends.get(lane)?;
@@ -189,6 +195,7 @@ mod tests {
                 prop_assert_eq!(queues.free_count(), 8 - used);
                 for (lane, deque) in oracle.iter().enumerate() {
                     prop_assert_eq!(queues.front(lane), deque.front().copied());
+                    prop_assert_eq!(queues.is_empty(lane), deque.is_empty());
                     prop_assert_eq!(queues.back_mut(lane).copied(), deque.back().copied());
                 }
             }

@@ -245,8 +245,11 @@ impl Outbound {
         (0..LANES).any(|lane| self.waits(lane, gate))
     }
 
+    #[inline]
     fn waits(&mut self, lane: usize, gate: &Gate) -> bool {
-        self.front_lost(lane).is_some() || self.front_fresh(lane, gate).is_some()
+        // Most lanes are empty, and this is asked of all of them for every datagram.
+        (!self.lost.is_empty(lane) && self.front_lost(lane).is_some())
+            || (!self.fresh.is_empty(lane) && self.front_fresh(lane, gate).is_some())
     }
 
     /// The next piece for a datagram with `room` bytes left, description included; `first` when it
@@ -321,12 +324,11 @@ impl Outbound {
     fn front_fresh(&mut self, lane: usize, gate: &Gate) -> Option<u64> {
         loop {
             let number = self.fresh.front(lane)?;
-            if self.is_done(number) {
+            let Some(buffer) = self.get(number).filter(|buffer| buffer.kind.is_some()) else {
                 self.fresh.pop_front(lane);
                 continue;
-            }
+            };
             let begun_bytes = self.begun_bytes;
-            let buffer = self.get(number)?;
             let len = u64::from(buffer.len());
             let open = buffer.sent > 0
                 || (number < gate.logical_end

@@ -29,10 +29,15 @@ pub struct EdgeConfig {
     pub held_frames_max: usize,
     /// Frames that may wait for each port, at most.
     pub frames_max: usize,
+    /// Frames that large segments leave for others: with fewer none is made.
+    pub frames_spare: usize,
     /// Largest IP packet of the LAN, in bytes.
     pub lan_mtu: u16,
-    /// Whether the LAN port completes the checksums of segments.
-    pub device_checksums: bool,
+    /// By side, whether the port completes the checksums of TCP and UDP in frames that it sends.
+    pub device_checksums: [bool; 2],
+    /// Payload bytes of a segment that the LAN port cuts into frames, at most; 0 where it cuts none.
+    /// Only a port that completes checksums cuts.
+    pub cut_bytes_max: u32,
     /// TCP over IPv4.
     pub tcp_v4: Arc<TcpConfig>,
     /// TCP over IPv6.

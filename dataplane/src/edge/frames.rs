@@ -7,7 +7,9 @@ use super::EdgeCounter;
 use super::stage::{BURST, EdgeStage, UPSTREAM_BUSY};
 use super::tcp::{Flags, Segment, State};
 use crate::frame::ip::protocol;
-use crate::frame::{FlowKey, Frame, FrameSource, LinkHeader, Parsed, Side, icmp};
+use crate::frame::{
+    ChecksumStatus, FlowKey, Frame, FrameSource, LinkHeader, Parsed, Side, checksum, icmp,
+};
 use crate::interceptor::{Action, Fallback, Found, PassReason, Verdict};
 use crate::link::Link;
 use crate::packet_driver::reset::ResetCause;
@@ -35,6 +37,9 @@ impl<F: Frame> EdgeStage<F> {
             let mut actions = std::mem::take(&mut self.actions);
             self.interceptor.classify(side, burst.make_contiguous(), now, &mut actions);
             if actions.iter().all(|action| *action == Action::Forward) && !self.looks_at_passing() {
+                for frame in &mut burst {
+                    self.complete(side.other(), frame);
+                }
                 self.put_all_out(side.other(), &mut burst);
             }
             for (frame, action) in burst.drain(..).zip(&actions) {
@@ -132,7 +137,24 @@ impl<F: Frame> EdgeStage<F> {
                 self.begins_anew(&from_far);
             }
         }
-        self.put_out(side.other(), frame);
+        self.pass(side.other(), frame);
+    }
+
+    /// Passes a frame on to a side.
+    fn pass(&mut self, side: Side, mut frame: F) {
+        self.complete(side, &mut frame);
+        self.put_out(side, frame);
+    }
+
+    /// What came without a checksum, because it never left this machine, does not leave without.
+    #[inline]
+    fn complete(&self, side: Side, frame: &mut F) {
+        if frame.checksum_status() == ChecksumStatus::Unfilled
+            && let Ok(parsed) = crate::frame::parse(frame.head(), frame.frame_len())
+        {
+            let by_device = self.config.device_checksums[side.index()];
+            checksum::fill_in(frame, &parsed, by_device);
+        }
     }
 
     /// Whether frames that pass may be of connections that were here.
@@ -169,7 +191,7 @@ impl<F: Frame> EdgeStage<F> {
         self.counters.increment(EdgeCounter::FlowsOverload);
         match self.admission.get(usize::from(peer.0)).map(|status| status.fallback) {
             Some(Fallback::Refuse) => self.refuse(&frame, parsed, source),
-            _ => self.put_out(side.other(), frame),
+            _ => self.pass(side.other(), frame),
         }
     }
 

@@ -204,7 +204,10 @@ impl<F: Frame> EdgeStage<F> {
             key,
             link,
             dscp,
-            device_checksums: self.config.device_checksums,
+            device_checksums: self.config.device_checksums[Side::Lan.index()],
+            parts: &mut self.parts,
+            cut_bytes_max: 0,
+            frames_spare: 0,
             starved: false,
             ip_bytes: 0,
         };

@@ -12,7 +12,8 @@ use crate::copy::{self, Copied};
 use crate::frame::build::prepend_link;
 use crate::frame::ip::ethertype;
 use crate::frame::{
-    ETHERNET_LEN, FlowKey, Frame, FrameSource, LinkHeader, Parsed, Side, ecn, parse,
+    ChecksumStatus, ETHERNET_LEN, FlowKey, Frame, FrameSource, LinkHeader, Parsed, Side, checksum,
+    ecn, parse,
 };
 use crate::interceptor::{Decision, Route, RuleId, Verdict};
 use crate::packet_driver::header::MESSAGE_DATA_MAX;
@@ -114,6 +115,9 @@ impl<F: Frame> EdgeStage<F> {
         parsed: &Parsed,
         decision: &Decision,
     ) -> Result<(), EdgeCounter> {
+        if frame.checksum_status() == ChecksumStatus::Unfilled {
+            checksum::fill_in(&mut frame, parsed, false);
+        }
         let Decision { peer, class, compress, .. } = *decision;
         let len = parsed.ip_end.saturating_sub(parsed.l3_offset);
         if len as usize > MESSAGE_DATA_MAX {

@@ -200,7 +200,10 @@ impl<F: Frame> EdgeStage<F> {
                     key: flow.facts.key_to_host(),
                     link,
                     dscp: flow.dscp,
-                    device_checksums: self.config.device_checksums,
+                    device_checksums: self.config.device_checksums[Side::Lan.index()],
+                    parts: &mut self.parts,
+                    cut_bytes_max: self.config.cut_bytes_max,
+                    frames_spare: self.config.frames_spare,
                     starved: false,
                     ip_bytes: 0,
                 };

@@ -21,6 +21,7 @@ use super::standby::ConnectionReserve;
 use super::table::EdgeTable;
 use super::tcp::{InitialNumberSource, TimeWaitTable};
 use super::timers::TimerWheel;
+use super::writer::PARTS_MAX;
 use super::{EdgeCounter, LanCounter};
 use crate::counters::Counters;
 use crate::frame::{Frame, FrameSource, Side};
@@ -93,6 +94,8 @@ pub struct EdgeStage<F> {
     pub(super) upstream: VecDeque<Upstream<F>>,
     /// Frames to go out, by side.
     pub(super) frames: [VecDeque<F>; 2],
+    /// Room for parts of a large segment.
+    pub(super) parts: Vec<F>,
     /// Room for a burst and what is to be done with it, kept from turn to turn.
     pub(super) burst: VecDeque<F>,
     pub(super) actions: Vec<Action>,
@@ -147,6 +150,7 @@ impl<F: Frame> EdgeStage<F> {
             mirrors: Mirrors::new(config.mirrors),
             upstream: VecDeque::with_capacity(2 * UPSTREAM_BUSY),
             frames: [(); 2].map(|()| VecDeque::with_capacity(config.frames_max)),
+            parts: Vec::with_capacity(PARTS_MAX),
             burst: VecDeque::with_capacity(BURST),
             actions: Vec::with_capacity(BURST),
             reassembly: Reassembly::default(),
@@ -308,12 +312,9 @@ impl<F: Frame> EdgeStage<F> {
 
     /// Moves what waits to the links, as far as they have room.
     fn flush(&mut self, messages: &mut Link<Upstream<F>>, frames_out: &mut [Link<F>; 2]) -> bool {
-        let mut busy = false;
-        while messages.room() > 0 {
-            let Some(item) = self.upstream.pop_front() else { break };
-            let _ = messages.push(item);
-            busy = true;
-        }
+        let before = self.upstream.len();
+        messages.push_all(&mut self.upstream);
+        let mut busy = self.upstream.len() < before;
         for (queue, link) in self.frames.iter_mut().zip(frames_out) {
             let before = queue.len();
             link.push_all(queue);

@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 
+use super::build::{IPV4_LEN, pad};
 use super::ip::protocol;
 use super::{ChecksumStatus, Frame, IpHeader, LinkHeader, Network, Parsed, Transport};
 
@@ -33,6 +34,12 @@ impl Sum {
     /// Adds one 16-bit field. Only at an even offset.
     pub fn add_u16(&mut self, value: u16) {
         self.words += u64::from(value.to_be());
+    }
+
+    /// Adds four bytes. Only at an even offset.
+    #[inline]
+    fn add_word(&mut self, bytes: [u8; 4]) {
+        self.words += u64::from(u32::from_ne_bytes(bytes));
     }
 
     /// The checksum: the complement of the folded sum.
@@ -81,11 +88,11 @@ pub fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8, len: u32
     let mut sum = Sum::default();
     for address in [source, destination] {
         match address {
-            IpAddr::V4(v4) => sum.add(&v4.octets()),
+            IpAddr::V4(v4) => sum.add_word(v4.octets()),
             IpAddr::V6(v6) => sum.add(&v6.octets()),
         }
     }
-    sum.add(&len.to_be_bytes());
+    sum.add_word(len.to_be_bytes());
     sum.add_u16(u16::from(protocol));
     sum
 }
@@ -93,12 +100,29 @@ pub fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8, len: u32
 /// Whether the checksum of an IPv4 header (options included) is right.
 #[must_use]
 pub fn ipv4_header_ok(header: &[u8]) -> bool {
-    checksum(header) == 0
+    match header.try_into() {
+        Ok(plain) => of_plain_header(plain) == 0,
+        Err(_) => checksum(header) == 0,
+    }
+}
+
+/// The checksum of an IPv4 header without options: a loop over any number of bytes costs more.
+#[inline]
+fn of_plain_header(header: &[u8; IPV4_LEN]) -> u16 {
+    let mut sum = Sum::default();
+    let (words, _) = header.as_chunks();
+    words.iter().for_each(|word| sum.add_word(*word));
+    sum.finish()
 }
 
 /// Fills in the checksum of an IPv4 header (options included).
 pub fn fill_ipv4_header(header: &mut [u8]) {
-    fill(header, IPV4_CHECKSUM_AT, Sum::default());
+    let Ok(plain) = <&mut [u8; IPV4_LEN]>::try_from(&mut *header) else {
+        return fill(header, IPV4_CHECKSUM_AT, Sum::default());
+    };
+    plain[IPV4_CHECKSUM_AT..IPV4_CHECKSUM_AT + 2].fill(0);
+    let sum = of_plain_header(plain);
+    plain[IPV4_CHECKSUM_AT..IPV4_CHECKSUM_AT + 2].copy_from_slice(&sum.to_be_bytes());
 }
 
 /// Fills in the checksum of a TCP, UDP, ICMP or ICMPv6 packet: `l4` is its header and payload.
@@ -126,6 +150,11 @@ pub struct Begun {
     pub link_len: usize,
     /// Length of the IP header in bytes.
     pub ip_len: usize,
+    /// Length of the transport header in bytes; needed where the packet is to be cut.
+    pub l4_len: usize,
+    /// Payload bytes of each packet that the device is to cut this one of TCP into; 0: none. The
+    /// checksum of one to be cut was begun with length 0: each packet has its own.
+    pub segment_size: u16,
 }
 
 impl Begun {
@@ -137,7 +166,16 @@ impl Begun {
             is_ipv4: ip.destination.is_ipv4(),
             link_len: link.byte_len(),
             ip_len: ip.byte_len(),
+            l4_len: 0,
+            segment_size: 0,
         }
+    }
+
+    /// The same of a packet with a transport header of this length, to be cut into packets with at
+    /// most so many payload bytes each.
+    #[must_use]
+    pub fn cut(self, l4_len: usize, segment_size: u16) -> Self {
+        Begun { l4_len, segment_size, ..self }
     }
 }
 
@@ -148,6 +186,36 @@ pub fn begin(l4: &mut [u8], len: usize, source: IpAddr, destination: IpAddr, pro
     {
         let sum = transport_sum(source, destination, protocol, len);
         field.copy_from_slice(&(!sum.finish()).to_be_bytes());
+    }
+}
+
+/// Fills in the transport's checksum of a received frame that came without
+/// ([`ChecksumStatus::Unfilled`]), or leaves that to the device that sends it on. Others than those
+/// of TCP and UDP in one piece stay as they are.
+pub fn fill_in<F: Frame>(frame: &mut F, parsed: &Parsed, by_device: bool) {
+    let Parsed { key, l3_offset, l4_offset, ip_end, .. } = *parsed;
+    let begun = Begun {
+        protocol: key.protocol,
+        is_ipv4: parsed.network == Network::Ipv4,
+        link_len: l3_offset as usize,
+        ip_len: l4_offset.saturating_sub(l3_offset) as usize,
+        l4_len: 0,
+        segment_size: 0,
+    };
+    if !matches!(parsed.transport, Transport::Tcp | Transport::Udp) {
+        return;
+    }
+    // The padding may be anything; the sum is over all that is behind the IP header.
+    frame.truncate(ip_end as usize);
+    pad(frame);
+    let len = ip_end.saturating_sub(l4_offset) as usize;
+    if let Some(l4) = frame.head_mut().get_mut(l4_offset as usize..) {
+        begin(l4, len, key.source(), key.destination(), key.protocol);
+    }
+    if by_device {
+        frame.leave_checksum(&begun);
+    } else {
+        complete(frame, &begun);
     }
 }
 
@@ -176,16 +244,19 @@ pub fn complete<F: Frame>(frame: &mut F, begun: &Begun) {
 /// IPv4 may come without (RFC 768), over IPv6 may not (RFC 8200, section 8.1).
 #[must_use]
 pub fn frame_ok<F: Frame>(frame: &F, parsed: &Parsed) -> bool {
-    match frame.checksum_status() {
+    let status = frame.checksum_status();
+    match status {
         ChecksumStatus::Good => return true,
         ChecksumStatus::Bad => return false,
-        ChecksumStatus::Unknown => {}
+        ChecksumStatus::Unknown | ChecksumStatus::TransportGood | ChecksumStatus::Unfilled => {}
     }
     let head = frame.head();
     if parsed.network == Network::Ipv4 && !ipv4_header_ok(parsed.ip_header(head)) {
         return false;
     }
-    if matches!(parsed.transport, Transport::Fragment | Transport::Other) {
+    if status != ChecksumStatus::Unknown
+        || matches!(parsed.transport, Transport::Fragment | Transport::Other)
+    {
         return true;
     }
     let l4 = parsed.l4(head);
@@ -329,6 +400,18 @@ mod tests {
             let addresses = (address(bits[0]), address(bits[1]));
             let [whole, left] = whole_and_left(tcp, addresses, tags, &payload);
             prop_assert_eq!(left, whole);
+        }
+
+        #[test]
+        fn ipv4_headers_are_filled_in_with_and_without_options(
+            mut header in prop::collection::vec(any::<u8>(), 5..16),
+        ) {
+            header.resize(header.len() * 4, 0x5a);
+            fill_ipv4_header(&mut header);
+            prop_assert_eq!(slow(&header), 0);
+            prop_assert!(ipv4_header_ok(&header));
+            header[0] ^= 1;
+            prop_assert!(!ipv4_header_ok(&header));
         }
 
         #[test]

@@ -38,16 +38,22 @@ pub use plain::{Plain, parse_plain};
 pub use side::Side;
 pub use vlan::{VlanList, VlanTag};
 
-/// What is known of the checksums (IP header and transport) of a received frame.
+/// What is known of the checksums (IP header and transport) of a received frame. What the device
+/// did not look at is verified in software where it matters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ChecksumStatus {
-    /// The device did not look: software verifies where it matters.
+    /// The device did not look.
     #[default]
     Unknown,
-    /// The device verified it.
+    /// The device verified the transport's and did not look at the IP header's.
+    TransportGood,
+    /// The device verified both.
     Good,
-    /// The device found it wrong.
+    /// The device found one of them wrong.
     Bad,
+    /// The transport's is not filled in: the frame comes from this machine, where nothing damaged
+    /// it, and is to be completed before it leaves ([`checksum::fill_in`]).
+    Unfilled,
 }
 
 /// One Ethernet frame: a contiguous first part that holds all headers, then further payload
@@ -92,14 +98,22 @@ pub trait Frame: Sized + Send + 'static {
     /// Shortens the frame to `len` bytes; longer than it is changes nothing.
     fn truncate(&mut self, len: usize);
 
+    /// Puts the parts of `tail` behind those of this frame; false, and `tail` is gone, when a frame
+    /// has no more parts. Costs little where this frame has one part.
+    fn chain(&mut self, tail: Self) -> bool {
+        let _ = tail;
+        false
+    }
+
     /// What the device knows of the checksums.
     fn checksum_status(&self) -> ChecksumStatus {
         ChecksumStatus::Unknown
     }
 
-    /// Leaves a checksum that was begun to the device that sends the frame. The port is one that
-    /// completes them: [`ApplianceConfig`](crate::pipeline::appliance::ApplianceConfig) says so. What
-    /// has no way to ask a device completes it here.
+    /// Leaves a checksum that was begun to the device that sends the frame, and to cut the frame
+    /// into packets if that is asked for too. The port is one that does it:
+    /// [`ApplianceConfig`](crate::pipeline::appliance::ApplianceConfig) says so. What has no way to
+    /// ask a device completes the checksum here.
     fn leave_checksum(&mut self, begun: &checksum::Begun) {
         checksum::complete(self, begun);
     }
@@ -143,4 +157,7 @@ pub trait FrameSource {
     /// An empty frame with headroom for the headers of this project, or `None` when the pool is
     /// exhausted (the caller counts it).
     fn alloc(&mut self) -> Option<Self::Frame>;
+
+    /// Frames that can be had, or fewer: what threads keep for themselves may be left out.
+    fn free(&self) -> usize;
 }

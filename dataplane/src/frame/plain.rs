@@ -1,7 +1,8 @@
 //! The everyday packet, looked at in a few instructions: no tag, IPv4 without options, no
 //! fragment, TCP or UDP.
 //!
-//! In: the first part of a frame and the length of all parts. Out: what names its flow; `None` for
+//! In: the first part of a frame and the length of all parts. Out: what names its flow, and where
+//! its payload is; `None` for
 //! any other frame, sound or not: [`super::parse`] says what that one is. Never: an answer that
 //! differs from that of the whole parser.
 
@@ -15,6 +16,10 @@ pub struct Plain {
     pub key: FlowKey,
     /// TCP flags; 0 for UDP.
     pub tcp_flags: u8,
+    /// First byte behind the transport header.
+    pub payload_offset: u32,
+    /// First byte behind the payload.
+    pub payload_end: u32,
 }
 
 const ETHERNET_LEN: usize = 14;
@@ -47,13 +52,13 @@ pub fn parse_plain(head: &[u8], frame_len: usize) -> Option<Plain> {
     }
     let available = total_len.checked_sub(IPV4_LEN)?;
     let protocol = front[23];
-    let tcp_flags = match protocol {
+    let (tcp_flags, header_len, len) = match protocol {
         protocol::UDP => {
             let len = usize::from(word(38));
             if len < UDP_LEN || len > available {
                 return None;
             }
-            0
+            (0, UDP_LEN, len)
         }
         protocol::TCP => {
             let header: &[u8; TCP_MIN] = head.get(L4..)?.first_chunk()?;
@@ -61,13 +66,16 @@ pub fn parse_plain(head: &[u8], frame_len: usize) -> Option<Plain> {
             if len < TCP_MIN || len > available || L4 + len > head.len() {
                 return None;
             }
-            header[13]
+            (header[13], len, available)
         }
         _ => return None,
     };
     let mapped = |at| V4_MAPPED | u128::from(address(at));
     let key = FlowKey::from_bits((mapped(26), mapped(30)), (word(34), word(36)), protocol, 0);
-    Some(Plain { key, tcp_flags })
+    // Both are less than an IP packet and a frame's headers.
+    let [payload_offset, payload_end] =
+        [header_len, len].map(|len| u32::try_from(L4 + len).unwrap_or(u32::MAX));
+    Some(Plain { key, tcp_flags, payload_offset, payload_end })
 }
 
 #[cfg(test)]
@@ -99,6 +107,11 @@ mod tests {
                 assert!(matches!(parsed.transport, Transport::Tcp | Transport::Udp));
                 assert_eq!(plain.key, parsed.key);
                 assert_eq!(plain.tcp_flags, parsed.tcp_flags);
+                let payload = |offset, end| offset..end;
+                assert_eq!(
+                    payload(plain.payload_offset, plain.payload_end),
+                    payload(parsed.payload_offset, parsed.payload_end)
+                );
                 assert!(parsed.vlans.as_slice().is_empty() && parsed.fragment.is_none());
             }
             // Nothing everyday is left to the whole parser.

@@ -146,6 +146,8 @@ pub struct ApplianceConfig {
     pub lan_mtu: u16,
     /// By side, whether the port completes the checksums of TCP and UDP in frames that it sends.
     pub device_checksums: [bool; 2],
+    /// Payload bytes of a segment that the LAN port cuts into frames, at most; 0 where it cuts none.
+    pub cut_bytes_max: u32,
     /// Random: hash functions, sequence numbers, session names are made from it.
     pub secret: [u64; 4],
     /// Larger for a later start.
@@ -220,8 +222,10 @@ fn edge_config(config: &ApplianceConfig) -> EdgeConfig {
         time_wait: limits.connections as usize,
         held_frames_max: frames.held,
         frames_max: frames.output,
+        frames_spare: frames.spare,
         lan_mtu: config.lan_mtu,
-        device_checksums: config.device_checksums[Side::Lan.index()],
+        device_checksums: config.device_checksums,
+        cut_bytes_max: config.cut_bytes_max,
         tcp_v4: tcp(true),
         tcp_v6: tcp(false),
         secret,

@@ -17,6 +17,8 @@ const MESSAGES_SHARE: usize = 4;
 const HELD_SHARE: usize = 8;
 /// Frames that wait for one port: they leave by themselves, at the port's rate.
 const OUTPUT_SHARE: usize = 8;
+/// Frames that large segments to hosts, of many frames each, leave for others.
+const SPARE_SHARE: usize = 2;
 /// Messages without data (they hold no frame) that find a place beside those with data.
 const CONTROL_SHARE: usize = 16;
 
@@ -42,6 +44,8 @@ pub struct FrameBudget {
     pub held: usize,
     /// Frames that wait for one port.
     pub output: usize,
+    /// Frames that are free while large segments to hosts are made.
+    pub spare: usize,
 }
 
 impl FrameBudget {
@@ -57,6 +61,7 @@ impl FrameBudget {
             control_reserve,
             held: frames / HELD_SHARE,
             output: frames / OUTPUT_SHARE,
+            spare: frames / SPARE_SHARE,
         }
     }
 

@@ -176,6 +176,18 @@ impl Mbuf {
         rx_checksums(self.0.ol_flags())
     }
 
+    /// Forgets what the device says of the checksums of IPv4 headers, of transports, or of both: it
+    /// was not asked for it.
+    #[inline]
+    pub fn forget_rx_checksums(&mut self, ip: bool, l4: bool) {
+        let ip = if ip { ffi::SHIM_MBUF_F_RX_IP_CKSUM_MASK } else { 0 };
+        let l4 = if l4 { ffi::SHIM_MBUF_F_RX_L4_CKSUM_MASK } else { 0 };
+        let flags = self.0.ol_flags();
+        if flags & (ip | l4) != 0 {
+            self.0.set_ol_flags(flags & !(ip | l4));
+        }
+    }
+
     /// The hash that receive-side scaling computed, if it did.
     #[must_use]
     #[inline]
@@ -219,15 +231,16 @@ impl Mbuf {
     }
 
     /// Asks the device to complete the checksum of TCP or UDP, given by its IP protocol number, behind
-    /// a link and an IP header of these lengths in bytes; false, and nothing changed, for another
-    /// protocol and for headers that are too long.
+    /// a link and an IP header of these lengths in bytes, and, where `cut` says so, to cut the packet
+    /// behind a transport header of this length into packets with so many payload bytes each; false,
+    /// and nothing changed, for another protocol and for headers that are too long.
     #[inline]
     pub fn complete_on_transmit(
         &mut self,
         protocol: u8,
         is_ipv4: bool,
-        l2_len: usize,
-        l3_len: usize,
+        (l2_len, l3_len): (usize, usize),
+        cut: Option<(usize, u16)>,
     ) -> bool {
         let l4_checksum = match protocol {
             6 => L4Protocol::Tcp,
@@ -235,12 +248,33 @@ impl Mbuf {
             _ => return false,
         };
         let ip = if is_ipv4 { IpVersion::V4 } else { IpVersion::V6 };
-        let (Ok(l2_len), Ok(l3_len)) = (u8::try_from(l2_len), u16::try_from(l3_len)) else {
+        let (l4_len, segment_size) = cut.unwrap_or_default();
+        let (Ok(l2_len), Ok(l3_len), Ok(l4_len)) =
+            (u8::try_from(l2_len), u16::try_from(l3_len), u8::try_from(l4_len))
+        else {
             return false;
         };
-        let offload =
-            TxOffload { l4_checksum: Some(l4_checksum), ..TxOffload::new(ip, l2_len, l3_len) };
+        let offload = TxOffload {
+            l4_len,
+            l4_checksum: Some(l4_checksum),
+            segment_size,
+            ..TxOffload::new(ip, l2_len, l3_len)
+        };
         self.set_tx_offload(&offload).is_ok()
+    }
+
+    /// Asks the device to fill in the IPv4 header checksums of the packets that it is to cut this one
+    /// into, if it is to: for a port with that offload ([`TxOffloads::IPV4_CKSUM`]). One without it
+    /// takes the header as it is.
+    ///
+    /// [`TxOffloads::IPV4_CKSUM`]: crate::TxOffloads::IPV4_CKSUM
+    #[inline]
+    pub fn complete_ip_where_cut(&mut self) {
+        const CUT: u64 = ffi::SHIM_MBUF_F_TX_TCP_SEG | ffi::SHIM_MBUF_F_TX_IPV4;
+        let flags = self.0.ol_flags();
+        if flags & CUT == CUT {
+            self.0.set_ol_flags(flags | ffi::SHIM_MBUF_F_TX_IP_CKSUM);
+        }
     }
 
     /// Asks nothing of the device. A received packet that is sent on needs this only if it was put

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use dpdk_wrapper::memory::LargePages;
-use perf::micro::{Row, output};
-use perf::optimized;
+use perf::micro::output;
+use perf::optimized::{self, Found};
 use perf::program::{self, Choice, Common};
 
 /// As in the product.
@@ -55,7 +55,7 @@ fn run(Options { common, choice }: &Options) -> Result<bool, Box<dyn std::error:
         let json = output::json("optimized", &common.commit, &environment, &rows, more)?;
         std::fs::write(path, json)?;
     }
-    Ok(rows.iter().all(Row::passes))
+    Ok(found.iter().all(Found::passes))
 }
 
 fn main() -> ExitCode {

@@ -157,6 +157,7 @@ impl Run<'_> {
             encrypted: true,
             compress: false,
             verifies: true,
+            cuts: false,
             apart: false,
             buffer_bytes: BUFFER_BYTES,
         }

@@ -17,9 +17,9 @@ pub(crate) struct MbufFrame {
 }
 
 impl MbufFrame {
-    /// Puts the segments of `tail` behind those of this one; false when there are too many.
-    pub(crate) fn chain(&mut self, tail: MbufFrame) -> bool {
-        self.mbuf.chain(tail.mbuf).is_ok()
+    /// The bytes behind the first part, part by part.
+    pub(crate) fn tails(&self) -> impl Iterator<Item = &[u8]> {
+        self.mbuf.segments().skip(1)
     }
 }
 
@@ -66,14 +66,19 @@ impl Frame for MbufFrame {
     }
 
     fn leave_checksum(&mut self, begun: &Begun) {
-        if !self.mbuf.complete_on_transmit(
-            begun.protocol,
-            begun.is_ipv4,
-            begun.link_len,
-            begun.ip_len,
-        ) {
+        let Begun { protocol, is_ipv4, link_len, ip_len, l4_len, segment_size } = *begun;
+        let cut = (segment_size != 0).then_some((l4_len, segment_size));
+        if !self.mbuf.complete_on_transmit(protocol, is_ipv4, (link_len, ip_len), cut) {
             checksum::complete(self, begun);
         }
+    }
+
+    fn chain(&mut self, tail: Self) -> bool {
+        self.mbuf.chain(tail.mbuf).is_ok()
+    }
+
+    fn segment_size(&self) -> u16 {
+        self.mbuf.segment_size()
     }
 
     fn checksum_status(&self) -> ChecksumStatus {
@@ -90,6 +95,10 @@ impl FrameSource for MbufSource {
 
     fn alloc(&mut self) -> Option<MbufFrame> {
         self.0.alloc().map(|mbuf| MbufFrame { mbuf, verified: false })
+    }
+
+    fn free(&self) -> usize {
+        self.0.uncached()
     }
 }
 

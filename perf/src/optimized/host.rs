@@ -153,18 +153,24 @@ impl Host {
         if seen.payload.is_empty() {
             return None;
         }
+        let parts = std::iter::once(seen.payload).chain(frame.tails());
         let expected = connection.peer_isn.wrapping_add(1).wrapping_add(low(connection.received));
         let behind = expected.wrapping_sub(seen.sequence);
         if behind != 0 && behind < 1 << 31 {
             return self.write(index, ack(index));
         }
-        let len = seen.payload.len() as u64;
-        let right = self.pattern.at(index, connection.received, seen.payload.len());
-        if behind != 0 || seen.payload != right {
+        let mut offset = connection.received;
+        let mut is_right = behind == 0;
+        for part in parts {
+            is_right &= part == self.pattern.at(index, offset, part.len());
+            offset += part.len() as u64;
+        }
+        if !is_right {
             self.wrong += 1;
             return None;
         }
-        connection.received += len;
+        let len = offset - connection.received;
+        connection.received = offset;
         self.received += len;
         // RFC 9293 3.8.6.3: at least every second full segment, here with the end of the burst.
         if connection.received - connection.answered >= 2 * len {

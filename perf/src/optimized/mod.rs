@@ -36,6 +36,7 @@ const BASE: Kind = Kind {
     encrypted: true,
     compress: false,
     verifies: true,
+    cuts: false,
     apart: false,
     buffer_bytes: 256 << 20,
 };
@@ -52,24 +53,42 @@ struct Case {
     payload: usize,
     /// Whether the content can be compressed, to about half.
     text: bool,
+    /// What it has to carry besides, in gigabits per second.
+    gbps_min: Option<f64>,
 }
 
 const fn case(name: &'static str, bar: Option<f64>, kind: Kind) -> Case {
     let baseline = if kind.encrypted { "seal, open, 4 memcpy" } else { "4 memcpy" };
     let spec = Spec { name, baseline, item: "byte", bar, reason: None };
-    Case { spec, kind, payload: PAYLOAD, text: false }
+    Case { spec, kind, payload: PAYLOAD, text: false, gbps_min: None }
 }
+
+/// The same case, with the reason why it misses its bar where it does.
+const fn because(reason: &'static str, case: Case) -> Case {
+    Case { spec: Spec { reason: Some(reason), ..case.spec }, ..case }
+}
+
+/// As measured: 0.39 with 64 flows where one has 0.43.
+const MANY_FLOWS: &str = "the two edge stages take 267 ticks more for a frame than with one flow, \
+                          of 4,743: their flows and connections are 79 KB at each end, and the \
+                          first-level cache has 32 KB";
 
 const CASES: &[Case] = &[
     case("encrypted, 1 flow", Some(0.4), BASE),
-    case("encrypted, 64 flows", Some(0.4), Kind { connections: 64, ..BASE }),
+    because(MANY_FLOWS, case("encrypted, 64 flows", Some(0.4), Kind { connections: 64, ..BASE })),
     case("encrypted, 1000 flows", None, Kind { connections: 1_000, ..BASE }),
     case("encrypted, no checksum offload", None, Kind { verifies: false, ..BASE }),
     Case { payload: LARGE, ..case("encrypted, frames of 32 KB", None, BASE) },
+    Case { payload: LARGE, ..case("encrypted, large segments", None, Kind { cuts: true, ..BASE }) },
     case("clear, 1 flow", None, Kind { encrypted: false, ..BASE }),
     Case {
         payload: LARGE,
         ..case("clear, frames of 32 KB", None, Kind { encrypted: false, ..BASE })
+    },
+    Case {
+        payload: LARGE,
+        gbps_min: Some(15.0),
+        ..case("clear, large segments", None, Kind { encrypted: false, cuts: true, ..BASE })
     },
     Case { text: true, ..case("encrypted, LZ4", None, Kind { compress: true, ..BASE }) },
 ];
@@ -101,6 +120,8 @@ pub struct Found {
     pub row: Row,
     /// Its stages, each as a worker of its own.
     pub profile: Profile,
+    /// What it has to carry, in gigabits per second, if that is a bar too.
+    pub gbps_min: Option<f64>,
 }
 
 /// A pair as work to be measured: laps are of the appliances' ticks alone.
@@ -237,7 +258,7 @@ pub fn run(
         drop(ours);
         let row = Row { spec: case.spec, figures };
         let profile = profile(eal, &pool, case)?;
-        found.push(Found { row, profile });
+        found.push(Found { row, profile, gbps_min: case.gbps_min });
         found.iter().last().into_iter().for_each(&mut *told);
     }
     Ok(found)
@@ -249,14 +270,26 @@ impl Found {
         self.row.figures.map(|figures| 8.0 / figures.ours_ns)
     }
 
+    /// Whether it lets the run succeed.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        let carries = |least| self.gbps().is_some_and(|gbps| gbps >= least);
+        self.row.passes() && self.gbps_min.is_none_or(carries)
+    }
+
     /// Its speed, and where its ticks go, per byte and per frame of the near host.
     #[must_use]
     pub fn text(&self) -> String {
-        let Profile { ticks, hosts, frame_bytes, again } = &self.profile;
+        let Found { profile: Profile { ticks, hosts, frame_bytes, again }, gbps_min, .. } = self;
         let per_frame = |ticks: f64| format!("{ticks:.3} ({:.0})", ticks * frame_bytes);
         let mut text = String::from("    ");
         if let Some(gbps) = self.gbps() {
-            text += &format!("{gbps:.2} Gb/s; ");
+            text += &format!("{gbps:.2} Gb/s");
+            if let Some(least) = gbps_min {
+                let word = if gbps >= *least { "ok" } else { "missed" };
+                text += &format!(" (bar {least:.0}: {word})");
+            }
+            text += "; ";
         }
         let all = per_frame(ticks.iter().flatten().sum());
         text +=
@@ -283,6 +316,7 @@ impl Found {
         };
         serde_json::json!({
             "gbps": self.gbps(),
+            "gbps_bar": self.gbps_min,
             "ticks_per_byte": { "near": stages(0), "far": stages(1), "hosts": hosts },
             "frame_bytes": frame_bytes,
             "hosts_sent_again": again,

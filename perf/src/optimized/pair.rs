@@ -25,6 +25,8 @@ use super::segment;
 pub(crate) const FRAMES: u32 = 65_535;
 /// Last number of the addresses of both hosts.
 const HOST: u8 = 10;
+/// Payload bytes of a large segment, at most.
+const CUT_BYTES_MAX: u32 = 65_535 - 120;
 /// Turns after which something that should have happened has not.
 const TURNS_MAX: usize = 500_000;
 
@@ -40,6 +42,8 @@ pub(crate) struct Kind {
     /// Whether devices verify checksums of what they receive, and complete those of what they send.
     /// What they would do is done by nobody; what it takes to ask them is counted.
     pub(crate) verifies: bool,
+    /// Whether devices cut large segments to hosts; hosts then take them as they are.
+    pub(crate) cuts: bool,
     /// Every stage is a worker of its own, so that ticks are told apart by stage.
     pub(crate) apart: bool,
     /// Bytes of buffers of each appliance.
@@ -131,6 +135,7 @@ impl<H: Station> End<H> {
     fn new(site: Site, config: &PairConfig, kind: &Kind, host: H) -> Self {
         let mut config = config.appliance(site, 1);
         config.device_checksums = [kind.verifies; 2];
+        config.cut_bytes_max = if kind.cuts { CUT_BYTES_MAX } else { 0 };
         let mut random = Random::for_purpose(config.secret[0], config.secret[1]);
         let entropy = move |bytes: &mut [u8]| {
             random.fill(bytes);

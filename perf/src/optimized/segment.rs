@@ -60,6 +60,7 @@ pub(crate) struct Seen<'a> {
     pub(crate) window: u16,
     /// Options of the header.
     options: &'a [u8],
+    /// What of it is in the first part of the frame.
     pub(crate) payload: &'a [u8],
 }
 
@@ -163,7 +164,7 @@ pub(crate) fn read<'a>(bytes: &'a [u8], own: &End) -> Option<Seen<'a>> {
         acknowledgement: u32_at(bytes, AT_TCP + 8)?,
         window: u16_at(bytes, AT_TCP + 14)?,
         options: bytes.get(AT_TCP + 20..AT_TCP + header_len)?,
-        payload: bytes.get(AT_TCP + header_len..ETHERNET + ip_len)?,
+        payload: bytes.get(AT_TCP + header_len..bytes.len().min(ETHERNET + ip_len))?,
     })
 }
 

@@ -226,12 +226,14 @@ class Reports(unittest.TestCase):
     def test_rows_with_stages_are_drawn_and_rows_with_values_are_figures(self) -> None:
         compared = {"name": "clear", "baseline": "floor", "item": "byte", "ratio": 0.5,
                     "quartiles": [0.4, 0.6], "ours_ns": 2.0, "baseline_ns": 1.0, "bar": None,
-                    "verdict": "reported", "rounds": 40, "gbps": 5.5, "frame_bytes": 1000.0,
+                    "verdict": "reported", "rounds": 40, "gbps": 5.5, "gbps_bar": 6.0,
+                    "frame_bytes": 1000.0,
                     "ticks_per_byte": {"near": {"edge": 0.25, "port": 0.5}, "hosts": 0.3}}
         found = foreign.read({"scenario": "optimized", "commit": "x", "environment": {},
                               "results": [compared]})
-        self.assertIn(("clear: payload", 5.5, "Gb/s"),
-                      [(each.name, each.value, each.unit) for each in found.results])
+        self.assertIn(("clear: payload", 5.5, "Gb/s", "missed"),
+                      [(each.name, each.value, each.unit, each.verdict)
+                       for each in found.results])
         self.assertEqual([plot["rows"] for plot in found.plots],
                          [[{"label": "clear, near", "parts": [["edge", 0.25], ["port", 0.5]]}],
                           [{"label": "clear, near", "parts": [["edge", 250.0], ["port", 500.0]]}]])

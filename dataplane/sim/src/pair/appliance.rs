@@ -7,14 +7,15 @@ use std::collections::VecDeque;
 
 use dataplane::compression::Level;
 use dataplane::data_mover::security::KeyExchange;
+use dataplane::frame::Side;
 use dataplane::frame::heap::{HeapFrame, HeapSource};
-use dataplane::frame::{Frame, Side};
 use dataplane::pipeline::appliance::{Appliance, ApplianceConfig, Handles};
 use dataplane::pipeline::port::PortIo;
 use dataplane::pipeline::stop::{StopLimits, StopStep};
 use dataplane::pipeline::worker::{Turn, Worker};
 use dataplane::time::Time;
 
+use super::nic;
 use crate::link::Random;
 
 /// Frames that wait in a port's receive queue, at most.
@@ -31,6 +32,10 @@ pub struct PortTally {
     pub no_memory: u64,
     /// Most frames of the pool that were ever out.
     pub frames_peak: usize,
+    /// Frames on the cable of the LAN that came from the appliance.
+    pub lan_frames_out: u64,
+    /// Bytes of those.
+    pub lan_bytes_out: u64,
     /// Turns of all workers.
     pub turns: u64,
     /// What the meter has measured during turns.
@@ -79,6 +84,10 @@ pub struct Tpo {
     /// Until when flows may end by themselves.
     drain_until: Time,
     meter: Option<Meter>,
+    /// Whether its LAN port verifies checksums, and does not get to see them of half of the frames.
+    verifies: bool,
+    /// Frames that arrived at it.
+    verified: u64,
     /// What a byte costs at each level of compression, in picoseconds. The time of the simulation
     /// does not move for it; it is only what the stage gets to know.
     compress_ps: [u64; Level::COUNT],
@@ -111,6 +120,8 @@ impl Tpo {
             stopping: VecDeque::new(),
             drain_until: Time::NEVER,
             meter: None,
+            verifies: false,
+            verified: 0,
             compress_ps: [0; Level::COUNT],
             tally: PortTally::default(),
         }
@@ -131,6 +142,13 @@ impl Tpo {
     #[must_use]
     pub fn with_costs(mut self, compress_ps: [u64; Level::COUNT]) -> Self {
         self.compress_ps = compress_ps;
+        self
+    }
+
+    /// The same, with a LAN port that verifies checksums.
+    #[must_use]
+    pub fn with_verifying_port(mut self, verifies: bool) -> Self {
+        self.verifies = verifies;
         self
     }
 
@@ -182,7 +200,11 @@ impl Tpo {
         let queue = &mut self.ports.received[side.index()];
         if queue.len() >= RECEIVE_QUEUE {
             self.tally.queue_full += 1;
-        } else if let Some(frame) = self.source.frame_of(bytes) {
+        } else if let Some(mut frame) = self.source.frame_of(bytes) {
+            if self.verifies && side == Side::Lan {
+                nic::received(&mut frame, self.verified);
+                self.verified += 1;
+            }
             queue.push_back(frame);
         } else {
             self.tally.no_memory += 1;
@@ -273,7 +295,13 @@ impl Tpo {
     pub fn take_sent(&mut self, side: Side, mut take: impl FnMut(&[u8])) -> bool {
         let mut any = false;
         for frame in self.ports.sent[side.index()].drain(..) {
-            take(frame.head());
+            nic::sent(&frame, |bytes| {
+                if side == Side::Lan {
+                    self.tally.lan_frames_out += 1;
+                    self.tally.lan_bytes_out += bytes.len() as u64;
+                }
+                take(bytes);
+            });
             any = true;
         }
         any

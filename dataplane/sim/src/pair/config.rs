@@ -19,6 +19,8 @@ use crate::content::Kind;
 use crate::host::HostConfig;
 use crate::link::{LinkConfig, Random};
 
+/// Payload bytes of a segment that a port cuts: with all headers an IP packet.
+const CUT_BYTES_MAX: u32 = 65_535 - 120;
 /// UDP port of both data movers.
 const PORT: u16 = 4980;
 /// Length of the prefix of the one subnet that everything is in.
@@ -321,8 +323,9 @@ impl PairConfig {
             }),
             limits: self.limits,
             lan_mtu: 1500,
-            // One of the two leaves checksums to its ports; frames of the simulator complete them.
+            // One of the two leaves checksums to its ports, and large segments to that of its LAN.
             device_checksums: [site == Site::A; 2],
+            cut_bytes_max: if site == Site::A { CUT_BYTES_MAX } else { 0 },
             secret: std::array::from_fn(|_| random.next_u64()),
             // Two ends never have the same one.
             incarnation: 2 * incarnation + u64::from(site == Site::B),

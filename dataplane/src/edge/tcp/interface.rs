@@ -33,6 +33,19 @@ pub trait Emit {
     /// Sends one segment. False when there is no frame for it: nothing was sent, and the
     /// connection will offer it again.
     fn emit(&mut self, segment: &Segment, payload: Payload<'_>) -> bool;
+
+    /// Payload bytes of a run, at most; 0 where none can be sent.
+    fn run_bytes_max(&self) -> u32 {
+        0
+    }
+
+    /// Sends a run: segments that follow each other, with `size` payload bytes each, as one that a
+    /// device cuts. False when that cannot be now: nothing was sent, and the connection sends them
+    /// one by one.
+    fn emit_run(&mut self, segment: &Segment, payload: Payload<'_>, size: u16) -> bool {
+        let _ = (segment, payload, size);
+        false
+    }
 }
 
 /// What a host's SYN says of the host.

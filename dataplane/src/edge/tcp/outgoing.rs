@@ -7,7 +7,7 @@ use super::segment::{
 };
 use super::send_queue::Payload;
 use super::sender::{Recovery, TailProbe};
-use super::sequence::{FIRST_BYTE, Position, offset_of, sequence_at};
+use super::sequence::{FIRST_BYTE, Position, offset_of, position_at, sequence_at};
 use super::timer::Timer;
 use crate::frame::Frame;
 use crate::time::{SECOND_NS, Time};
@@ -165,7 +165,7 @@ impl<F: Frame> Connection<F> {
             if !head && record.end() > self.send.window_edge {
                 return Ok(false);
             }
-            if let Err(NoFrame) = self.send_range(now, record.start, record.len, out) {
+            if let Err(NoFrame) = self.send_range(now, record.start, record.len, None, out) {
                 self.send.repair_at_once |= at_once;
                 return Err(NoFrame);
             }
@@ -194,9 +194,43 @@ impl<F: Frame> Connection<F> {
     /// Sends what has not been sent, in whole segments unless it is the last that is there.
     fn send_new(&mut self, now: Time, out: &mut impl Emit) -> Result<(), NoFrame> {
         while let Some(len) = self.next_new(now) {
-            self.send_first_time(now, len, out)?;
+            let run = self.run_from(len, out.run_bytes_max());
+            if run < 2 || !self.send_run(now, run, out) {
+                self.send_first_time(now, len, out)?;
+            }
         }
         Ok(())
+    }
+
+    /// How many segments a run may have whose first has `len`: as many as would go out now if they
+    /// were sent one by one, as long as they are full and have no FIN.
+    fn run_from(&self, len: u32, bytes_max: u32) -> u64 {
+        let send = &self.send;
+        let full = u64::from(send.segment);
+        if u64::from(len) != full {
+            return 1;
+        }
+        let bytes_end = position_at(send.queue.contiguous_end());
+        let most = bytes_end
+            .min(send.window_edge)
+            .saturating_sub(send.next)
+            .min(send.congestion.window().saturating_sub(send.board.in_flight()))
+            .min(u64::from(bytes_max));
+        let count = most / full;
+        let ends = send.fin_position().is_some_and(|fin| send.next + count * full == fin);
+        count.saturating_sub(u64::from(ends))
+    }
+
+    /// Sends so many full segments for the first time as one that a device cuts; false, and nothing
+    /// has changed, when that cannot be.
+    fn send_run(&mut self, now: Time, count: u64, out: &mut impl Emit) -> bool {
+        let (start, size) = (self.send.next, self.send.segment);
+        let Ok(len) = u32::try_from(count * u64::from(size)) else { return false };
+        if self.send_range(now, start, len, Some(size), out).is_err() {
+            return false;
+        }
+        self.sent_first_time(now, len, size.into());
+        true
     }
 
     /// Length in sequence space of the next new segment that may go out now.
@@ -226,26 +260,34 @@ impl<F: Frame> Connection<F> {
     }
 
     fn send_first_time(&mut self, now: Time, len: u32, out: &mut impl Emit) -> Result<(), NoFrame> {
-        let start = self.send.next;
-        self.send_range(now, start, len, out)?;
+        self.send_range(now, self.send.next, len, None, out)?;
+        self.sent_first_time(now, len, len);
+        Ok(())
+    }
+
+    /// `len` from SND.NXT on has been sent, in segments of `size`.
+    fn sent_first_time(&mut self, now: Time, len: u32, size: u32) {
         if self.send.board.is_empty() {
             self.send.progress_at = now;
         }
-        self.send.board.push(start, len, now);
-        self.send.next = start + u64::from(len);
+        for _ in 0..len / size.max(1) {
+            self.send.board.push(self.send.next, size, now);
+            self.send.next += u64::from(size);
+        }
         self.send.highest = self.send.highest.max(self.send.next);
         self.send.sent_at = now;
         self.timers.stop(Timer::TailProbe);
         self.arm_tail_probe(now);
-        Ok(())
     }
 
-    /// Sends positions `start..start + len`, the FIN included when it is among them.
+    /// Sends positions `start..start + len`, the FIN included when it is among them; as a run of
+    /// segments with so many bytes each, or as one.
     fn send_range(
         &mut self,
         now: Time,
         start: Position,
         len: u32,
+        run: Option<u16>,
         out: &mut impl Emit,
     ) -> Result<(), NoFrame> {
         let end = start + u64::from(len);
@@ -262,7 +304,13 @@ impl<F: Frame> Connection<F> {
         segment.payload_len = payload_len;
         let told = self.set_window(&mut segment);
         let payload = self.send.queue.range(offset_of(start), payload_len);
-        emit(out, &segment, payload)?;
+        let sent = match run {
+            Some(size) => out.emit_run(&segment, payload, size),
+            None => out.emit(&segment, payload),
+        };
+        if !sent {
+            return Err(NoFrame);
+        }
         self.acknowledged_by(told, false);
         self.note_unanswered(now);
         Ok(())
@@ -305,7 +353,7 @@ impl<F: Frame> Connection<F> {
         let new = (self.send.available_end() - self.send.next).min(full);
         let retransmission = new == 0 || room < new;
         if retransmission {
-            self.send_range(now, last.start, last.len, out)?;
+            self.send_range(now, last.start, last.len, None, out)?;
             let index = self.send.board.len() - 1;
             self.send.board.resent(index, now);
             self.totals.retransmitted_segments =
@@ -329,7 +377,7 @@ impl<F: Frame> Connection<F> {
         }
         if self.send.window_probe.is_some() {
             let Some(record) = self.send.board.last() else { return Ok(()) };
-            self.send_range(now, record.start, record.len, out)?;
+            self.send_range(now, record.start, record.len, None, out)?;
             let index = self.send.board.len() - 1;
             self.send.board.resent(index, now);
         } else if self.send.board.is_empty() && self.send.has_unsent() {

@@ -314,6 +314,19 @@ impl Segment {
 
 fn parse_options(mut rest: &[u8]) -> Result<Options, SegmentError> {
     let mut options = Options::default();
+    // What nearly every segment has: nothing, or timestamps as RFC 7323 appendix A has them.
+    match *rest {
+        [] => return Ok(options),
+        [kind::NOP, kind::NOP, kind::TIMESTAMPS, 10, a, b, c, d, e, f, g, h] => {
+            let (value, echo) = ([a, b, c, d], [e, f, g, h]);
+            options.timestamps = Some(Timestamps {
+                value: u32::from_be_bytes(value),
+                echo: u32::from_be_bytes(echo),
+            });
+            return Ok(options);
+        }
+        _ => {}
+    }
     while let Some((&kind, after)) = rest.split_first() {
         match kind {
             kind::END => break,

@@ -284,6 +284,19 @@ impl Payload<'_> {
     pub fn is_empty(&self) -> bool {
         self.left == 0
     }
+
+    /// The first `len` bytes of what remains; what is behind them remains.
+    #[must_use]
+    pub fn split_to(&mut self, len: usize) -> Self {
+        let first = Payload { left: len.min(self.left), ..self.clone() };
+        self.left -= first.left;
+        self.offset += first.left as u64;
+        if let Some(queue) = self.queue {
+            let done = |index| queue.pieces.get(index).is_some_and(|p| p.end() <= self.offset);
+            self.index += (self.index..).take_while(|index| done(*index)).count();
+        }
+        first
+    }
 }
 
 impl<'a> Iterator for Payload<'a> {
@@ -366,6 +379,10 @@ mod tests {
                     .collect();
                 let right = (start..end).map(|offset| pattern(usize::try_from(offset).unwrap()));
                 prop_assert!(bytes.into_iter().eq(right));
+                let mut rest = queue.range(start, u32::try_from(end - start).unwrap());
+                let first = rest.split_to(len.min(rest.len()));
+                let right = (start..end).map(|offset| pattern(usize::try_from(offset).unwrap()));
+                prop_assert!(first.chain(rest).flatten().copied().eq(right));
             }
             queue.keep_all(&kept);
             prop_assert_eq!(buffers.in_use_bytes(), 0, "no buffer is held any more");

@@ -94,6 +94,9 @@ struct Run {
     limit: u64,
     offered: u64,
     rested: u64,
+    run_bytes_max: u32,
+    runs: usize,
+    sent: Vec<Vec<u8>>,
 }
 
 impl Run {
@@ -157,7 +160,11 @@ impl Run {
     fn transmit(&mut self, random: &mut Random) {
         let case = &mut self.case;
         let room = if random.chance(100) { random.below(3) } else { 1000 };
-        let mut wire = Wire { room: usize::try_from(room).unwrap(), ..Wire::default() };
+        let mut wire = Wire {
+            room: usize::try_from(room).unwrap(),
+            run_bytes_max: self.run_bytes_max,
+            ..Wire::default()
+        };
         let _ = case.connection.transmit(case.now, &mut wire);
         case.connection.check();
         assert!(wire.sent.len() < 1000, "one transmission is bounded");
@@ -167,6 +174,8 @@ impl Run {
         let next = case.connection.next_timeout();
         assert!(next > case.now || next == Time::NEVER || room < 1000, "no timer spins");
         self.rested += u64::from(rest_and_wake(&mut case.connection, case.now));
+        self.runs += wire.runs;
+        self.sent.append(&mut wire.sent);
         self.case.connection.check();
     }
 
@@ -197,41 +206,54 @@ impl Run {
     }
 }
 
+/// What a connection sends, and how often it was at rest, with everything that the seed says.
+fn run(seed: u64, run_bytes_max: u32) -> Run {
+    let mut random = Random::new(seed);
+    let mut case = start(&mut random);
+    case.up.take();
+    let unread = case.connection.unread_bytes();
+    let fin = matches!(case.connection.state(), State::CloseWait | State::LastAck | State::Closing);
+    let limit = LIMIT;
+    let mut run = Run {
+        received: case.connection.received_offset(),
+        acknowledged: case.connection.acknowledged_offset(),
+        // These have told of the host's FIN already.
+        fin: fin.then_some(0),
+        over: false,
+        limit,
+        offered: unread,
+        rested: 0,
+        run_bytes_max,
+        runs: 0,
+        sent: Vec::new(),
+        case,
+    };
+    for step in 0..200 {
+        if std::env::var_os("TPO_SHOW_STEPS").is_some() {
+            println!("seed {seed} step {step} {:?}", run.case.connection.state());
+        }
+        run.step(&mut random);
+    }
+    run.case.connection.abandon();
+    run
+}
+
 #[test]
 fn no_host_and_no_peer_breaks_an_invariant() {
-    let mut rested = 0;
+    let (mut rested, mut runs) = (0, 0);
     for seed in 1..=1500 {
-        let mut random = Random::new(seed);
-        let mut case = start(&mut random);
-        case.up.take();
-        let unread = case.connection.unread_bytes();
-        let fin =
-            matches!(case.connection.state(), State::CloseWait | State::LastAck | State::Closing);
-        let limit = LIMIT;
-        let mut run = Run {
-            received: case.connection.received_offset(),
-            acknowledged: case.connection.acknowledged_offset(),
-            fin: None,
-            over: false,
-            limit,
-            offered: unread,
-            rested: 0,
-            case,
-        };
-        // These have told of the host's FIN already.
-        run.fin = fin.then_some(0);
-        for step in 0..200 {
-            if std::env::var_os("TPO_SHOW_STEPS").is_some() {
-                println!("seed {seed} step {step} {:?}", run.case.connection.state());
-            }
-            run.step(&mut random);
+        let alone = run(seed, 0);
+        rested += alone.rested;
+        let in_runs = run(seed, 5_000);
+        assert!(alone.sent == in_runs.sent, "seed {seed}: runs are other segments");
+        runs += in_runs.runs;
+        for Run { case, .. } in [alone, in_runs] {
+            drop(case.connection);
+            assert_eq!(case.frames.in_use(), 0, "seed {seed}: frames leaked");
+            assert_eq!(case.buffers.in_use_bytes(), 0, "seed {seed}: buffers leaked");
         }
-        rested += run.rested;
-        run.case.connection.abandon();
-        drop(run.case.connection);
-        assert_eq!(run.case.frames.in_use(), 0, "seed {seed}: frames leaked");
-        assert_eq!(run.case.buffers.in_use_bytes(), 0, "seed {seed}: buffers leaked");
     }
+    assert!(runs > 10, "{runs} runs");
     assert!(rested > 100, "{rested} times at rest");
 }
 

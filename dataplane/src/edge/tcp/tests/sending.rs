@@ -24,6 +24,36 @@ fn a_large_slice_is_cut_by_the_segment_size() {
     ]);
 }
 
+/// What is sent of 7,500 bytes with runs of so many, and how many runs; with a FIN behind the first
+/// 7,000.
+fn sent_in_runs(run_bytes_max: u32, ends: bool) -> (Vec<Vec<u8>>, usize) {
+    let mut case = Case::established();
+    let len = if ends { 7_000 } else { 7_500 };
+    case.deliver(&vec![0x55; len]);
+    if ends {
+        case.connection.deliver_fin(7_000).unwrap();
+    }
+    let mut wire = Wire { run_bytes_max, ..Wire::default() };
+    assert_eq!(case.connection.transmit(case.now, &mut wire), Transmitted::Done);
+    case.connection.check();
+    // Each segment of a run is in flight by itself: this is the loss of the second alone.
+    case.takes(&host(1, 1_001, ACK).sack(&[(2_001, 7_001)]), Disposition::Taken);
+    assert_eq!(case.connection.transmit(case.now, &mut wire), Transmitted::Done);
+    (wire.sent, wire.runs)
+}
+
+#[test]
+fn runs_are_the_segments_that_would_be_sent_one_by_one() {
+    for ends in [false, true] {
+        let (alone, runs) = sent_in_runs(0, ends);
+        assert_eq!(runs, 0);
+        assert_eq!(alone.len(), if ends { 8 } else { 9 }, "one of them again");
+        for (run_bytes_max, runs) in [(1_999, 0), (3_500, 2), (65_000, 1)] {
+            assert_eq!(sent_in_runs(run_bytes_max, ends), (alone.clone(), runs));
+        }
+    }
+}
+
 #[test]
 fn small_slices_share_a_segment() {
     let mut case = Case::established();

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::edge::tcp::segment::HEADER_LEN_MAX;
 use crate::edge::tcp::{
-    Connection, Emit, HostParameters, InitialNumbers, Payload, Report, Segment, TcpConfig, Upward,
+    Connection, Emit, Flags, HostParameters, InitialNumbers, Payload, Report, Segment, TcpConfig,
+    Upward,
 };
 use crate::frame::Frame;
 use crate::frame::heap::{HeapFrame, HeapSource};
@@ -94,16 +95,20 @@ impl Upward<HeapFrame> for Recorder {
     }
 }
 
-/// Keeps what is sent, as bytes; `room` segments, then no more frames.
+/// Keeps what is sent, as bytes; `room` segments, then no more frames. Runs are cut.
 #[derive(Debug)]
 pub(super) struct Wire {
     pub(super) sent: Vec<Vec<u8>>,
     pub(super) room: usize,
+    /// Payload bytes of a run, at most.
+    pub(super) run_bytes_max: u32,
+    /// Runs sent.
+    pub(super) runs: usize,
 }
 
 impl Default for Wire {
     fn default() -> Self {
-        Wire { sent: Vec::new(), room: usize::MAX }
+        Wire { sent: Vec::new(), room: usize::MAX, run_bytes_max: 0, runs: 0 }
     }
 }
 
@@ -123,6 +128,31 @@ impl Emit for Wire {
         }
         assert_eq!(bytes.len(), len + segment.payload_len as usize, "all of the payload is there");
         self.sent.push(bytes);
+        true
+    }
+
+    fn run_bytes_max(&self) -> u32 {
+        self.run_bytes_max
+    }
+
+    fn emit_run(&mut self, segment: &Segment, mut payload: Payload<'_>, size: u16) -> bool {
+        let size = usize::from(size);
+        let count = payload.len() / size;
+        assert!(count > 1 && payload.len() == count * size, "a run of full segments");
+        assert!(segment.payload_len <= self.run_bytes_max && !segment.flags.has(Flags::FIN));
+        if self.room < count {
+            return false;
+        }
+        let mut part = Segment { payload_len: u32::try_from(size).unwrap(), ..*segment };
+        for number in 0..count {
+            // What a device does: PSH is the last one's.
+            let last = number + 1 == count;
+            let psh = if last { segment.flags.0 } else { segment.flags.0 & !Flags::PSH.0 };
+            part.flags = Flags(psh);
+            assert!(self.emit(&part, payload.split_to(size)));
+            part.seq = part.seq.wrapping_add(part.payload_len);
+        }
+        self.runs += 1;
         true
     }
 }
