@@ -142,20 +142,10 @@ class Tpo(Forwarder):
         return self.program.pid
 
     def work(self) -> Work:
-        busy_ns = self._ask("show cores")["cores"][0]["busy_ns"]
-        ports = self._ask("show port stats all")["ports"]
+        busy_ns = ask(self.control, "show cores")["cores"][0]["busy_ns"]
+        ports = ask(self.control, "show port stats all")["ports"]
         frames = sum(port["rx_packets"] for port in ports)
         return Work(time.monotonic(), frames, busy_ns / NS_PER_S)
-
-    def _ask(self, command: str) -> dict:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(str(self.control))
-            request = json.dumps({"command": command, "json": True}) + "\n"
-            connection.sendall(request.encode())
-            answer = json.loads(connection.makefile().readline())
-        if not answer["ok"]:
-            raise LabError(f"tpo refuses {command!r}: {answer.get('error')}")
-        return answer["reply"]
 
     def stop(self) -> None:
         self.program.stop()
@@ -215,6 +205,18 @@ class Testpmd(Forwarder):
             self.process.wait()
         # DPDK leaves it behind.
         shutil.rmtree(self.runtime, ignore_errors=True)
+
+
+def ask(control: Path, command: str) -> dict:
+    """What a tpo replies to a command, over its control socket."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(control))
+        request = json.dumps({"command": command, "json": True}) + "\n"
+        connection.sendall(request.encode())
+        answer = json.loads(connection.makefile().readline())
+    if not answer["ok"]:
+        raise LabError(f"tpo refuses {command!r}: {answer.get('error')}")
+    return answer["reply"]
 
 
 def sockets(scratch: Path) -> list[Path]:
