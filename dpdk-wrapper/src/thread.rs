@@ -74,6 +74,20 @@ impl Drop for ThreadRegistration {
     }
 }
 
+/// Puts the calling thread in front of those of usual priority on its core, where the system lets it
+/// (`CAP_SYS_NICE`); `nice` from -20, the most urgent, to 19.
+///
+/// # Errors
+///
+/// The system's reason, and nothing changed.
+pub fn set_nice(nice: i32) -> std::io::Result<()> {
+    // SAFETY: plain numbers; 0 is the calling thread, which Linux has priorities for.
+    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
 /// The lcore id of the calling thread; `None` when DPDK does not know it.
 #[must_use]
 pub fn current_lcore() -> Option<u32> {

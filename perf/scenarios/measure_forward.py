@@ -209,14 +209,24 @@ class Testpmd(Forwarder):
 
 def ask(control: Path, command: str) -> dict:
     """What a tpo replies to a command, over its control socket."""
+    answer = json.loads(asked(control, command))
+    if not answer["ok"]:
+        raise LabError(f"tpo refuses {command!r}: {answer.get('error')}")
+    return answer["reply"]
+
+
+def asked(control: Path, command: str) -> bytes:
+    """The same as it comes, one line of JSON."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(control))
         request = json.dumps({"command": command, "json": True}) + "\n"
         connection.sendall(request.encode())
-        answer = json.loads(connection.makefile().readline())
-    if not answer["ok"]:
-        raise LabError(f"tpo refuses {command!r}: {answer.get('error')}")
-    return answer["reply"]
+        parts = []
+        while not parts or not parts[-1].endswith(b"\n"):
+            parts.append(connection.recv(1 << 20))
+            if not parts[-1]:
+                raise LabError(f"tpo has no answer to {command!r}")
+        return b"".join(parts)
 
 
 def sockets(scratch: Path) -> list[Path]:
@@ -304,7 +314,10 @@ class Taken:
 def _busiest(pid: int) -> Path:
     """The thread of a process that has run most: the one that polls."""
     def ran_ns(thread: Path) -> int:
-        return int(_read(thread / "schedstat").split()[0])
+        try:
+            return int(_read(thread / "schedstat").split()[0])
+        except (FileNotFoundError, ProcessLookupError):
+            return 0  # it has ended meanwhile
     return max(Path(f"/proc/{pid}/task").iterdir(), key=ran_ns)
 
 

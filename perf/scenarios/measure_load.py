@@ -35,7 +35,7 @@ LAN_ADDRESSES = {"a": "10.1.255.1/8", "b": "10.2.255.1/8"}
 WAN_ADDRESSES = {"a": "192.168.7.1", "b": "192.168.7.2"}
 CORES = (GENERATOR_CORE, FORWARDER_CORE)
 BUSY_FIELDS = (1, 2, 3, 6, 7)
-"""In the lines of /proc/stat: user, nice, system, irq, softirq."""
+"""In the lines of /proc/stat, the name included: user, nice, system, irq, softirq."""
 BETWEEN = "two tpo"
 ALONE = "testpmd io"
 
@@ -83,7 +83,7 @@ class Run:
     busy: dict[str, float]
     """Share of a core that each process used."""
     disturbed: float
-    """Largest part of either core's time that went to others."""
+    """What others took of both cores, as a share of one."""
 
     @property
     def gbps(self) -> float:
@@ -103,22 +103,23 @@ class Others:
         self._began = self._now()
 
     def shares(self) -> tuple[dict[str, float], float]:
-        """Each process's share of a core since then, and the larger share of others in either."""
-        (at, own, cores), (at_now, own_now, cores_now) = self._began, self._now()
+        """Each process's share of a core since then, and that of everything else together."""
+        (at, own, used), (at_now, own_now, used_now) = self._began, self._now()
         elapsed = at_now - at
         busy = {name: (own_now[name] - own[name]) / elapsed for name in own}
-        used = [(now - then) / elapsed for then, now in zip(cores, cores_now)]
-        generator = busy.get("load", 0.0)
-        ours = (generator, sum(busy.values()) - generator)
-        return busy, max(0.0, *(all_of - part for all_of, part in zip(used, ours)))
+        return busy, max(0.0, (used_now - used) / elapsed - sum(busy.values()))
 
-    def _now(self) -> tuple[float, dict[str, float], list[float]]:
-        names = tuple(f"cpu{core} " for core in CORES)
-        lines = [line.split() for line in Path("/proc/stat").read_text(encoding="ascii").splitlines()
-                 if line.startswith(names)]
-        cores = [sum(int(line[each]) for each in (*BUSY_FIELDS, STEAL_FIELD))
-                 / os.sysconf("SC_CLK_TCK") for line in lines]
-        return time.monotonic(), {name: cpu_s(pid) for name, pid in self._pids.items()}, cores
+    def _now(self) -> tuple[float, dict[str, float], float]:
+        used = used_s(Path("/proc/stat").read_text(encoding="ascii"), CORES)
+        return time.monotonic(), {name: cpu_s(pid) for name, pid in self._pids.items()}, used
+
+
+def used_s(stat: str, cores: Sequence[int]) -> float:
+    """Time for which these cores were not idle, or stolen, from the text of /proc/stat."""
+    names = tuple(f"cpu{core} " for core in cores)
+    lines = [line.split() for line in stat.splitlines() if line.startswith(names)]
+    ticks = sum(int(line[each]) for line in lines for each in (*BUSY_FIELDS, STEAL_FIELD))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def config(site: str, case: Case, scratch: Path, rate: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import json
 import selectors
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from pathlib import Path
 from tpolab.errors import LabError
 
 from . import measure_forward
-from .measure_forward import GENERATOR_CORE, READY_S_MAX, Load, Taken
+from .measure_forward import GENERATOR_CORE, READY_S_MAX, Forwarder, Load, Taken
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,11 @@ class Trial:
 class Rig:
     """A generator and a forwarder that are up; a context manager."""
 
-    def __init__(self, kind: str, load: Load, programs: Path, scratch: Path) -> None:
+    def __init__(self, kind: str, load: Load, programs: Path, scratch: Path,
+                 start: Callable[[str, Path, Path, int], Forwarder] = measure_forward.start,
+                 ) -> None:
         self.kind = kind
+        self._start_forwarder = start
         self.load = load
         self.programs = programs
         self.scratch = scratch
@@ -83,7 +87,7 @@ class Rig:
             bufsize=1, start_new_session=True)
         self._running.callback(self._stop)
         self._said("ready", READY_S_MAX)
-        self.forwarder = measure_forward.start(self.kind, self.scratch, self.programs,
+        self.forwarder = self._start_forwarder(self.kind, self.scratch, self.programs,
                                                self.load.flows)
         self._running.callback(self.forwarder.stop)
         self._said("measuring", READY_S_MAX)

@@ -32,7 +32,7 @@ const LINK_LEN: u16 = 22;
 /// The process should be pinned to a core of its own. Exits 1 if anything arrived that was not sent, or
 /// did not arrive.
 #[derive(Debug, Parser)]
-#[command(name = "load", version)]
+#[command(name = "load", version, args_override_self = true)]
 struct Options {
     /// DPDK device towards the clients' LAN: net_vhost0,iface=/run/first
     #[arg(long, value_name = "DEVICE")]

@@ -132,16 +132,17 @@ impl Flood {
                 continue;
             }
             let (lane, first) = (&mut self.lanes[number], firsts[number]);
-            let now = eal::tsc();
+            let (now, mut ours) = (eal::tsc(), 0);
             for mbuf in self.burst.iter() {
                 let Some(frame) = lane.number_of(mbuf.data()) else { continue };
+                ours += 1;
                 if let Some(place) = frame.checked_sub(first) {
                     let ticks = now.saturating_sub(at.time_of(place));
                     let ns = u128::from(ticks) * NS_PER_S / u128::from(at.hz());
                     seen.delays.saturating_record(u64::try_from(ns).unwrap_or(u64::MAX));
                 }
             }
-            taken += lane.take(&mut self.burst) as u64;
+            taken += lane.take_known(&mut self.burst, ours) as u64;
         }
         taken
     }

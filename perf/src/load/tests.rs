@@ -10,7 +10,7 @@ use super::link::{Link, Wire};
 use super::report::Report;
 use super::{Kind, Limits, NS_PER_MS, Work, packet};
 
-const STEP_NS: u64 = 2_000;
+const STEP_NS: u64 = 20_000;
 /// Frames that a wire hands over at a time, and holds.
 const BURST: usize = 32;
 const ROOM: usize = 256;
