@@ -95,3 +95,20 @@ pub fn current_lcore() -> Option<u32> {
     let lcore = unsafe { ffi::shim_lcore_id() };
     (lcore != ffi::SHIM_LCORE_ID_ANY).then_some(lcore)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_thread_alone_gets_another_priority() {
+        // SAFETY: plain numbers; 0 is the calling thread.
+        let nice = || unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+        let before = nice();
+        let after = std::thread::spawn(move || {
+            set_nice(19).expect("less is always allowed");
+            nice()
+        });
+        assert_eq!((after.join().unwrap(), nice()), (19, before));
+    }
+}

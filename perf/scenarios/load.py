@@ -126,7 +126,10 @@ def _add(report: Report, row: Row, found: Alternation[Run]) -> None:
 
     def add(name: str, unit: str, figure: Any, note: str | None = None) -> None:
         at = values(figure)
-        report.add(f"{row.name}: {name}", at[BETWEEN], unit, baseline=at.get(ALONE), note=note)
+        alone = at.get(ALONE)
+        words = [f"alone {statistics.median(alone):.4g}"] if alone else []
+        report.add(f"{row.name}: {name}", at[BETWEEN], unit, baseline=alone,
+                   note="; ".join(words + ([note] if note else [])) or None)
 
     if row.kind == "bulk":
         add("goodput", "Gb/s", lambda done: done.gbps, _busy(found))

@@ -6,7 +6,8 @@
 use std::error::Error;
 use std::io::{self, Write};
 use std::num::NonZeroU16;
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
+use std::thread;
 use std::time::Duration;
 
 use clap::Parser;
@@ -16,6 +17,8 @@ use dpdk_wrapper::{Eal, Mempool, MempoolConfig, RuntimeFolder};
 use perf::load::device::{Device, Offloads};
 use perf::load::generator::{Generator, Plan};
 use perf::load::{Kind, Limits, Work};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 /// Frames of the pool of both ports; of large ones fewer are on their way.
 const FRAMES: u32 = 8_191;
@@ -117,7 +120,7 @@ impl Options {
 
     fn eal_arguments(&self) -> Vec<String> {
         let pool = self.pool();
-        let frames = u64::from(pool.count) * (u64::from(pool.data_room) + 512) >> 20;
+        let frames = (u64::from(pool.count) * (u64::from(pool.data_room) + 512)) >> 20;
         let prefix = format!("load-{}", std::process::id());
         let lcores = format!("0@({})", self.core);
         let megabytes = (MEGABYTES + frames * 9 / 8).to_string();
@@ -137,6 +140,7 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
     let arguments = options.eal_arguments();
     // Declared first, so that it goes last.
     let _folder = RuntimeFolder::of(&arguments, []);
+    end_on_signal(&arguments)?;
     let eal = Eal::init(arguments)?;
     let pool = Mempool::new(&eal, &options.pool())?;
     let wanted = Offloads { checksums: options.checksums, segmentation: options.tso };
@@ -164,6 +168,20 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
     say(&serde_json::to_string(&report)?)?;
     let found = report.connections;
     Ok(found.wrong == 0 && found.missing_bytes == 0)
+}
+
+/// Ends the process when it is told to, with nothing left of it in files.
+fn end_on_signal(arguments: &[String]) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let folder = RuntimeFolder::of(arguments, []);
+    thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            drop(folder);
+            eprintln!("load: told to end");
+            process::exit(1);
+        }
+    });
+    Ok(())
 }
 
 fn ns(seconds: f64) -> Result<u64, Box<dyn Error>> {

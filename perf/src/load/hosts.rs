@@ -19,9 +19,9 @@ const CLIENT: u32 = u32::from_be_bytes([10, 1, 0, 1]);
 const PORTS: usize = 40_000;
 const FIRST_PORT: u16 = 20_000;
 /// Clients; their connections are told apart by address and port.
-const CLIENTS: usize = 16;
+const CLIENTS: u32 = 16;
 /// Connections that there are ends for.
-pub(super) const NUMBERS: usize = CLIENTS * PORTS;
+pub(super) const NUMBERS: usize = CLIENTS as usize * PORTS;
 /// Packets of one connection before others have their turn.
 const TRAIN: usize = 64;
 /// Connections whose timers are looked at in a turn.
@@ -86,7 +86,7 @@ impl Side {
 
     fn has(self, ip: Ipv4Addr) -> bool {
         match self {
-            Side::Client => (0..CLIENTS as u32).contains(&u32::from(ip).wrapping_sub(CLIENT)),
+            Side::Client => (0..CLIENTS).contains(&u32::from(ip).wrapping_sub(CLIENT)),
             Side::Server => ip == *SERVER.ip(),
         }
     }

@@ -189,7 +189,7 @@ impl<L: Link> Device for Tap<'_, L> {
         capabilities.max_transmission_unit = self.limits.mtu.into();
         // The link's to fill in, and ours to look at.
         capabilities.checksum = ChecksumCapabilities::ignored();
-        capabilities.segmentation.tcpv4 = self.limits.large.map(|large| NonZeroUsize::from(large));
+        capabilities.segmentation.tcpv4 = self.limits.large.map(NonZeroUsize::from);
         capabilities
     }
 }
