@@ -54,6 +54,7 @@ class Row:
     packed: bool = False
     mergeable: bool = True
     tso: bool = False
+    """Whether devices offer segmentation, and checksums are left to them."""
     baseline: bool = False
     """Whether it is measured without appliances too."""
     alone_buffer: int = 0
@@ -65,7 +66,6 @@ class Row:
                 "--buffer", str(self.buffer), "--rate", str(self.rate)]
         load += ["--text"] if self.text else []
         load += ["--large", str(self.large)] if self.large else []
-        # Who offers to cut what is large takes it: the other end asks for that or it does not.
         load += ["--checksums"] if self.tso else []
         alone = ["--buffer", str(self.alone_buffer)] if self.alone_buffer else []
         return Case(self.name, load, self.encrypted, self.compression,

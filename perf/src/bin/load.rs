@@ -14,7 +14,7 @@ use clap::Parser;
 use dpdk_wrapper::eal::tsc;
 use dpdk_wrapper::log::{self, LogLevel, LogTarget};
 use dpdk_wrapper::{Eal, Mempool, MempoolConfig, RuntimeFolder};
-use perf::load::device::{Device, Offloads};
+use perf::load::device::Device;
 use perf::load::generator::{Generator, Plan};
 use perf::load::{Kind, Limits, Work};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -70,13 +70,9 @@ struct Options {
     /// Bytes of IP packets that hosts hand over all the same where there is more to send, up to 61440
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(576..=61_440))]
     large: Option<u16>,
-    /// Leave checksums to the ports
+    /// Leave checksums of TCP to the ports
     #[arg(long)]
     checksums: bool,
-    /// Have the far end of the ports cut what is large (it has to take that: TSO of virtio); without
-    /// it, what is large is one packet
-    #[arg(long, requires = "checksums")]
-    tso: bool,
     /// Seconds of work that does not count
     #[arg(long, default_value_t = 0.5)]
     warm_up: f64,
@@ -143,12 +139,8 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
     end_on_signal(&arguments)?;
     let eal = Eal::init(arguments)?;
     let pool = Mempool::new(&eal, &options.pool())?;
-    let wanted = Offloads { checksums: options.checksums, segmentation: options.tso };
-    let first = Device::open(&eal, &options.clients, &pool, wanted)?;
-    let second = Device::open(&eal, &options.servers, &pool, wanted)?;
-    if options.tso && !(first.offloads().checksums && second.offloads().checksums) {
-        return Err("--tso needs ports that complete checksums, and these do not".into());
-    }
+    let first = Device::open(&eal, &options.clients, &pool, options.checksums)?;
+    let second = Device::open(&eal, &options.servers, &pool, options.checksums)?;
     let mut generator = Generator::new([first, second], options.work(), options.limits())?;
     say("ready")?;
     let plan = Plan { warm_up_ns: ns(options.warm_up)?, measured_ns: ns(options.seconds)? };

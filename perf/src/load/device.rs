@@ -1,11 +1,11 @@
 //! A DPDK port as a wire.
 //!
-//! In: a device, what it is asked for. Out: frames of mbufs, each in one piece. Never: a frame that
-//! waits where the port has room for it.
+//! In: a device. Out: frames. Never: a frame that waits where the port has room for it.
 
 use std::collections::VecDeque;
 
-use dpdk_wrapper::mbuf::{ChecksumStatus, IpVersion, L4Protocol, TxOffload};
+use dataplane::frame::ip::protocol;
+use dpdk_wrapper::mbuf::ChecksumStatus;
 use dpdk_wrapper::{
     Burst, Eal, Mbuf, Mempool, Port, PortConfig, RxOffloads, RxQueue, TxOffloads, TxQueue,
 };
@@ -17,22 +17,13 @@ use super::packet::{self, ETHERNET, IPV4};
 const BURST: usize = 32;
 /// Frames that wait for the port, at most.
 const WAITING_MAX: usize = 256;
-/// Bytes of the stack's TCP header in a segment with data: it has no options then.
-const TCP: u8 = 20;
-
-/// What a port is asked for, where it has it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Offloads {
-    /// Checksums of TCP.
-    pub checksums: bool,
-    /// Large segments are handed over to be cut. Without it they leave whole, as one packet.
-    pub segmentation: bool,
-}
 
 /// A port.
 pub struct Device {
     rx: RxQueue,
     burst: Burst<BURST>,
+    /// A frame in several pieces.
+    pieces: Vec<u8>,
     link: DeviceLink,
     /// Goes last.
     _port: Port,
@@ -44,12 +35,13 @@ pub struct DeviceLink {
     pool: Mempool,
     waiting: VecDeque<Mbuf>,
     sending: Burst<BURST>,
-    offloads: Offloads,
+    checksums: bool,
     frames_lost: u64,
 }
 
 impl Device {
-    /// Opens the port of a device that the EAL was started with.
+    /// Opens the port of a device that the EAL was started with. With `checksums`, those of TCP are
+    /// left to it, if it takes them.
     ///
     /// # Errors
     /// What DPDK says.
@@ -57,39 +49,29 @@ impl Device {
         eal: &Eal,
         device: &str,
         pool: &Mempool,
-        wanted: Offloads,
+        checksums: bool,
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let name = device.split(',').next().unwrap_or(device);
         let port = Port::open(eal, name)?;
-        let rx_offloads =
-            if wanted.checksums { RxOffloads::TCP_CKSUM } else { RxOffloads::default() };
-        let tx_offloads =
-            if wanted.checksums { TxOffloads::TCP_CKSUM } else { TxOffloads::default() };
+        let (rx_offloads, tx_offloads) = match checksums {
+            true => (RxOffloads::TCP_CKSUM, TxOffloads::TCP_CKSUM),
+            false => (RxOffloads::NONE, TxOffloads::NONE),
+        };
         let config = PortConfig { rx_offloads, tx_offloads, ..PortConfig::default() };
         let queues = port.configure(&config, std::slice::from_ref(pool))?;
         port.start()?;
         let granted = queues.granted;
         let (mut rx, mut tx) = (queues.rx, queues.tx);
         let (rx, tx) = rx.pop().zip(tx.pop()).ok_or("the device has no queues")?;
-        let offloads = Offloads {
-            checksums: granted.tx_offloads.contains(tx_offloads) && wanted.checksums,
-            ..wanted
-        };
         let link = DeviceLink {
             tx,
             pool: pool.clone(),
             waiting: VecDeque::with_capacity(2 * WAITING_MAX),
             sending: Burst::new(),
-            offloads,
+            checksums: checksums && granted.tx_offloads.contains(tx_offloads),
             frames_lost: 0,
         };
-        Ok(Device { rx, burst: Burst::new(), link, _port: port })
-    }
-
-    /// What the port does.
-    #[must_use]
-    pub fn offloads(&self) -> Offloads {
-        self.link.offloads
+        Ok(Device { rx, burst: Burst::new(), pieces: Vec::new(), link, _port: port })
     }
 }
 
@@ -98,15 +80,16 @@ impl Wire for Device {
 
     fn receive(&mut self, mut take: impl FnMut(&[u8], bool, &mut DeviceLink)) -> usize {
         let count = self.rx.rx_burst(&mut self.burst);
-        for mut mbuf in self.burst.drain() {
-            // The pool's frames have room for the longest.
-            if !mbuf.is_contiguous() && mbuf.linearize().is_err() {
-                self.link.frames_lost += 1;
+        for mbuf in self.burst.drain() {
+            let l4 = mbuf.rx_checksums().l4;
+            let known = matches!(l4, ChecksumStatus::Good | ChecksumStatus::Unfilled);
+            if mbuf.is_contiguous() {
+                take(mbuf.data(), known, &mut self.link);
                 continue;
             }
-            let known =
-                matches!(mbuf.rx_checksums().l4, ChecksumStatus::Good | ChecksumStatus::Unfilled);
-            take(mbuf.data(), known, &mut self.link);
+            self.pieces.clear();
+            mbuf.segments().for_each(|piece| self.pieces.extend_from_slice(piece));
+            take(&self.pieces, known, &mut self.link);
         }
         count
     }
@@ -129,35 +112,26 @@ impl Link for DeviceLink {
         self.waiting.len() < WAITING_MAX
     }
 
-    fn emit<R>(&mut self, len: usize, segment_size: u16, write: impl FnOnce(&mut [u8]) -> R) -> R {
+    fn emit<R>(&mut self, len: usize, write: impl FnOnce(&mut [u8]) -> R) -> R {
         let mut mbuf = self.pool.alloc();
         let Some(frame) = mbuf.as_mut().and_then(|mbuf| mbuf.append(len).ok()) else {
             self.frames_lost += 1;
             return write(&mut vec![0; len]);
         };
         let result = write(frame);
-        let cut = segment_size > 0 && self.offloads.segmentation;
-        let left = (cut || self.offloads.checksums) && packet::begin_checksums(frame);
+        let left = self.checksums && packet::begin_checksums(frame);
         if !left {
             packet::fill_checksums(frame);
         }
         if let Some(mut mbuf) = mbuf {
             if left {
-                complete_on_transmit(&mut mbuf, if cut { segment_size } else { 0 });
+                // TCP over IPv4, behind headers that fit.
+                let _ = mbuf.complete_on_transmit(protocol::TCP, true, ETHERNET, IPV4);
             }
             self.waiting.push_back(mbuf);
         }
         result
     }
-}
-
-fn complete_on_transmit(mbuf: &mut Mbuf, segment_size: u16) {
-    #[expect(clippy::cast_possible_truncation, reason = "14 and 20")]
-    let base = TxOffload::new(IpVersion::V4, ETHERNET as u8, IPV4 as u16);
-    let l4_checksum = Some(L4Protocol::Tcp);
-    let offload = TxOffload { l4_len: TCP, l4_checksum, segment_size, ..base };
-    // These lengths fit, and the protocol is named.
-    let _ = mbuf.set_tx_offload(&offload);
 }
 
 impl DeviceLink {

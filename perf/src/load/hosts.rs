@@ -154,7 +154,7 @@ impl<A: Application> Hosts<A> {
         self.asked_at = Some(now);
         let own = (self.side.mac(), self.side.first_ip());
         let target = self.side.other().first_ip();
-        link.emit(ARP_FRAME, 0, |frame| packet::write_arp(frame, own, None, target));
+        link.emit(ARP_FRAME, |frame| packet::write_arp(frame, own, None, target));
     }
 
     /// Opens the connection of this number; its place, or `None` where it is in use.
@@ -202,7 +202,7 @@ impl<A: Application> Hosts<A> {
             Some(packet::Seen::Question { mac, ip, target }) if self.side.has(target) => {
                 let own = (self.side.mac(), target);
                 if link.has_room() {
-                    link.emit(ARP_FRAME, 0, |f| packet::write_arp(f, own, Some(mac), ip));
+                    link.emit(ARP_FRAME, |f| packet::write_arp(f, own, Some(mac), ip));
                 }
             }
             Some(packet::Seen::Answer { mac, ip }) if self.side.other().has(ip) => {

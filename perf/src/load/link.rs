@@ -6,9 +6,8 @@ pub trait Link {
     fn has_room(&self) -> bool;
 
     /// Sends a frame of `len` bytes, written by `write`, checksums aside: these are the link's to
-    /// fill in. Longer than the MTU, it is to be cut by whoever can into packets of `segment_size`
-    /// bytes of payload; 0 for a frame that is one packet.
-    fn emit<R>(&mut self, len: usize, segment_size: u16, write: impl FnOnce(&mut [u8]) -> R) -> R;
+    /// fill in.
+    fn emit<R>(&mut self, len: usize, write: impl FnOnce(&mut [u8]) -> R) -> R;
 }
 
 /// A port.

@@ -7,9 +7,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::num::NonZeroUsize;
 
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
-use smoltcp::phy::{
-    ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken,
-};
+use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp::{self, ConnectError, ListenError};
 use smoltcp::time::Instant;
 use smoltcp::wire::{HardwareAddress, IpCidr};
@@ -145,21 +143,16 @@ impl RxToken for Arrival<'_> {
 struct Departure<'a, L> {
     head: &'a [u8; ETHERNET],
     link: &'a mut L,
-    segment_size: u16,
 }
 
 impl<L: Link> TxToken for Departure<'_, L> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, write: F) -> R {
         let head = self.head;
-        self.link.emit(ETHERNET + len, self.segment_size, |frame| {
+        self.link.emit(ETHERNET + len, |frame| {
             let (front, packet) = frame.split_at_mut(ETHERNET);
             front.copy_from_slice(head);
             write(packet)
         })
-    }
-
-    fn set_meta(&mut self, meta: PacketMeta) {
-        self.segment_size = meta.segmentation_offload_size.map_or(0, Into::into);
     }
 }
 
@@ -175,12 +168,12 @@ impl<L: Link> Device for Tap<'_, L> {
 
     fn receive(&mut self, _now: Instant) -> Option<(Arrival<'_>, Departure<'_, L>)> {
         let arrived = self.arrived.take()?;
-        Some((Arrival(arrived), Departure { head: self.head, link: self.link, segment_size: 0 }))
+        Some((Arrival(arrived), Departure { head: self.head, link: self.link }))
     }
 
     fn transmit(&mut self, _now: Instant) -> Option<Departure<'_, L>> {
         let has_room = self.link.has_room();
-        has_room.then_some(Departure { head: self.head, link: self.link, segment_size: 0 })
+        has_room.then_some(Departure { head: self.head, link: self.link })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -202,7 +195,7 @@ impl Link for Nowhere {
         false
     }
 
-    fn emit<R>(&mut self, len: usize, _: u16, write: impl FnOnce(&mut [u8]) -> R) -> R {
+    fn emit<R>(&mut self, len: usize, write: impl FnOnce(&mut [u8]) -> R) -> R {
         write(&mut vec![0; len])
     }
 }
