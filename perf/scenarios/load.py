@@ -24,6 +24,8 @@ from . import measure_load
 from .measure_load import ALONE, BETWEEN, Case, Devices, Run
 
 PERCENTILES = (50.0, 99.0, 99.9)
+FAULTS = ("resets", "left", "missing_bytes", "wrong", "damaged", "frames_lost")
+"""What the generator counts of what should not happen."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,9 @@ def _add(report: Report, row: Row, found: Alternation[Run]) -> None:
         report.add(f"{row.name}: {name}", at[BETWEEN], unit, baseline=alone,
                    note="; ".join(words + ([note] if note else [])) or None)
 
+    report.add(f"{row.name}: faults",
+               sum(faults(run.report) for runs in found.rounds for run in runs.values()), "",
+               bar="faults")
     if row.kind == "bulk":
         add("goodput", "Gb/s", lambda done: done.gbps, _busy(found))
     elif row.kind == "connect":
@@ -143,6 +148,11 @@ def _add(report: Report, row: Row, found: Alternation[Run]) -> None:
                 _busy(found) if percentile == PERCENTILES[0] else None)
         add("answered, of those due", "%",
             lambda done: 100 * done.report["answered"] / max(1, done.report["due"]))
+
+
+def faults(report: dict[str, Any]) -> int:
+    """How much there was that should not be."""
+    return sum(report["connections"][key] for key in FAULTS)
 
 
 def _busy(found: Alternation[Run]) -> str:

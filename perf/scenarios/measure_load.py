@@ -33,6 +33,10 @@ SITES = ("a", "b")
 NETWORKS = {"a": "10.1.0.0/16", "b": "10.2.0.0/16"}
 LAN_ADDRESSES = {"a": "10.1.255.1/8", "b": "10.2.255.1/8"}
 WAN_ADDRESSES = {"a": "192.168.7.1", "b": "192.168.7.2"}
+WAN_DESCRIPTORS = 8192
+"""Of the rings between the appliances: while one has their core, which may be for 4 ms, the other takes
+nothing, and what the first sends has to lie somewhere."""
+FRAMES = 65_536
 CORES = (GENERATOR_CORE, FORWARDER_CORE)
 BUSY_FIELDS = (1, 2, 3, 6, 7)
 """In the lines of /proc/stat, the name included: user, nice, system, irq, softirq."""
@@ -53,9 +57,9 @@ class Devices:
         """The end with the rings of another process."""
         return f"net_vhost{number},iface={path},queues=1,tso={int(self.tso)}"
 
-    def virtio(self, number: int, path: Path) -> str:
+    def virtio(self, number: int, path: Path, descriptors: int = DESCRIPTORS) -> str:
         """The end that makes the rings."""
-        return (f"net_virtio_user{number},path={path},queue_size={DESCRIPTORS},"
+        return (f"net_virtio_user{number},path={path},queue_size={descriptors},"
                 f"packed_vq={int(self.packed)},mrg_rxbuf={int(self.mergeable)}")
 
 
@@ -130,7 +134,7 @@ def config(site: str, case: Case, scratch: Path, rate: str) -> dict[str, Any]:
     devices = case.devices
     lan_device = devices.virtio(0, first if site == "a" else second)
     # What carries datagrams is as it is by default, so that a row changes one thing.
-    wan_device = Devices().vhost(0, wan) if site == "a" else Devices().virtio(1, wan)
+    wan_device = Devices().vhost(0, wan) if site == "a" else Devices().virtio(1, wan, WAN_DESCRIPTORS)
     peer = {"name": f"site-{far}", "endpoint": f"{WAN_ADDRESSES[far]}:4980",
             "networks": [NETWORKS[far]], "rate": rate, "fallback": "refuse",
             "compression": case.compression}
@@ -148,6 +152,7 @@ def config(site: str, case: Case, scratch: Path, rate: str) -> dict[str, Any]:
         "peer": [peer],
         "rule": [{"name": "tcp", "protocol": "tcp", "action": "optimize", "source": [NETWORKS[site]],
                   "destination": [NETWORKS[far]]}],
+        "limits": {"frames": FRAMES},
         "cores": {"port": FORWARDER_CORE},
     }
 
@@ -202,7 +207,7 @@ def _tpo(site: str, case: Case, programs: Path, scratch: Path, rate: str) -> Pro
     log.unlink(missing_ok=True)
     # All of its threads: the generator has its core alone.
     command = ["taskset", "-c", str(FORWARDER_CORE), str(programs / "tpo"), "--config", str(file),
-               "--rxd", str(DESCRIPTORS), "--txd", str(DESCRIPTORS)]
+               "--rxd", str(WAN_DESCRIPTORS), "--txd", str(WAN_DESCRIPTORS)]
     return Program(f"tpo {site}", command, log)
 
 

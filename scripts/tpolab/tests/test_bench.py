@@ -168,6 +168,11 @@ class Loads(unittest.TestCase):
             self.assertEqual(peer["networks"], far["lan"]["networks"])
             self.assertEqual(peer["fallback"], "refuse")
 
+    def test_what_should_not_happen_is_counted_and_what_may_is_not(self) -> None:
+        counts = dict.fromkeys((*load.FAULTS, "opened", "closed", "refused", "strays"), 0)
+        self.assertEqual(load.faults({"connections": counts | {"opened": 9, "refused": 3}}), 0)
+        self.assertEqual(load.faults({"connections": counts | {"resets": 1, "left": 2}}), 3)
+
     def test_time_that_a_core_was_not_idle(self) -> None:
         stat = ("cpu  9 9 9 9 9 9 9 9 9 9\ncpu0 100 10 20 5000 400 1 2 7 0 0\n"
                 "cpu1 1 1 1 1 1 1 1 1 1 1\ncpu10 500 0 0 0 0 0 0 0 0 0\n")
