@@ -68,7 +68,7 @@ impl Link for MemoryLink {
         self.outgoing.borrow().len() < ROOM
     }
 
-    fn emit<R>(&mut self, len: usize, _segment_size: u16, write: impl FnOnce(&mut [u8]) -> R) -> R {
+    fn emit<R>(&mut self, len: usize, write: impl FnOnce(&mut [u8]) -> R) -> R {
         let mut frame = vec![0; len];
         let result = write(&mut frame);
         packet::fill_checksums(&mut frame);
