@@ -12,13 +12,16 @@ use dataplane::frame::FrameSource;
 use dataplane::pipeline::port::PortIo;
 use dataplane::pipeline::worker::Worker;
 use dataplane::time::{SECOND_NS, Time};
-use dpdk_wrapper::{Eal, ThreadRegistration, eal};
+use dpdk_wrapper::{Eal, ThreadRegistration, eal, set_nice};
 
 use crate::args::Idle;
 use crate::idle::{Backoff, Doorbell, Wakeup};
 
 /// Turns between two looks at orders while busy.
 const ORDERS_EVERY: u32 = 64;
+/// How far in front of the control thread a worker is where they share a core: with commands without
+/// a pause, frames waited for 12 to 20 ms there, and for 8 with this.
+const NICE: i32 = -10;
 
 /// Time since a common start, from the TSC.
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +134,8 @@ where
             let _registration = ThreadRegistration::new(&eal).ok();
             // Sleeps end when they should, not when it suits the kernel.
             let _ = nix::sys::prctl::set_timerslack(1);
+            // Without it, it has its share of the core.
+            let _ = set_nice(NICE);
             run(setup, &receiver, &shared.0, &shared.1)
         })?;
         Ok(WorkerThread { orders, bell, stop, report, core, thread })

@@ -57,4 +57,4 @@ pub use offload::{RxOffloads, TxOffloads};
 pub use port::{Port, PortConfig, PortId, Queues, RxQueue, TxQueue, ports};
 pub use runtime_folder::RuntimeFolder;
 pub use sockets::packet_sockets;
-pub use thread::{RegisterError, ThreadRegistration, current_lcore};
+pub use thread::{RegisterError, ThreadRegistration, current_lcore, set_nice};

@@ -74,10 +74,41 @@ impl Drop for ThreadRegistration {
     }
 }
 
+/// Puts the calling thread in front of those of usual priority on its core, where the system lets it
+/// (`CAP_SYS_NICE`); `nice` from -20, the most urgent, to 19.
+///
+/// # Errors
+///
+/// The system's reason, and nothing changed.
+pub fn set_nice(nice: i32) -> std::io::Result<()> {
+    // SAFETY: plain numbers; 0 is the calling thread, which Linux has priorities for.
+    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
 /// The lcore id of the calling thread; `None` when DPDK does not know it.
 #[must_use]
 pub fn current_lcore() -> Option<u32> {
     // SAFETY: reads a thread-local integer.
     let lcore = unsafe { ffi::shim_lcore_id() };
     (lcore != ffi::SHIM_LCORE_ID_ANY).then_some(lcore)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_thread_alone_gets_another_priority() {
+        // SAFETY: plain numbers; 0 is the calling thread.
+        let nice = || unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+        let before = nice();
+        let after = std::thread::spawn(move || {
+            set_nice(19).expect("less is always allowed");
+            nice()
+        });
+        assert_eq!((after.join().unwrap(), nice()), (19, before));
+    }
 }

@@ -142,20 +142,10 @@ class Tpo(Forwarder):
         return self.program.pid
 
     def work(self) -> Work:
-        busy_ns = self._ask("show cores")["cores"][0]["busy_ns"]
-        ports = self._ask("show port stats all")["ports"]
+        busy_ns = ask(self.control, "show cores")["cores"][0]["busy_ns"]
+        ports = ask(self.control, "show port stats all")["ports"]
         frames = sum(port["rx_packets"] for port in ports)
         return Work(time.monotonic(), frames, busy_ns / NS_PER_S)
-
-    def _ask(self, command: str) -> dict:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(str(self.control))
-            request = json.dumps({"command": command, "json": True}) + "\n"
-            connection.sendall(request.encode())
-            answer = json.loads(connection.makefile().readline())
-        if not answer["ok"]:
-            raise LabError(f"tpo refuses {command!r}: {answer.get('error')}")
-        return answer["reply"]
 
     def stop(self) -> None:
         self.program.stop()
@@ -212,6 +202,28 @@ class Testpmd(Forwarder):
             self.process.wait()
         # DPDK leaves it behind.
         shutil.rmtree(self.runtime, ignore_errors=True)
+
+
+def ask(control: Path, command: str) -> dict:
+    """What a tpo replies to a command, over its control socket."""
+    answer = json.loads(asked(control, command))
+    if not answer["ok"]:
+        raise LabError(f"tpo refuses {command!r}: {answer.get('error')}")
+    return answer["reply"]
+
+
+def asked(control: Path, command: str) -> bytes:
+    """The same as it comes, one line of JSON."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(control))
+        request = json.dumps({"command": command, "json": True}) + "\n"
+        connection.sendall(request.encode())
+        parts = []
+        while not parts or not parts[-1].endswith(b"\n"):
+            parts.append(connection.recv(1 << 20))
+            if not parts[-1]:
+                raise LabError(f"tpo has no answer to {command!r}")
+        return b"".join(parts)
 
 
 def start(kind: str, place: Place, flows: int) -> Forwarder:
@@ -300,7 +312,10 @@ class Taken:
 def _busiest(pid: int) -> Path:
     """The thread of a process that has run most: the one that polls."""
     def ran_ns(thread: Path) -> int:
-        return int(_read(thread / "schedstat").split()[0])
+        try:
+            return int(_read(thread / "schedstat").split()[0])
+        except (FileNotFoundError, ProcessLookupError):
+            return 0  # it has ended meanwhile
     return max(Path(f"/proc/{pid}/task").iterdir(), key=ran_ns)
 
 

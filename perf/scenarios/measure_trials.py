@@ -12,6 +12,7 @@ import json
 import selectors
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from pathlib import Path
 from tpolab.errors import LabError
 
 from . import measure_forward
-from .measure_forward import READY_S_MAX, Load, Place, Taken
+from .measure_forward import READY_S_MAX, Forwarder, Load, Place, Taken
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,10 @@ class Trial:
 class Rig:
     """A generator and a forwarder that are up; a context manager."""
 
-    def __init__(self, kind: str, load: Load, place: Place) -> None:
+    def __init__(self, kind: str, load: Load, place: Place,
+                 start: Callable[[str, Place, int], Forwarder] = measure_forward.start) -> None:
         self.kind = kind
+        self._start_forwarder = start
         self.load = load
         self.place = place
         self._running = ExitStack()
@@ -76,7 +79,7 @@ class Rig:
             bufsize=1, start_new_session=True)
         self._running.callback(self._stop)
         self._said("ready", READY_S_MAX)
-        self.forwarder = measure_forward.start(self.kind, self.place, self.load.flows)
+        self.forwarder = self._start_forwarder(self.kind, self.place, self.load.flows)
         self._running.callback(self.forwarder.stop)
         self._said("measuring", READY_S_MAX)
 

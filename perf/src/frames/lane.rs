@@ -130,15 +130,8 @@ impl Lane {
     pub fn take(&mut self, burst: &mut Burst<BURST>) -> usize {
         let count = burst.len();
         let Some(last) = burst.last() else { return 0 };
-        self.counts.compared += 1;
-        match self.content.check(self.way, last.data()) {
-            Seen::Sound(number) => {
-                let overtaken = self.latest.is_some_and(|latest| number <= latest);
-                self.counts.overtaken += u64::from(overtaken);
-                self.latest = self.latest.max(Some(number));
-            }
-            Seen::Changed => self.counts.changed += 1,
-            Seen::Foreign => return self.take_ours(burst),
+        if !self.compare(last.data()) {
+            return self.take_ours(burst);
         }
         // The device's own are not to be counted, wherever in the burst they are: questions for
         // neighbours are shorter than any of ours.
@@ -148,6 +141,31 @@ impl Lane {
         self.counts.received += count as u64;
         burst.clear();
         count
+    }
+
+    /// The same, where it is known how many of them are not the device's own.
+    pub(super) fn take_known(&mut self, burst: &mut Burst<BURST>, ours: usize) -> usize {
+        if let Some(last) = burst.last() {
+            self.compare(last.data());
+        }
+        self.counts.received += ours as u64;
+        burst.clear();
+        ours
+    }
+
+    /// Compares a frame whole; whether it is one of ours.
+    fn compare(&mut self, frame: &[u8]) -> bool {
+        self.counts.compared += 1;
+        match self.content.check(self.way, frame) {
+            Seen::Sound(number) => {
+                let overtaken = self.latest.is_some_and(|latest| number <= latest);
+                self.counts.overtaken += u64::from(overtaken);
+                self.latest = self.latest.max(Some(number));
+            }
+            Seen::Changed => self.counts.changed += 1,
+            Seen::Foreign => return false,
+        }
+        true
     }
 
     /// The same, where some may be the device's own.

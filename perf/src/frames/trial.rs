@@ -14,12 +14,8 @@ use serde::Serialize;
 use super::content::Way;
 use super::flood::{Flood, LOST_AFTER};
 use super::lane::{BURST, Lane};
+use crate::open_loop::{DELAY_NS_MAX, Schedule, histogram, percentiles_us};
 
-/// Longer delays are recorded as this.
-const DELAY_NS_MAX: u64 = 10_000_000_000;
-const DIGITS: u8 = 3;
-/// What a delay is told at.
-const PERCENTILES: [f64; 9] = [0.0, 25.0, 50.0, 75.0, 90.0, 99.0, 99.9, 99.99, 100.0];
 const NS_PER_S: u128 = 1_000_000_000;
 
 /// What came of it.
@@ -49,39 +45,6 @@ pub struct Trial {
     pub away_us: Vec<(f64, f64)>,
 }
 
-/// When frames of one direction are due.
-#[derive(Clone, Copy, Debug)]
-struct Schedule {
-    began: u64,
-    hz: u64,
-    /// Frames per second of one direction.
-    rate: u64,
-}
-
-impl Schedule {
-    /// How many are due by now.
-    fn due(&self, now: u64) -> u64 {
-        let elapsed = u128::from(now.saturating_sub(self.began));
-        u64::try_from(elapsed * u128::from(self.rate) / u128::from(self.hz)).unwrap_or(u64::MAX)
-    }
-
-    /// When this one was.
-    fn time_of(&self, number: u64) -> u64 {
-        let ticks = u128::from(number + 1) * u128::from(self.hz) / u128::from(self.rate.max(1));
-        self.began + u64::try_from(ticks).unwrap_or(u64::MAX)
-    }
-}
-
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, DELAY_NS_MAX, DIGITS).expect("the bounds are constants that fit")
-}
-
-#[expect(clippy::cast_precision_loss, reason = "figures for people")]
-fn percentiles_us(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
-    let at = |percentile: f64| histogram.value_at_percentile(percentile) as f64 / 1e3;
-    PERCENTILES.iter().map(|percentile| (*percentile, at(*percentile))).collect()
-}
-
 /// What a trial gathers.
 struct Seen {
     delays: Histogram<u64>,
@@ -100,11 +63,11 @@ impl Flood {
         self.lanes.iter_mut().for_each(Lane::forget_lost);
         let before = self.counts();
         let firsts = Way::BOTH.map(|way| self.lanes[way.index()].next_number());
-        let schedule = Schedule { began: eal::tsc(), hz: self.hz, rate: (rate / 2).max(1) };
-        let end = schedule.began + self.ticks(time);
+        let schedule = Schedule::new(eal::tsc(), self.hz, rate / 2);
+        let end = schedule.began() + self.ticks(time);
         let mut seen =
             Seen { delays: histogram(), away: histogram(), refused: 0, late: 0, busy: 0 };
-        let mut now = schedule.began;
+        let mut now = schedule.began();
         while now < end {
             let moved = self.take_timed(&schedule, firsts, &mut seen)
                 + self.send_due(&schedule, firsts, now, &mut seen);
@@ -125,14 +88,14 @@ impl Flood {
         }
         let after = self.counts();
         Trial {
-            rate: due as f64 * self.hz as f64 / (now - schedule.began) as f64,
+            rate: due as f64 * self.hz as f64 / (now - schedule.began()) as f64,
             due,
             refused: seen.refused,
             unsent: due.saturating_sub(sent.iter().sum()),
             received: after.received - before.received,
             compared: after.compared - before.compared,
             changed: after.changed - before.changed,
-            busy_share: seen.busy as f64 / (now - schedule.began) as f64,
+            busy_share: seen.busy as f64 / (now - schedule.began()) as f64,
             late_us_max: self.ns(seen.late) as f64 / 1e3,
             delay_us: percentiles_us(&seen.delays),
             away_us: percentiles_us(&weighted(&seen.away)),
@@ -169,16 +132,17 @@ impl Flood {
                 continue;
             }
             let (lane, first) = (&mut self.lanes[number], firsts[number]);
-            let now = eal::tsc();
+            let (now, mut ours) = (eal::tsc(), 0);
             for mbuf in self.burst.iter() {
                 let Some(frame) = lane.number_of(mbuf.data()) else { continue };
+                ours += 1;
                 if let Some(place) = frame.checked_sub(first) {
                     let ticks = now.saturating_sub(at.time_of(place));
-                    let ns = u128::from(ticks) * NS_PER_S / u128::from(at.hz);
+                    let ns = u128::from(ticks) * NS_PER_S / u128::from(at.hz());
                     seen.delays.saturating_record(u64::try_from(ns).unwrap_or(u64::MAX));
                 }
             }
-            taken += lane.take(&mut self.burst) as u64;
+            taken += lane.take_known(&mut self.burst, ours) as u64;
         }
         taken
     }
@@ -204,18 +168,6 @@ fn weighted(gaps: &Histogram<u64>) -> Histogram<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn frames_are_due_evenly_and_each_at_its_time() {
-        let schedule = Schedule { began: 1_000, hz: 3_000_000_000, rate: 7_000_000 };
-        for number in [0, 1, 6_999_999, 7_000_000, 1 << 40] {
-            let time = schedule.time_of(number);
-            assert!(schedule.due(time + 1) > number, "{number} is due once it is time");
-            assert!(schedule.due(time.saturating_sub(1)) <= number, "and not before");
-        }
-        assert_eq!(schedule.due(1_000 + 3_000_000_000), 7_000_000);
-        assert_eq!(schedule.due(0), 0);
-    }
 
     #[test]
     fn a_long_absence_weighs_by_its_length() {

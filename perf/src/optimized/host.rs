@@ -21,13 +21,13 @@ const TRAIN: usize = 16;
 const LOOKS_MAX: u32 = 2_000;
 
 /// Content: byte `n` of connection `c` is the pattern's at `n + 7919 c`.
-pub(super) struct Pattern(pub(super) Vec<u8>);
+pub(crate) struct Pattern(pub(super) Vec<u8>);
 
 /// The pattern is repeated behind itself for so many bytes, so that each segment is one slice.
-pub(super) const PATTERN_MARGIN: usize = 65_536;
+pub(crate) const PATTERN_MARGIN: usize = 65_536;
 
 impl Pattern {
-    fn at(&self, connection: usize, offset: u64, len: usize) -> &[u8] {
+    pub(crate) fn at(&self, connection: usize, offset: u64, len: usize) -> &[u8] {
         let period = self.0.len() - PATTERN_MARGIN;
         let from = (offset + 7_919 * connection as u64) % period as u64;
         let from = usize::try_from(from).unwrap_or(0);

@@ -18,7 +18,7 @@ use crate::micro::{
     Measure, MicroError, Plan, Random, Row, Spec, Work, random_bytes, set_up_error,
 };
 use floor::Floor;
-use host::{PATTERN_MARGIN, Pattern};
+pub(crate) use host::{PATTERN_MARGIN, Pattern};
 use pair::Kind;
 use streams::{Streams, Totals};
 
@@ -146,7 +146,8 @@ impl Work for Carried {
     }
 }
 
-fn pattern(text: bool) -> Pattern {
+/// What streams carry: random bytes, or words that compress to about half.
+pub(crate) fn pattern(text: bool) -> Pattern {
     let mut bytes = random_bytes(PERIOD);
     if text {
         // Words of a small vocabulary, some bytes of noise between them.

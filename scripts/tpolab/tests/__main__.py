@@ -12,7 +12,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 # Classes whose tests make no lab.
 QUICK = {"Parts", "Programs", "Configuration",
-         "Scenarios", "Alternations", "Reports", "Counts", "Searches", "Comparisons"}
+         "Scenarios", "Alternations", "Reports", "Counts", "Searches", "Comparisons",
+         "Goodputs", "Loads"}
 
 
 def cases(suite: unittest.TestSuite) -> list[unittest.TestCase]:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import re
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from bench.catalogue import Bar, Effort, Reason, Scenario  # noqa: E402
 from bench.plot import percentiles  # noqa: E402
 from bench.report import Discard, Report, write  # noqa: E402
 from bench.search import Bounds, Goal, Search  # noqa: E402
-from scenarios import instructions, measure_flows  # noqa: E402
+from scenarios import control, instructions, load, measure_flows, measure_load  # noqa: E402
 
 
 def scenario(**more: object) -> Scenario:
@@ -167,6 +168,62 @@ class Goodputs(unittest.TestCase):
         # All of a rate is in it: half as much in the second half.
         self.assertAlmostEqual(self.bps([(now_s, 1000 if now_s < 5 else 500)
                                          for now_s, _ in even]), 600_000, delta=500)
+
+
+class Loads(unittest.TestCase):
+    """What is measured with hosts and their connections, and under control."""
+
+    def test_each_row_becomes_what_generator_and_devices_are_told(self) -> None:
+        parameters = catalogue.load(REPOSITORY / "perf" / "scenarios" / "load.toml").parameters
+        found = {row.name: row.case() for row in load.rows(parameters, None)}
+        self.assertIn("--text", found["64 flows, compressed"].load)
+        packed = found["64 flows, packed ring"].devices
+        self.assertIn("packed_vq=1,mrg_rxbuf=1", packed.virtio(0, Path("x")))
+        self.assertEqual([row.name for row in load.rows(parameters, ["connections"])],
+                         ["connections"])
+        with self.assertRaisesRegex(LabError, "no row nothing"):
+            load.rows(parameters, ["nothing"])
+        with self.assertRaisesRegex(LabError, "colour"):
+            load.rows({"row": [{"name": "x", "colour": "green"}]}, None)
+
+    def test_quick_rows_are_there(self) -> None:
+        scenario = catalogue.load(REPOSITORY / "perf" / "scenarios" / "load.toml")
+        load.rows(scenario.parameters, scenario.quick.parameters["rows"])
+
+    def test_the_two_appliances_of_a_pair_name_each_other(self) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            sites = [measure_load.config(site, measure_load.Case("x", []), Path(name), "1gbit")
+                     for site in measure_load.SITES]
+        for own, far in (sites, sites[::-1]):
+            peer, = own["peer"]
+            address, = far["wan"]["addresses"]
+            self.assertEqual(peer["endpoint"].split(":")[0], address.split("/")[0])
+            self.assertEqual(peer["networks"], far["lan"]["networks"])
+            self.assertEqual(peer["fallback"], "refuse")
+
+    def test_what_should_not_happen_is_counted_and_what_may_is_not(self) -> None:
+        counts = dict.fromkeys((*load.FAULTS, "opened", "closed", "refused", "strays"), 0)
+        self.assertEqual(load.faults({"connections": counts | {"opened": 9, "refused": 3}}), 0)
+        self.assertEqual(load.faults({"connections": counts | {"resets": 1, "left": 2}}), 3)
+
+    def test_time_that_a_core_was_not_idle(self) -> None:
+        stat = ("cpu  9 9 9 9 9 9 9 9 9 9\ncpu0 100 10 20 5000 400 1 2 7 0 0\n"
+                "cpu1 1 1 1 1 1 1 1 1 1 1\ncpu10 500 0 0 0 0 0 0 0 0 0\n")
+        ticks = measure_load.used_s(stat, [0]) * os.sysconf("SC_CLK_TCK")
+        self.assertEqual(ticks, 100 + 10 + 20 + 1 + 2 + 7)
+
+    def test_a_reload_changes_only_what_it_may(self) -> None:
+        appliance = control.Appliance.__new__(control.Appliance)
+        appliance.scratch, appliance.control = Path("/x"), Path("/x/control")
+        first, second = (appliance.configuration(10, number) for number in (1, 2))
+        self.assertNotEqual(first["rule"], second["rule"])
+        self.assertEqual(first["rule"][-1], second["rule"][-1])
+        may = {"networks", "rate"}
+        for tree in (first, second):
+            tree.pop("rule")
+            for peer in tree["peer"]:
+                self.assertEqual([peer.pop(key) and key for key in sorted(may)], sorted(may))
+        self.assertEqual(first, second)
 
 
 class Reports(unittest.TestCase):
