@@ -24,6 +24,7 @@ mod parse;
 #[cfg(test)]
 mod parse_tests;
 mod plain;
+mod shard;
 mod side;
 pub mod vlan;
 
@@ -32,9 +33,10 @@ pub use flow_key::FlowKey;
 pub use mac::{MacAddr, ParseMacError, is_routable_unicast, solicited_node};
 pub use parse::{
     ETHERNET_LEN, FragmentInfo, IPV6_EXTENSIONS_MAX, Malformed, Network, Parsed, Transport, parse,
-    parse_quoted,
+    parse_packet, parse_quoted,
 };
 pub use plain::{Plain, parse_plain};
+pub use shard::Shard;
 pub use side::Side;
 pub use vlan::{VlanList, VlanTag};
 

@@ -1,7 +1,7 @@
 //! The aggregate stage: drives the packet driver's aggregator.
 //!
-//! In: messages of the edge stage. Out: buffers, while the data mover keeps up.
-//! Never: more than a few buffers ahead of the data mover, so that what waits, waits where the
+//! In: messages of the edges, over a link from each. Out: buffers, while the data mover keeps up: which
+//! edge a flow has makes no difference to its share. Never: more than a few buffers ahead of the data mover, so that what waits, waits where the
 //! round robin can still choose.
 
 use std::sync::Arc;
@@ -48,8 +48,21 @@ pub struct AggregateStage<F> {
     buffer_limits: Box<[u64]>,
     backlog_ns: u64,
     rates_bps: Box<[u64]>,
+    edges: Box<[FromEdge<F>]>,
+    /// The edge whose messages are taken in first.
+    first: usize,
+    /// Per peer: of how many edges the list of flows is complete, and how many flows were in these.
+    lists: Box<[(usize, u64)]>,
+}
+
+/// What is known of one edge.
+struct FromEdge<F> {
+    /// Its first slot.
+    first_slot: u32,
+    /// By peer, the session that its messages are of: edges hear of changes at different times.
+    sessions: Box<[SessionNumber]>,
     /// A message for which there was no place: what of a stream is here is acknowledged to a
-    /// host, so it waits, and all behind it.
+    /// host, so it waits, and all of this edge behind it.
     held: Option<Outbound<F>>,
 }
 
@@ -64,7 +77,16 @@ impl<F: Frame> AggregateStage<F> {
         backlog_ns: u64,
     ) -> Self {
         let count = peers.len();
+        let backlog = aggregator.backlog();
+        let edges = (0..aggregator.edges()).map(|edge| FromEdge {
+            first_slot: backlog.of_edge(edge).first_slot(),
+            sessions: vec![SessionNumber::NONE; count].into_boxed_slice(),
+            held: None,
+        });
         AggregateStage {
+            edges: edges.collect(),
+            first: 0,
+            lists: vec![(0, 0); count].into_boxed_slice(),
             aggregator,
             peers,
             handed_on: vec![0; count].into_boxed_slice(),
@@ -73,7 +95,6 @@ impl<F: Frame> AggregateStage<F> {
             buffer_limits: vec![buffer_size_max as u64; count].into_boxed_slice(),
             backlog_ns,
             rates_bps: vec![0; count].into_boxed_slice(),
-            held: None,
         }
     }
 
@@ -101,14 +122,16 @@ impl<F: Frame> AggregateStage<F> {
     /// Whether no message waits here.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.held.is_none() && self.aggregator.queued_messages() == 0
+        let held = self.edges.iter().any(|edge| edge.held.is_some());
+        !held && self.aggregator.queued_messages() == 0
     }
 
-    /// Takes messages in and fills at most one buffer; says whether there was anything to do.
+    /// Takes messages in, from each edge, and fills at most one buffer; says whether there was
+    /// anything to do.
     pub fn turn(
         &mut self,
         now: Time,
-        messages: &mut Link<Upstream<F>>,
+        messages: &mut [Link<Upstream<F>>],
         buffers: &mut Dealt<OutboundBuffer>,
     ) -> bool {
         self.follow_peers();
@@ -131,21 +154,54 @@ impl<F: Frame> AggregateStage<F> {
         busy
     }
 
-    /// Takes messages in, in order, until there is no place for one.
-    fn take_in(&mut self, now: Time, messages: &mut Link<Upstream<F>>) -> bool {
+    /// Takes messages in, of one edge after the other, who is first by turns.
+    fn take_in(&mut self, now: Time, messages: &mut [Link<Upstream<F>>]) -> bool {
+        let edges = messages.len().min(self.edges.len()).max(1);
+        self.first = if self.first + 1 < edges { self.first + 1 } else { 0 };
         let mut busy = false;
-        for _ in 0..MESSAGES_PER_TURN {
-            let item = self.held.take().map(Upstream::Message).or_else(|| messages.pop());
+        for step in 0..edges {
+            let edge = (self.first + step) % edges;
+            if let Some(messages) = messages.get_mut(edge) {
+                busy |= self.take_from(now, edge, messages, MESSAGES_PER_TURN / edges);
+            }
+        }
+        busy
+    }
+
+    /// Takes in at most `most` messages of an edge, in order, until there is no place for one.
+    fn take_from(
+        &mut self,
+        now: Time,
+        edge: usize,
+        messages: &mut Link<Upstream<F>>,
+        most: usize,
+    ) -> bool {
+        let mut busy = false;
+        for _ in 0..most {
+            let Some(from) = self.edges.get_mut(edge) else { break };
+            let (held, first_slot) = (from.held.take(), from.first_slot);
+            let is_new = held.is_none();
+            let mut item = held.map(Upstream::Message).or_else(|| messages.pop());
+            if let Some(item) = &mut item
+                && is_new
+            {
+                item.put_behind(first_slot);
+            }
             match item {
                 None => break,
-                Some(Upstream::Message(message)) if !self.is_current(message.peer) => {
+                Some(Upstream::Message(message)) if !self.is_current(edge, message.peer) => {
                     // Before its place is asked for: nothing waits for what will never be sent.
                     self.aggregator.discard(&message);
                 }
                 Some(Upstream::Message(message)) => {
-                    if let Err(refused) = self.aggregator.push(now, message) {
+                    let whole = if is_new { self.whole_list(message) } else { Some(message) };
+                    if let Some(message) = whole
+                        && let Err(refused) = self.aggregator.push(now, message)
+                    {
                         debug_assert!(refused.header.kind != MessageKind::Datagram);
-                        self.held = Some(refused);
+                        if let Some(from) = self.edges.get_mut(edge) {
+                            from.held = Some(refused);
+                        }
                         break;
                     }
                 }
@@ -153,12 +209,42 @@ impl<F: Frame> AggregateStage<F> {
                     self.aggregator.discard_flow(place, flow);
                 }
                 Some(Upstream::Session { peer, session }) => {
-                    self.aggregator.begin_session(peer, session);
+                    self.begin_session(edge, peer, session);
                 }
             }
             busy = true;
         }
         busy
+    }
+
+    /// An edge's messages are of this session from now on. The first edge that says so begins it for
+    /// all: what is queued is of a former one.
+    fn begin_session(&mut self, edge: usize, peer: PeerIndex, session: SessionNumber) {
+        let index = usize::from(peer.0);
+        let of_edge = self.edges.get_mut(edge).and_then(|from| from.sessions.get_mut(index));
+        if let Some(of_edge) = of_edge {
+            *of_edge = session;
+        }
+        // That it is over is seen by its peer's status, and messages of it are not sent.
+        if session.is_after(self.aggregator.session(peer)) {
+            self.aggregator.begin_session(peer, session);
+            if let Some(list) = self.lists.get_mut(index) {
+                *list = (0, 0);
+            }
+        }
+    }
+
+    /// A peer is told once that the list of flows that it held is complete: when those of all edges
+    /// are. Any other message as it is.
+    fn whole_list(&mut self, mut message: Outbound<F>) -> Option<Outbound<F>> {
+        if message.header.kind != MessageKind::HeldEnd {
+            return Some(message);
+        }
+        let (complete, flows) = self.lists.get_mut(usize::from(message.peer.0))?;
+        *complete += 1;
+        *flows += message.header.sequence;
+        message.header.sequence = *flows;
+        (*complete == self.edges.len()).then_some(message)
     }
 
     /// When the next turn may have something to do, if nothing comes in until then.
@@ -169,11 +255,13 @@ impl<F: Frame> AggregateStage<F> {
         self.aggregator.next_timeout(|peer| gone.downstream(&self.peers, peer))
     }
 
-    /// Whether the messages that come for a peer now are of the session that there is: the edge
-    /// hears of changes later than the data mover.
-    fn is_current(&self, peer: PeerIndex) -> bool {
-        let status = self.peers.get(usize::from(peer.0));
-        status.is_some_and(|status| is_current(status, self.aggregator.session(peer)))
+    /// Whether the messages that come from an edge for a peer now are of the session that there is:
+    /// edges hear of changes later than the data mover.
+    fn is_current(&self, edge: usize, peer: PeerIndex) -> bool {
+        let index = usize::from(peer.0);
+        let session = self.edges.get(edge).and_then(|from| from.sessions.get(index));
+        let (Some(status), Some(session)) = (self.peers.get(index), session) else { return false };
+        is_current(status, *session)
     }
 
     fn follow_peers(&mut self) {
@@ -249,6 +337,8 @@ fn peer_index(index: usize) -> PeerIndex {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_mut;
+
     use super::*;
     use crate::frame::heap::{HeapFrame, HeapSource};
     use crate::packet_driver::{
@@ -344,7 +434,7 @@ mod tests {
             if turn == 100 {
                 taken.clear();
             }
-            stage.turn(Time::from_ms(turn), &mut messages, &mut buffers);
+            stage.turn(Time::from_ms(turn), from_mut(&mut messages), &mut buffers);
             while let Some(buffer) = buffers.of(0).unwrap().pop() {
                 for message in Disaggregator::default().messages(buffer.peer, buffer.bytes) {
                     if message.header.kind == MessageKind::Datagram {
@@ -397,7 +487,7 @@ mod tests {
         for kind in [MessageKind::Data, MessageKind::Datagram] {
             assert!(messages.push(message(&mut source, kind, 0, 0)).is_ok());
         }
-        stage.turn(Time::ZERO, &mut messages, &mut Dealt::alone(Link::direct(4)));
+        stage.turn(Time::ZERO, from_mut(&mut messages), &mut Dealt::alone(Link::direct(4)));
         assert_eq!((backlog.drained_messages(PeerIndex(0)), source.in_use()), (2, 0));
         assert_eq!(backlog.drained_messages_of_all(), 2);
     }
@@ -418,7 +508,7 @@ mod tests {
         let (mut packets, mut taken) = (0, 0);
         for turn in 0..20 {
             let mut buffers = Dealt::alone(Link::direct(4));
-            stage.turn(Time::from_ms(turn), &mut messages, &mut buffers);
+            stage.turn(Time::from_ms(turn), from_mut(&mut messages), &mut buffers);
             while let Some(buffer) = buffers.of(0).unwrap().pop() {
                 assert!(buffer.bytes.len() <= 1_400);
                 packets += Disaggregator::default().messages(peer, buffer.bytes).count();
