@@ -67,7 +67,8 @@ impl Owners {
 /// Fragments go by their addresses, as all fragments in packet mode but TCP's do on the LAN.
 #[must_use]
 pub fn owner_of_packet(packet: &[u8], edges: usize) -> usize {
-    parse_packet(packet).map_or(FIRST_EDGE, |parsed| owner_of_whole(&parsed, packet, edges))
+    let parsed = parse_packet(packet).ok().filter(Parsed::is_ip);
+    parsed.map_or(FIRST_EDGE, |parsed| owner_of_whole(&parsed, packet, edges))
 }
 
 /// An ICMP error about a segment goes to the owner of the connection that it quotes.

@@ -342,8 +342,8 @@ mod tests {
     use super::*;
     use crate::frame::heap::{HeapFrame, HeapSource};
     use crate::packet_driver::{
-        AggregateConfig, AggregateCounter, BufferPool, Class, Disaggregator, FlowId, MessageHeader,
-        OutboundBody, PoolClass,
+        AggregateConfig, AggregateCounter, Backlog, BufferPool, Class, Disaggregator, FlowId,
+        MessageHeader, OutboundBody, PoolClass,
     };
 
     const LEN: u32 = 1000;
@@ -460,6 +460,125 @@ mod tests {
             assert_eq!(backlog.drained_bytes(slot), EACH * u64::from(LEN));
         }
         assert_eq!((source.in_use(), pool.in_use_bytes()), (0, 0));
+    }
+
+    /// Two edges hear of a new session at different times: what each says is of the session that it
+    /// knows, and what one of them has queued for the new one stays when the other hears of it. Both
+    /// lists of flows held are one for the peer.
+    #[test]
+    fn each_edge_is_in_the_session_that_it_knows_and_their_lists_are_one() {
+        let pool = BufferPool::new(&[PoolClass { size: 16_384, count: 4, reserve: 0 }]);
+        let config = AggregateConfig {
+            flows_max: 8,
+            edges: 2,
+            messages_max: 64,
+            control_reserve: 8,
+            buffer_size_max: 16_384,
+            peers: vec![None],
+            ..AggregateConfig::default()
+        };
+        let aggregator = Aggregator::new(config, pool.clone());
+        let backlogs = [0, 1].map(|edge| aggregator.backlog().of_edge(edge));
+        assert_eq!(backlogs.each_ref().map(|backlog| backlog.first_slot()), [0, 4]);
+        assert_eq!(backlogs.each_ref().map(|backlog| backlog.places()), [28, 28]);
+        let counters = aggregator.counters().clone();
+        let peers: Arc<[PeerStatus]> = Arc::new([PeerStatus::default()]);
+        peers[0].set_path(MILLISECOND_NS, 1_000_000_000);
+        peers[0].set_session(SessionNumber(2));
+        let mut stage = AggregateStage::new(aggregator, Arc::clone(&peers), 16_384, MILLISECOND_NS);
+        let (peer, mut source) = (PeerIndex(0), HeapSource::new(16));
+        let (mut links, mut buffers) =
+            ([Link::direct(16), Link::direct(16)], Dealt::alone(Link::direct(4)));
+        let in_session = |session| Upstream::Session { peer, session: SessionNumber(session) };
+        let list_end = |flows| {
+            let header = MessageHeader {
+                kind: MessageKind::HeldEnd,
+                flow: FlowId(0),
+                key: None,
+                sequence: flows,
+                status: 0,
+            };
+            let (class, body) = (Class(0), OutboundBody::Empty);
+            Upstream::Message(Outbound { peer, class, compress: false, slot: 0, header, body })
+        };
+        let push = |link: &mut Link<Upstream<HeapFrame>>, item| assert!(link.push(item).is_ok());
+        // The first is in the new session, the second still in the former one.
+        push(&mut links[0], in_session(2));
+        push(&mut links[0], message(&mut source, MessageKind::Data, 0, 0));
+        push(&mut links[0], list_end(3));
+        push(&mut links[1], in_session(1));
+        push(&mut links[1], message(&mut source, MessageKind::Data, 0, 0));
+        peers[0].set_queue([1 << 30; Lane::COUNT], u64::MAX);
+        stage.turn(Time::ZERO, &mut links, &mut buffers);
+        assert_eq!(counters.get(AggregateCounter::MessagesPeerLost), 1);
+        assert_eq!(backlogs.each_ref().map(Backlog::drained_messages_of_all), [0, 1]);
+        assert_eq!(backlogs.each_ref().map(|backlog| backlog.drained_bytes(0)), [0, LEN.into()]);
+        push(&mut links[1], in_session(2));
+        push(&mut links[1], message(&mut source, MessageKind::Data, 0, 0));
+        push(&mut links[1], list_end(4));
+        peers[0].set_queue([0; Lane::COUNT], u64::MAX);
+        for turn in 1..10 {
+            stage.turn(Time::from_ms(turn), &mut links, &mut buffers);
+        }
+        let mut sent = Vec::new();
+        while let Some(buffer) = buffers.of(0).unwrap().pop() {
+            assert_eq!(buffer.session, SessionNumber(2));
+            for message in Disaggregator::default().messages(peer, buffer.bytes) {
+                sent.push((message.header.kind, message.header.sequence, message.data.len()));
+            }
+        }
+        let data = (MessageKind::Data, 0, LEN as usize);
+        assert_eq!(sent, [(MessageKind::HeldEnd, 7, 0), data, data]);
+        assert_eq!(backlogs.each_ref().map(Backlog::drained_messages_of_all), [1, 2]);
+        assert_eq!((source.in_use(), pool.in_use_bytes(), stage.is_empty()), (0, 0, true));
+    }
+
+    /// Flows have the same share, whichever edge gives their messages: one of an edge's own against
+    /// three of another's.
+    #[test]
+    fn flows_share_alike_however_they_are_spread_over_edges() {
+        let pool = BufferPool::new(&[PoolClass { size: 16_384, count: 4, reserve: 0 }]);
+        let config = AggregateConfig {
+            flows_max: 8,
+            edges: 2,
+            messages_max: 1_000,
+            control_reserve: 8,
+            buffer_size_max: 16_384,
+            peers: vec![None],
+            ..AggregateConfig::default()
+        };
+        let aggregator = Aggregator::new(config, pool);
+        let backlog = aggregator.backlog();
+        let peers: Arc<[PeerStatus]> = Arc::new([PeerStatus::default()]);
+        peers[0].set_path(MILLISECOND_NS, 1_000_000_000);
+        peers[0].set_session(SessionNumber(1));
+        let mut stage = AggregateStage::new(aggregator, Arc::clone(&peers), 16_384, MILLISECOND_NS);
+        let (peer, mut source) = (PeerIndex(0), HeapSource::new(1_000));
+        let (mut links, mut buffers) =
+            ([Link::direct(256), Link::direct(256)], Dealt::alone(Link::direct(4)));
+        for link in &mut links {
+            assert!(link.push(Upstream::Session { peer, session: SessionNumber(1) }).is_ok());
+        }
+        for n in 0..80 {
+            for (edge, slot) in [(0, 0), (1, 0), (1, 1), (1, 2)] {
+                let sequence = n * u64::from(LEN);
+                let mut item = message(&mut source, MessageKind::Data, 0, sequence);
+                item.put_behind(slot);
+                assert!(links[edge].push(item).is_ok());
+            }
+        }
+        peers[0].set_queue([1 << 30; Lane::COUNT], u64::MAX);
+        for turn in 0..10 {
+            stage.turn(Time::from_ms(turn), &mut links, &mut buffers);
+        }
+        peers[0].set_queue([0; Lane::COUNT], u64::MAX);
+        for turn in 10..18 {
+            stage.turn(Time::from_ms(turn), &mut links, &mut buffers);
+            buffers.of(0).unwrap().pop();
+        }
+        let sent = [0, 4, 5, 6].map(|slot| backlog.drained_bytes(slot));
+        let (least, most) = (sent.iter().min().unwrap(), sent.iter().max().unwrap());
+        assert!(*least > 0 && most - least <= 16_384, "{sent:?}");
     }
 
     fn small_stage(rate_bps: u64) -> (AggregateStage<HeapFrame>, Arc<[PeerStatus]>) {

@@ -13,7 +13,7 @@ use crate::frame::Side;
 use crate::frame::ip::protocol;
 use crate::frame::{Frame, Transport, parse, parse_plain};
 use crate::interceptor::{FlowHasher, Owners};
-use crate::link::Link;
+use crate::link::{Link, REPLICAS_MAX};
 
 /// Most frames per burst.
 pub const BURST_MAX: usize = 64;
@@ -78,7 +78,8 @@ impl<F: Frame> PortStage<F> {
             burst,
             received: VecDeque::with_capacity(BURST_MAX),
             others: VecDeque::with_capacity(BURST_MAX),
-            sending: [VecDeque::with_capacity(BURST_MAX), VecDeque::with_capacity(BURST_MAX)],
+            // Beyond a burst, one frame of each stage that sends.
+            sending: [(); 2].map(|()| VecDeque::with_capacity(BURST_MAX + 1 + REPLICAS_MAX)),
             owners: None,
             shares: Box::default(),
             first: 0,
@@ -374,6 +375,67 @@ mod tests {
         assert_eq!(counters.get(PortCounter::Datagrams), 2);
         assert_eq!(counters.get(PortCounter::ToEdge), 6);
         assert_eq!(source.in_use(), 0);
+    }
+
+    /// Each frame goes to the edge that owns its flow, in order; what one has no room for is dropped,
+    /// and of the LAN nothing is received then, lest it is.
+    #[test]
+    fn of_several_edges_each_gets_its_own_frames_in_their_order() {
+        const EDGES: usize = 3;
+        let mut source = HeapSource::new(64);
+        let mut stage = PortStage::new(vec![OWN.into()], PORT, BURST_MIN)
+            .with_edges(EDGES, FlowHasher::new([1, 2]));
+        let frames: Vec<_> =
+            (0..32).map(|n| datagram(&mut source, OTHER, 53, n % 5 == 0, n)).collect();
+        let owner = |frame: &HeapFrame| {
+            let key = parse(frame.head(), frame.frame_len()).unwrap().key;
+            crate::frame::Shard::of(&key).owner(EDGES)
+        };
+        let mut expected = vec![Vec::new(); EDGES];
+        for (n, frame) in (0..).zip(&frames) {
+            expected[owner(frame)].push(n);
+        }
+        assert!(expected.iter().all(|numbers| numbers.len() > 4), "{expected:?}");
+        let rooms = [64, 4, 64];
+        let mut to_edges = rooms.map(|room| [Link::direct(64), Link::direct(room)]);
+        let mut from_edges = [(); EDGES].map(|()| [Link::direct(1), Link::direct(1)]);
+        let mut to_transmit = Link::direct(64);
+        let mut io = Io { waiting: frames.into(), takes: 0 };
+        stage.turn(&mut io, &mut to_edges, &mut to_transmit, &mut from_edges, &mut Link::direct(1));
+        let lost = expected[1].len() - 4;
+        expected[1].truncate(4);
+        assert_eq!(to_edges.each_mut().map(|[_, wan]| numbers(wan)).to_vec(), expected);
+        assert_eq!(stage.counters().get(PortCounter::Overload), lost as u64);
+        assert_eq!(stage.counters().get(PortCounter::ToEdge), 32 - lost as u64);
+        assert_eq!(source.in_use(), 0);
+    }
+
+    #[test]
+    fn frames_of_all_edges_leave() {
+        let mut source = HeapSource::new(200);
+        let mut stage = PortStage::new(vec![OWN.into()], PORT, BURST_MIN)
+            .with_edges(2, FlowHasher::new([1, 2]));
+        for side in Side::BOTH {
+            let mut to_edges = [(); 2].map(|()| [Link::direct(BURST_MIN), Link::direct(BURST_MIN)]);
+            let mut from_edges =
+                [(); 2].map(|()| [Link::direct(BURST_MAX), Link::direct(BURST_MAX)]);
+            let mut from_transmit = Link::direct(BURST_MAX);
+            for _ in 0..BURST_MAX / 2 {
+                for edge in &mut from_edges {
+                    edge[side.index()].push(source.frame_of(&[0; 60]).unwrap()).unwrap();
+                }
+                if side == Side::Wan {
+                    from_transmit.push(source.frame_of(&[1; 60]).unwrap()).unwrap();
+                }
+            }
+            let mut io = Io { waiting: VecDeque::new(), takes: usize::MAX };
+            let mut to_transmit = Link::direct(2 * BURST_MIN);
+            for _ in 0..3 {
+                let (to, from) = (&mut to_edges, &mut from_edges);
+                stage.turn(&mut io, to, &mut to_transmit, from, &mut from_transmit);
+            }
+            assert_eq!(source.in_use(), 0, "{side:?}");
+        }
     }
 
     #[test]
