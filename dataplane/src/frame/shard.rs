@@ -4,7 +4,7 @@
 //! In: a 5-tuple. Out: its shard, and of so many edges the one that owns it. Never: a secret (both
 //! ends of a flow come to the same shard, and the flow's id carries it), a look at the VLAN.
 //!
-//! The function is written down in docs/wire-format.md ("Flow ids").
+//! The function is written down in docs/wire-format.md ("Flows and their ids").
 
 use super::FlowKey;
 
