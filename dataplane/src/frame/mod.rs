@@ -33,7 +33,7 @@ pub use flow_key::FlowKey;
 pub use mac::{MacAddr, ParseMacError, is_routable_unicast, solicited_node};
 pub use parse::{
     ETHERNET_LEN, FragmentInfo, IPV6_EXTENSIONS_MAX, Malformed, Network, Parsed, Transport, parse,
-    parse_packet, parse_quoted,
+    parse_quoted,
 };
 pub use plain::{Plain, parse_plain};
 pub use shard::Shard;

@@ -204,30 +204,7 @@ const IP_PACKET_MAX: usize = 65_535;
 /// The first thing that is wrong with it.
 pub fn parse(head: &[u8], frame_len: usize) -> Result<Parsed, Malformed> {
     let frame_len = frame_len.max(head.len()).min(u32::MAX as usize);
-    let link = parse_link(head)?;
-    parse_network(head, frame_len, link)
-}
-
-/// Parses an IP packet that has no link header: `packet` is all of it. What is no IP is of no known
-/// network.
-///
-/// # Errors
-/// The first thing that is wrong with it.
-pub fn parse_packet(packet: &[u8]) -> Result<Parsed, Malformed> {
-    let ethertype = match packet.first().map(|first| first >> 4) {
-        Some(4) => ethertype::IPV4,
-        Some(6) => ethertype::IPV6,
-        _ => 0,
-    };
-    parse_network(packet, packet.len(), (VlanList::default(), ethertype, 0))
-}
-
-#[inline]
-fn parse_network(
-    head: &[u8],
-    frame_len: usize,
-    (vlans, ethertype, l3): (VlanList, u16, usize),
-) -> Result<Parsed, Malformed> {
+    let (vlans, ethertype, l3) = parse_link(head)?;
     let mut parsed = Parsed {
         key: FlowKey::new(
             Ipv4Addr::UNSPECIFIED.into(),

@@ -11,9 +11,9 @@ use super::bridge::key_of_first_fragment;
 use super::flow_hash::FlowHasher;
 use super::fragments::FragmentMemory;
 use super::own;
-use crate::frame::ip::protocol;
+use crate::frame::ip::{ethertype, protocol};
 use crate::frame::{
-    FlowKey, Frame, Parsed, Shard, icmp, parse, parse_packet, parse_plain, parse_quoted,
+    ETHERNET_LEN, FlowKey, Frame, Parsed, Shard, icmp, parse, parse_plain, parse_quoted,
 };
 use crate::time::Time;
 
@@ -63,12 +63,31 @@ impl Owners {
     }
 }
 
+/// Bytes of a packet that are looked at: more than its headers have, and the start of what an ICMP
+/// error quotes. One with longer headers counts as malformed.
+const LOOKED_AT: usize = 256;
+
 /// Which of `edges` an IP packet that a peer delivered is for: the one that gets the answers to it.
 /// Fragments go by their addresses, as all fragments in packet mode but TCP's do on the LAN.
 #[must_use]
 pub fn owner_of_packet(packet: &[u8], edges: usize) -> usize {
-    let parsed = parse_packet(packet).ok().filter(Parsed::is_ip);
-    parsed.map_or(FIRST_EDGE, |parsed| owner_of_whole(&parsed, packet, edges))
+    // As in a frame, which is what all else is parsed as.
+    let mut frame = [0; ETHERNET_LEN + LOOKED_AT];
+    let (link, headers) = frame.split_at_mut(ETHERNET_LEN);
+    let ethertype = match packet.first().map(|first| first >> 4) {
+        Some(4) => ethertype::IPV4,
+        Some(6) => ethertype::IPV6,
+        _ => return FIRST_EDGE,
+    };
+    for (to, from) in link.iter_mut().skip(12).zip(ethertype.to_be_bytes()) {
+        *to = from;
+    }
+    for (to, from) in headers.iter_mut().zip(packet) {
+        *to = *from;
+    }
+    let head = frame.get(..ETHERNET_LEN + packet.len().min(LOOKED_AT)).unwrap_or(&[]);
+    parse(head, ETHERNET_LEN + packet.len())
+        .map_or(FIRST_EDGE, |parsed| owner_of_whole(&parsed, head, edges))
 }
 
 /// An ICMP error about a segment goes to the owner of the connection that it quotes.

@@ -110,16 +110,16 @@ impl DecompressStage {
     /// Passes on what is at hand while there is room; says whether nothing is left.
     fn pass_on(&mut self, edges: &mut ToEdges<'_>) -> bool {
         loop {
-            if let Some((edge, inbound)) = self.held.take() {
-                // An edge that does not exist has nothing to get.
-                if let Some(link) = edges.of(edge)
-                    && let Err(inbound) = link.push(inbound)
-                {
-                    self.held = Some((edge, inbound));
-                    return false;
-                }
+            // An edge that does not exist has nothing to get.
+            if self.held.is_some()
+                && let Some((edge, inbound)) = self.held.take()
+                && let Some(link) = edges.of(edge)
+                && let Err(inbound) = link.push(inbound)
+            {
+                self.held = Some((edge, inbound));
+                return false;
             }
-            if !self.tell(edges) {
+            if self.telling.is_some() && !self.tell(edges) {
                 return false;
             }
             let Some(messages) = &mut self.messages else { return true };

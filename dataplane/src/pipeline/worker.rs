@@ -101,7 +101,9 @@ impl<F: Frame> Worker<F> {
                 links.of_edge()
         {
             busy |= edge.turn(now, frames_in, delivered, messages, frames_out, source);
-            busy |= edge.exchange_sightings(now, heard, told);
+            if heard.len() > 1 {
+                busy |= edge.exchange_sightings(now, heard, told);
+            }
         }
         if let Some(aggregate) = &mut self.aggregate {
             busy |= aggregate.turn(now, &mut links.messages, &mut links.buffers);

@@ -263,7 +263,7 @@ class Edges(Disturbance):
         opened = [self.pair(*nodes, family=family)
                   for nodes in (("hosta", "hostb"), ("hostb", "hosta"))
                   for family in (socket.AF_INET, socket.AF_INET6) for _ in range(10)]
-        data = text(200_000)
+        data = text(5_000)
         sending = [self.background(send_all, end, data, True) for pair in opened for end in pair]
         received = [self.background(receive_all, end) for pair in opened for end in pair]
         for end in received:

@@ -16,20 +16,14 @@ pub(super) struct PeerGauges {
     pub(super) flows: AtomicU64,
 }
 
-/// What is known of the messages of one edge.
-#[derive(Debug)]
-struct EdgeGauges {
-    /// By peer.
-    drained_messages: Box<[AtomicU64]>,
-    drained_messages_of_all: AtomicU64,
-}
-
 /// Gauges of an aggregator, as one edge sees them; clones share them.
 #[derive(Clone, Debug)]
 pub struct Backlog {
     drained_bytes: Arc<[AtomicU64]>,
     peers: Arc<[PeerGauges]>,
-    edges: Arc<[EdgeGauges]>,
+    /// Of each edge: for every peer, and then for all together.
+    drained_messages: Arc<[AtomicU64]>,
+    edges: usize,
     /// Slots of each edge, one edge's behind the other's.
     slots: u32,
     /// Places for messages of each edge.
@@ -42,14 +36,11 @@ impl Backlog {
     /// Of an aggregator with so many places for messages with data, shared out over the edges.
     pub(super) fn new(flows: usize, peers: usize, places: usize, edges: usize) -> Self {
         let edges = edges.max(1);
-        let gauges = || EdgeGauges {
-            drained_messages: (0..peers).map(|_| AtomicU64::new(0)).collect(),
-            drained_messages_of_all: AtomicU64::new(0),
-        };
         Backlog {
             drained_bytes: (0..flows).map(|_| AtomicU64::new(0)).collect(),
             peers: (0..peers).map(|_| PeerGauges::default()).collect(),
-            edges: (0..edges).map(|_| gauges()).collect(),
+            drained_messages: (0..edges * (peers + 1)).map(|_| AtomicU64::new(0)).collect(),
+            edges,
             slots: u32::try_from(flows / edges).unwrap_or(u32::MAX).max(1),
             places: (places / edges) as u64,
             edge: 0,
@@ -70,7 +61,7 @@ impl Backlog {
 
     /// How many edges there are.
     pub(super) fn edges(&self) -> usize {
-        self.edges.len()
+        self.edges
     }
 
     pub(super) fn peer(&self, peer: usize) -> Option<&PeerGauges> {
@@ -85,13 +76,22 @@ impl Backlog {
 
     /// Messages of `slot`, one of those of all edges, have left their places.
     pub(super) fn left(&self, slot: u32, peer: usize, messages: u64) {
-        let edge = self.edges.get((slot / self.slots) as usize);
-        if let Some(edge) = edge
-            && let Some(gauge) = edge.drained_messages.get(peer)
+        let peers = self.peers.len();
+        let edge = if self.edges == 1 { 0 } else { (slot / self.slots) as usize };
+        let first = edge * (peers + 1);
+        let gauge = |index| self.drained_messages.get(first + index);
+        if peer < peers
+            && let (Some(of_peer), Some(of_all)) = (gauge(peer), gauge(peers))
         {
-            add(gauge, messages);
-            add(&edge.drained_messages_of_all, messages);
+            add(of_peer, messages);
+            add(of_all, messages);
         }
+    }
+
+    /// The gauges of an edge, for every peer and for all together.
+    fn messages_of(&self, edge: usize) -> Option<&[AtomicU64]> {
+        let each = self.peers.len() + 1;
+        self.drained_messages.get(edge * each..)?.get(..each)
     }
 
     /// Bytes of data that have left the queue of `slot`, one of this edge's, copied or discarded, since the start.
@@ -107,16 +107,16 @@ impl Backlog {
     /// since the start. What was pushed less this is what waits.
     #[must_use]
     pub fn drained_messages(&self, peer: PeerIndex) -> u64 {
-        let gauges = self.edges.get(self.edge).map(|edge| &edge.drained_messages);
-        let gauge = gauges.and_then(|gauges| gauges.get(usize::from(peer.0)));
+        let peer = Some(usize::from(peer.0)).filter(|peer| *peer < self.peers.len());
+        let gauge = peer.and_then(|peer| self.messages_of(self.edge)?.get(peer));
         gauge.map_or(0, |gauge| gauge.load(Ordering::Relaxed))
     }
 
     /// The same for all peers together.
     #[must_use]
     pub fn drained_messages_of_all(&self) -> u64 {
-        let edge = self.edges.get(self.edge);
-        edge.map_or(0, |edge| edge.drained_messages_of_all.load(Ordering::Relaxed))
+        let gauge = self.messages_of(self.edge).and_then(<[AtomicU64]>::last);
+        gauge.map_or(0, |gauge| gauge.load(Ordering::Relaxed))
     }
 
     /// Messages with data of this edge that can wait at a time, of all peers together.
