@@ -139,7 +139,7 @@ fn prepare(
     let limits = config.as_ref().map_or_else(Limits::default, |(_, config)| config.limits);
     check_frames(&args, limits.frames)?;
     if let Some((path, config)) = &config {
-        check_stalled_frames(&args, limits.frames)?;
+        check_stalled_frames(&args, limits.frames, config.cores.edge.cores().len())?;
         // Now, so that --check says it and no device is touched; they are read again at the start.
         Keys::load(config).map_err(|KeyErrors(errors)| {
             let found = errors.into_iter().map(|(key, error)| (key, error.to_string()));
@@ -169,16 +169,16 @@ fn check_frames(args: &Args, frames: u32) -> Result<(), RunError> {
 
 /// While the WAN stands still, hosts' segments wait for it; there must still be frames to receive
 /// acknowledgements into and to send from.
-fn check_stalled_frames(args: &Args, frames: u32) -> Result<(), RunError> {
+fn check_stalled_frames(args: &Args, frames: u32, edges: usize) -> Result<(), RunError> {
     let queues = u32::from(args.rxq) * (u32::from(args.rxd) + u32::from(args.burst)) * PORTS;
     let [queues, frames] =
         [queues, frames].map(|count| usize::try_from(count).unwrap_or(usize::MAX));
-    let needed = |frames| FrameBudget::stalled_max(frames) + queues + FrameBudget::SENDING;
+    let needed = |frames| FrameBudget::stalled_max(frames, edges) + queues + FrameBudget::SENDING;
     if needed(frames) <= frames {
         return Ok(());
     }
     let least = (frames..).step_by(1024).find(|frames| needed(*frames) <= *frames);
-    let stalled = FrameBudget::stalled_max(frames);
+    let stalled = FrameBudget::stalled_max(frames, edges);
     Err(RunError::StalledFrames { stalled, queues, frames, least: least.unwrap_or(frames) })
 }
 

@@ -98,6 +98,38 @@ impl<C: Counter> Counters<C> {
     }
 }
 
+/// The counters of all replicas of a stage, read as one: their sums.
+#[derive(Debug)]
+pub struct Totals<C> {
+    each: Box<[Counters<C>]>,
+}
+
+impl<C> Clone for Totals<C> {
+    fn clone(&self) -> Self {
+        Totals { each: self.each.clone() }
+    }
+}
+
+impl<C> FromIterator<Counters<C>> for Totals<C> {
+    fn from_iter<I: IntoIterator<Item = Counters<C>>>(each: I) -> Self {
+        Totals { each: each.into_iter().collect() }
+    }
+}
+
+impl<C: Counter> Totals<C> {
+    /// The counters of each replica.
+    #[must_use]
+    pub fn each(&self) -> &[Counters<C>] {
+        &self.each
+    }
+
+    /// The sum of a counter.
+    #[must_use]
+    pub fn get(&self, counter: C) -> u64 {
+        self.each.iter().fold(0, |sum, each| sum.wrapping_add(each.get(counter)))
+    }
+}
+
 /// Declares the counters of a stage.
 ///
 /// ```

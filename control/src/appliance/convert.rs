@@ -76,7 +76,7 @@ pub fn placement(cores: &config::Cores) -> Result<Placement, PlacementError> {
     let one = |kind, core| (kind, std::slice::from_ref(core));
     let stages: [(StageKind, &[usize]); 6] = [
         one(StageKind::Port, &cores.port),
-        one(StageKind::Edge, &cores.edge),
+        (StageKind::Edge, cores.edge.cores()),
         one(StageKind::Aggregate, &cores.aggregate),
         (StageKind::Compress, cores.compress.cores()),
         one(StageKind::Transmit, &cores.transmit),

@@ -5,6 +5,7 @@
 //! does not run yet has its counters at zero, so that every reason can always be read about.
 
 use dataplane::counters::{Counter, Counters, Definition, Kind};
+use dataplane::edge::LanCounter;
 use dataplane::pipeline::appliance::Handles;
 
 use crate::cli::PortCounters;
@@ -35,15 +36,20 @@ pub(super) fn of_device(
 pub(super) fn of_stages(handles: Option<&Handles>) -> Vec<Sample> {
     let mut samples = Vec::new();
     add(&mut samples, handles.map(|handles| &handles.port));
-    add(&mut samples, handles.map(|handles| &handles.interceptor));
-    add(&mut samples, handles.map(|handles| &handles.edge));
-    add(&mut samples, handles.map(|handles| &handles.reassembly));
+    add_each(&mut samples, handles.map(|handles| handles.interceptor.each()));
+    add_each(&mut samples, handles.map(|handles| handles.edge.each()));
+    add_each(&mut samples, handles.map(|handles| handles.reassembly.each()));
     add(&mut samples, handles.map(|handles| &handles.aggregate));
     add_each(&mut samples, handles.map(|handles| &handles.compress[..]));
     add(&mut samples, handles.map(|handles| &handles.transmit));
     add(&mut samples, handles.map(|handles| &handles.demux));
     add(&mut samples, handles.map(|handles| &handles.exchange));
-    add_each(&mut samples, handles.map(|handles| &handles.lan[..]));
+    match handles {
+        Some(handles) => {
+            handles.lan.iter().for_each(|peer| add_each(&mut samples, Some(peer.each())));
+        }
+        None => add::<LanCounter>(&mut samples, None),
+    }
     add_each(&mut samples, handles.map(|handles| &handles.movers[..]));
     add_each(&mut samples, handles.map(|handles| &handles.decompress[..]));
     add_each(&mut samples, handles.map(|handles| &handles.disaggregate[..]));

@@ -8,9 +8,14 @@ use crate::cli::{FlowFilter, FlowView, Flows};
 use crate::config::{Action, Config, Protocol};
 
 /// The flows that `filter` chooses.
-pub(super) fn flows(reader: &FlowReader, config: &Config, filter: &FlowFilter, now: Time) -> Flows {
+pub(super) fn flows(
+    tables: &[FlowReader],
+    config: &Config,
+    filter: &FlowFilter,
+    now: Time,
+) -> Flows {
     let mut flows = Flows::default();
-    for entry in reader.iter() {
+    for entry in tables.iter().flat_map(FlowReader::iter) {
         flows.total += 1;
         if !matches(&entry, config, filter) {
             continue;
@@ -24,9 +29,9 @@ pub(super) fn flows(reader: &FlowReader, config: &Config, filter: &FlowFilter, n
 }
 
 /// Live flows of each peer.
-pub(super) fn per_peer(reader: &FlowReader, peers: usize) -> Vec<u64> {
+pub(super) fn per_peer(tables: &[FlowReader], peers: usize) -> Vec<u64> {
     let mut counts = vec![0; peers];
-    for entry in reader.iter() {
+    for entry in tables.iter().flat_map(FlowReader::iter) {
         if let Some(count) = peer(&entry.decision).and_then(|index| counts.get_mut(index)) {
             *count += 1;
         }

@@ -421,7 +421,7 @@ pub struct Cores {
     /// Ports, interceptor and bridge.
     pub port: usize,
     /// TCP and packet mode.
-    pub edge: usize,
+    pub edge: CoreList,
     /// Packet driver, towards the WAN.
     pub aggregate: usize,
     /// Compression.
@@ -475,7 +475,7 @@ impl Cores {
     pub fn all_on(core: usize) -> Self {
         Cores {
             port: core,
-            edge: core,
+            edge: CoreList::one(core),
             aggregate: core,
             compress: CoreList::one(core),
             transmit: core,
@@ -489,7 +489,7 @@ impl Cores {
         use std::slice::from_ref;
         [
             ("port", from_ref(&self.port)),
-            ("edge", from_ref(&self.edge)),
+            ("edge", self.edge.cores()),
             ("aggregate", from_ref(&self.aggregate)),
             ("compress", self.compress.cores()),
             ("transmit", from_ref(&self.transmit)),

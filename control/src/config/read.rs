@@ -308,7 +308,7 @@ fn cores(section: &mut Section<'_, '_, '_>, default: usize) -> Cores {
     let port = section.or("port", default);
     Cores {
         port,
-        edge: section.or("edge", port),
+        edge: section.or("edge", CoreList::one(port)),
         aggregate: section.or("aggregate", port),
         compress: section.or("compress", CoreList::one(port)),
         transmit: section.or("transmit", port),

@@ -103,6 +103,14 @@ fn compression_and_decompression_may_be_on_several_cores() {
 }
 
 #[test]
+fn the_edge_may_be_on_several_cores() {
+    let config = parse(&with("compress = 2", "edge = [2, 0, 3]")).unwrap();
+    assert_eq!(config.cores.edge.cores(), [2, 0, 3]);
+    assert_eq!((config.cores.port, config.cores.aggregate), (1, 1));
+    assert_eq!(parse(&config.to_string()).unwrap(), config);
+}
+
+#[test]
 fn what_is_left_out_has_its_default() {
     let config = parse(MINIMAL).unwrap();
     assert_eq!(config.control_socket, Path::new("/run/tpo/small.sock"));
@@ -481,6 +489,7 @@ fn a_reload_refuses_what_is_laid_out_at_start() {
         ("buffer_memory = \"128MiB\"", "buffer_memory = \"64MiB\"", "limits.buffer_memory"),
         ("compress = 2", "compress = 1", "cores.compress"),
         ("compress = 2", "compress = [2, 0]", "cores.compress"),
+        ("compress = 2", "compress = 2\nedge = [1, 0]", "cores.edge"),
         ("name = \"site-c\"", "name = \"site-d\"", "the list of peers"),
     ] {
         let new = parse(&with(line, replacement)).unwrap();

@@ -138,7 +138,7 @@ impl Pair {
     /// The core of this stage stands still from now on, as a thread does that is not scheduled; with
     /// `None` all run again.
     pub fn stall(&mut self, site: Site, stage: Option<StageKind>) {
-        let core = stage.and_then(|stage| self.config.placement.worker_of(stage));
+        let core = stage.and_then(|stage| self.config.placement_of(site).worker_of(stage));
         if let Some(tpo) = &mut self.ends[site.index()].tpo {
             tpo.stall(core);
         }

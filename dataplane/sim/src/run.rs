@@ -354,8 +354,8 @@ fn brief(end: &StreamReport) -> String {
 fn all_unbalanced(tpo: &Tpo) -> Vec<String> {
     let handles = &tpo.handles;
     let mut wrong = unbalanced(&handles.port);
-    wrong.extend(unbalanced(&handles.interceptor));
-    wrong.extend(unbalanced(&handles.edge));
+    wrong.extend(handles.interceptor.each().iter().flat_map(unbalanced));
+    wrong.extend(handles.edge.each().iter().flat_map(unbalanced));
     wrong.extend(unbalanced(&handles.aggregate));
     wrong.extend(handles.compress.iter().flat_map(unbalanced));
     wrong.extend(unbalanced(&handles.transmit));

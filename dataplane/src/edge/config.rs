@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::tcp::TcpConfig;
-use crate::frame::FlowKey;
+use crate::frame::{FlowKey, Shard};
 use crate::packet_driver::{CLASS_COUNT, Class, PeerIndex};
 
 /// Groups of queues in packet mode of one peer: by class, with and without compression.
@@ -12,6 +12,10 @@ const GROUPS: usize = CLASS_COUNT * 2;
 /// Limits and settings of the edge stage.
 #[derive(Clone, Debug)]
 pub struct EdgeConfig {
+    /// How many edges share the flows, and which of them this one is, counted from 0.
+    pub edges: usize,
+    /// See above.
+    pub edge: usize,
     /// Split connections, at most.
     pub connections: u32,
     /// Of these, how many may wait for the far host's answer.
@@ -51,6 +55,12 @@ impl EdgeConfig {
     #[must_use]
     pub fn tcp(&self, key: &FlowKey) -> &Arc<TcpConfig> {
         if key.is_ipv4() { &self.tcp_v4 } else { &self.tcp_v6 }
+    }
+
+    /// Whether this edge owns flows with this 5-tuple.
+    #[must_use]
+    pub fn owns(&self, key: &FlowKey) -> bool {
+        Shard::of(key).owner(self.edges) == self.edge
     }
 
     /// Places of the packet driver's queues: connections, then packet mode.

@@ -34,6 +34,7 @@ crate::counters! {
         ProtocolErrors: Drop, "protocol_errors", "messages", "Messages that break the protocol; their flow is reset.";
         OpensRepeated: Drop, "opens_repeated", "messages", "Opens of a flow that exists or was reset before it came.";
         OpensNotAllowed: Drop, "opens_not_allowed", "messages", "Opens from or to networks that the peer does not speak for or that are not behind this TPO.";
+        OpensMisnamed: Drop, "opens_misnamed", "messages", "Opens whose flow id does not carry the shard of their 5-tuple, which several edges need: the peer runs another version.";
         OpensTaken: Drop, "opens_taken", "messages", "Opens of a 5-tuple that is still in use.";
         OpensOverload: Drop, "opens_overload", "messages", "Opens refused because a table or the memory is full.";
         PacketsNotAllowed: Drop, "packets_not_allowed", "packets", "Packets from or to networks that the peer does not speak for or that are not behind this TPO.";

@@ -127,6 +127,8 @@ impl Bench {
     fn new() -> Self {
         let admission = vec![Admission { holding: true, ..Admission::default() }];
         let config = EdgeConfig {
+            edges: 1,
+            edge: 0,
             connections: CONNECTIONS,
             half_open: 4,
             peers: 1,

@@ -153,6 +153,9 @@ impl<F: Frame> EdgeStage<F> {
         }
         let opened = if self.stopping {
             Err((EdgeCounter::OpensOverload, ResetCause::Stopping))
+        } else if self.config.edges > 1 && !self.config.owns(&key) {
+            // It came by its id, its host's frames will go by their 5-tuple.
+            Err((EdgeCounter::OpensMisnamed, ResetCause::NotAllowed))
         } else if !self.accepts(peer, &key) {
             Err((EdgeCounter::OpensNotAllowed, ResetCause::NotAllowed))
         } else if self.place_of_key(&key).is_some() {

@@ -108,7 +108,7 @@ impl<F: Frame> EdgeStage<F> {
         let facts = FlowFacts {
             place,
             peer,
-            id: self.flow_ids.next(opener),
+            id: self.flow_ids.next(opener, &key),
             key,
             role: Role::Opener,
             class: decision.class,

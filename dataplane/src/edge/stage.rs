@@ -26,8 +26,8 @@ use super::{EdgeCounter, LanCounter};
 use crate::counters::Counters;
 use crate::frame::{Frame, FrameSource, Side};
 use crate::interceptor::{
-    Action, Fallback, Interceptor, PeerStatus as Admission, Reassembly, ReassemblyCounter,
-    RuleTable,
+    Action, Fallback, FlowReader, Interceptor, InterceptorCounter, PeerStatus as Admission,
+    Reassembly, ReassemblyCounter, RuleTable, Sighting,
 };
 use crate::link::{Collected, Link};
 use crate::packet_driver::reset::ResetCause;
@@ -132,7 +132,10 @@ impl<F: Frame> EdgeStage<F> {
             table: EdgeTable::new(config.connections, &hasher),
             timers: TimerWheel::new(connections),
             connections: ConnectionReserve::new(connections, &config.tcp_v4),
-            credit: CreditPool::new(memory.credit_bytes(), config.connections),
+            credit: CreditPool::new(
+                memory.credit_bytes() / config.edges.max(1) as u64,
+                config.connections,
+            ),
             held: HeldFrames::new(config.held_frames_max, connections),
             numbers: InitialNumberSource::new(config.secret),
             time_wait: TimeWaitTable::new(config.time_wait, &hasher),
@@ -174,6 +177,18 @@ impl<F: Frame> EdgeStage<F> {
     #[must_use]
     pub fn counters(&self) -> Counters<EdgeCounter> {
         self.counters.clone()
+    }
+
+    /// The counters of the interceptor, for readers.
+    #[must_use]
+    pub fn interceptor_counters(&self) -> Counters<InterceptorCounter> {
+        self.interceptor.counters().clone()
+    }
+
+    /// The flow table, for readers.
+    #[must_use]
+    pub fn flows(&self) -> FlowReader {
+        self.interceptor.reader()
     }
 
     /// The counters of putting fragments together, for readers.
@@ -276,6 +291,36 @@ impl<F: Frame> EdgeStage<F> {
         busy |= self.transmit(now, source, TRANSMIT_PER_TURN);
         self.hasten_housekeeping(now);
         busy | self.flush(messages, frames_out)
+    }
+
+    /// Hears of stations from other edges, and tells each of them what is new here, once all have room
+    /// for it; says whether there was anything.
+    pub fn exchange_sightings(
+        &mut self,
+        now: Time,
+        heard: &mut [Link<Sighting>],
+        told: &mut [Link<Sighting>],
+    ) -> bool {
+        let mut busy = false;
+        for link in heard {
+            for _ in 0..BURST {
+                let Some(sighting) = link.pop() else { break };
+                self.interceptor.hear(sighting, now);
+                busy = true;
+            }
+        }
+        // Its own place among them has no link.
+        let is_other = |link: &&mut Link<Sighting>| !matches!(link, Link::Absent);
+        while self.interceptor.has_sightings()
+            && told.iter_mut().filter(is_other).all(|link| link.room() > 0)
+            && let Some(sighting) = self.interceptor.next_sighting()
+        {
+            for link in told.iter_mut().filter(is_other) {
+                let _ = link.push(sighting);
+            }
+            busy = true;
+        }
+        busy
     }
 
     /// When the next turn may have something to do, if nothing comes in until then.

@@ -24,6 +24,7 @@ mod parse;
 #[cfg(test)]
 mod parse_tests;
 mod plain;
+mod shard;
 mod side;
 pub mod vlan;
 
@@ -35,6 +36,7 @@ pub use parse::{
     parse_quoted,
 };
 pub use plain::{Plain, parse_plain};
+pub use shard::Shard;
 pub use side::Side;
 pub use vlan::{VlanList, VlanTag};
 

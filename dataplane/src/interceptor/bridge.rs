@@ -12,7 +12,9 @@ use super::reason::{DropReason, PassReason};
 use super::table::{Probe, RuleAction};
 use super::verdict::Verdict;
 use crate::frame::ip::protocol;
-use crate::frame::{ETHERNET_LEN, Frame, MacAddr, Malformed, Parsed, checksum, icmp, parse_quoted};
+use crate::frame::{
+    ETHERNET_LEN, FlowKey, Frame, MacAddr, Malformed, Parsed, checksum, icmp, parse_quoted,
+};
 use crate::time::Time;
 
 impl Interceptor {
@@ -85,7 +87,7 @@ impl Interceptor {
             self.fragments.note(side, &parsed.key, fragment, split, now);
             Some(split)
         } else {
-            self.fragments.is_split(side, &parsed.key, fragment, now)
+            self.fragments.find(side, &parsed.key, fragment, now)
         };
         match split {
             Some(true) if side == Side::Wan => Some(Action::Drop(DropReason::SplitFlowOnWan)),
@@ -104,13 +106,8 @@ impl Interceptor {
     }
 
     pub(super) fn first_fragment_is_split<F: Frame>(&self, frame: &F, parsed: &Parsed) -> bool {
-        let ports = parsed.l4(frame.head()).first_chunk::<4>();
-        let Some([a, b, c, d]) = ports.copied() else { return false };
-        let mut key = parsed.key;
-        key.source_port = u16::from_be_bytes([a, b]);
-        key.destination_port = u16::from_be_bytes([c, d]);
-        self.flows
-            .lookup(&key)
+        key_of_first_fragment(parsed, frame.head())
+            .and_then(|key| self.flows.lookup(&key))
             .and_then(|found| self.flows.decision(found.flow))
             .is_some_and(|decision| decision.verdict == Verdict::Optimize)
     }
@@ -135,6 +132,15 @@ impl Interceptor {
     pub(super) fn is_looped<F: Frame>(&self, frame: &F) -> bool {
         self.own.is_own_station(source_mac(frame))
     }
+}
+
+/// The 5-tuple of the packet whose first fragment this is, if that shows its ports.
+pub(super) fn key_of_first_fragment(parsed: &Parsed, head: &[u8]) -> Option<FlowKey> {
+    let [a, b, c, d] = *parsed.l4(head).first_chunk::<4>()?;
+    let mut key = parsed.key;
+    key.source_port = u16::from_be_bytes([a, b]);
+    key.destination_port = u16::from_be_bytes([c, d]);
+    Some(key)
 }
 
 fn destination_mac<F: Frame>(frame: &F) -> MacAddr {

@@ -17,6 +17,7 @@ use super::neighbours::Neighbours;
 use super::own::{self, Learned, Own, OwnVerdict};
 use super::passing::Passed;
 use super::reason::{DropReason, PassReason};
+use super::stations::{Sighting, Sightings};
 use super::table::RuleTable;
 use crate::counters::Counters;
 use crate::frame::{FlowKey, Frame, Malformed, Network, Parsed, parse, parse_plain};
@@ -48,13 +49,15 @@ pub struct Interceptor {
     pub(super) own: Own,
     pub(super) flows: FlowTable,
     pub(super) neighbours: [Neighbours; 2],
+    pub(super) sightings: Sightings,
     pub(super) counters: Counters<Counter>,
     pub(super) timeouts: Timeouts,
     /// When ageing last went on.
     pub(super) swept_at: Time,
     pub(super) rules: Arc<RuleTable>,
     pub(super) peers: Vec<PeerStatus>,
-    pub(super) fragments: FragmentMemory,
+    /// Whether the flow of a first fragment is split.
+    pub(super) fragments: FragmentMemory<bool>,
     edge_overloaded: bool,
     /// Our own addresses of both sides.
     pub(super) own_bits: Box<[u128]>,
@@ -90,6 +93,7 @@ impl Interceptor {
         Interceptor {
             flows: FlowTable::new(config.flows, hasher.clone()),
             neighbours: [neighbours(), neighbours()],
+            sightings: Sightings::default(),
             counters: Counters::default(),
             timeouts: config.timeouts,
             swept_at: Time::ZERO,
@@ -107,6 +111,15 @@ impl Interceptor {
             #[cfg(test)]
             is_thorough: false,
         }
+    }
+
+    /// The same for one of several edges: what it sees of the LAN's stations, the others are told.
+    #[must_use]
+    pub fn shared(mut self) -> Self {
+        let [lan, wan] = self.neighbours;
+        self.neighbours = [lan.shared(), wan];
+        self.sightings = Sightings::shared();
+        self
     }
 
     /// The counters.
@@ -257,6 +270,10 @@ impl Interceptor {
     ) -> Action {
         if let Some(learned) = learned {
             self.learn(side, learned, parsed, now);
+            if verdict == OwnVerdict::Consumed {
+                // An answer to us: another edge may have asked.
+                self.tell(side, learned, parsed, now);
+            }
         }
         match verdict {
             OwnVerdict::Answer => Action::Answer,
@@ -272,7 +289,20 @@ impl Interceptor {
         if own::is_conflict(&self.own, learned) {
             self.counters.increment(Counter::AddressConflict);
         } else if learned.mac.is_station() && !self.own.has(learned.address) {
-            self.neighbours_mut(side).learn(learned.address, learned.mac, parsed.vlans, now);
+            let Learned { address, mac } = learned;
+            if self.neighbours_mut(side).learn(address, mac, parsed.vlans, now) {
+                self.tell(side, learned, parsed, now);
+            }
+        }
+    }
+
+    /// Has the other edges told where a host of the LAN is.
+    fn tell(&mut self, side: Side, learned: Learned, parsed: &Parsed, now: Time) {
+        let Learned { address, mac } = learned;
+        let sound = mac.is_station() && !self.own.has(address);
+        if side == Side::Lan && sound && self.sightings.have_room() {
+            self.sightings.tell(Sighting { address, mac, vlans: parsed.vlans });
+            self.neighbours_mut(side).set_told(address, parsed.vlans.outer_id(), now);
         }
     }
 

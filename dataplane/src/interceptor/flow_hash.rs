@@ -82,13 +82,6 @@ impl FlowHasher {
         self.hash_words(words_of(key))
     }
 
-    /// Which of `count` workers owns a flow, the same for both directions; 0 for a count of 0.
-    #[must_use]
-    pub fn owner(&self, key: &FlowKey, count: usize) -> usize {
-        // The middle bits: the table uses the lowest for its buckets, the highest for signatures.
-        ((((self.hash(key) >> 16) & 0xffff_ffff) * count as u64) >> 32) as usize
-    }
-
     /// Each end by itself, its port included, then what of both does not depend on their order. There
     /// is no branch in it: it would go either way as often.
     #[inline]
@@ -166,8 +159,6 @@ mod tests {
         fn both_directions_are_one(key in any_key(), secret in any::<[u64; 2]>()) {
             let hasher = FlowHasher::new(secret);
             prop_assert_eq!(hasher.hash(&key), hasher.hash(&key.reversed()));
-            prop_assert_eq!(hasher.owner(&key, 5), hasher.owner(&key.reversed(), 5));
-            prop_assert!(hasher.owner(&key, 5) < 5);
             prop_assert_eq!(key_of(words_of(&key)), key);
             prop_assert_eq!(reversed(words_of(&key)), words_of(&key.reversed()));
         }
@@ -194,22 +185,19 @@ mod tests {
     }
 
     #[test]
-    fn neighbouring_flows_spread_over_buckets_and_owners() {
+    fn neighbouring_flows_spread_over_buckets() {
         const FLOWS: usize = 1 << 14;
         const BUCKETS: usize = 1 << 11;
         let hasher = FlowHasher::new([7, 11]);
         let mut buckets = vec![0u32; BUCKETS];
-        let mut owners = [0u32; 4];
         for n in 0..u32::try_from(FLOWS).unwrap() {
             let source = std::net::Ipv4Addr::from(0x0a00_0000 | (n >> 4));
             let key =
                 FlowKey::new(source.into(), [10, 9, 9, 9].into(), 1024 + (n & 15) as u16, 80, 6, 0);
             buckets[usize::try_from(hasher.hash(&key)).unwrap() & (BUCKETS - 1)] += 1;
-            owners[hasher.owner(&key, 4)] += 1;
         }
         // Mean 8; the largest of 2,048 Poisson draws stays below 25 but once in a million.
         assert!(*buckets.iter().max().unwrap() < 25);
-        assert!(owners.iter().all(|count| (3_700..4_500).contains(count)), "{owners:?}");
     }
 
     #[test]

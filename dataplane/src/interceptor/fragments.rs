@@ -1,7 +1,7 @@
 //! What became of the first fragments of TCP packets, for the later ones, which show no ports.
 //!
-//! In: fragments. Out: whether their packet belongs to a split flow, if its first fragment was
-//! seen. Never: more memory than it begins with; a newer packet takes an older one's place.
+//! In: fragments. Out: what was noted of their packet (whether it belongs to a split flow, which edge
+//! owns it), if its first fragment was seen. Never: more memory than it begins with; a newer packet takes an older one's place.
 
 use super::Side;
 use super::flow_hash::FlowHasher;
@@ -15,56 +15,56 @@ const PLACES: usize = 256;
 const _: () = assert!(PLACES.is_power_of_two(), "a place is a masked hash");
 
 #[derive(Clone, Copy, Debug)]
-struct Record {
+struct Record<T> {
     key: FlowKey,
     identification: u32,
     side: Side,
-    split: bool,
+    noted: T,
     at: Time,
 }
 
 /// Remembers the packets whose first fragments were seen.
 #[derive(Debug)]
-pub(crate) struct FragmentMemory {
-    records: Vec<Option<Record>>,
+pub(crate) struct FragmentMemory<T> {
+    records: Vec<Option<Record<T>>>,
     hasher: FlowHasher,
 }
 
-impl FragmentMemory {
+impl<T: Copy> FragmentMemory<T> {
     pub(crate) fn new(hasher: FlowHasher) -> Self {
         FragmentMemory { records: vec![None; PLACES], hasher }
     }
 
-    /// Notes of a first fragment whether its flow is split. `key` is a fragment's, without ports.
+    /// Notes something of a first fragment. `key` is a fragment's, without ports.
     pub(crate) fn note(
         &mut self,
         side: Side,
         key: &FlowKey,
         fragment: FragmentInfo,
-        split: bool,
+        noted: T,
         now: Time,
     ) {
         let place = self.place(key, fragment);
         if let Some(record) = self.records.get_mut(place) {
             let identification = fragment.identification;
-            *record = Some(Record { key: *key, identification, side, split, at: now });
+            *record = Some(Record { key: *key, identification, side, noted, at: now });
         }
     }
 
-    /// Whether a later fragment is of a split flow; `None` when its first was not seen.
-    pub(crate) fn is_split(
+    /// What was noted for a later fragment; `None` when its first was not seen.
+    pub(crate) fn find(
         &self,
         side: Side,
         key: &FlowKey,
         fragment: FragmentInfo,
         now: Time,
-    ) -> Option<bool> {
+    ) -> Option<T> {
         let record = self.records.get(self.place(key, fragment))?.as_ref()?;
         let same = record.key == *key
             && record.identification == fragment.identification
             && record.side == side
             && now.since_ns(record.at) < REMEMBERED_NS;
-        same.then_some(record.split)
+        same.then_some(record.noted)
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "masked to the number of places")]
@@ -86,7 +86,7 @@ mod tests {
         memory.note(Side::Lan, &key, fragment(7), true, Time::ZERO);
         memory.note(Side::Lan, &key, fragment(8), false, Time::ZERO);
         let ask = |side, key: &FlowKey, identification, at| {
-            memory.is_split(side, key, fragment(identification), Time::from_ns(at))
+            memory.find(side, key, fragment(identification), Time::from_ns(at))
         };
         assert_eq!(ask(Side::Lan, &key, 7, 0), Some(true));
         assert_eq!(ask(Side::Lan, &key, 8, 0), Some(false));

@@ -23,11 +23,13 @@ mod fragments;
 mod lan;
 pub mod neighbours;
 pub mod own;
+pub mod owner;
 mod passing;
 pub mod prefix;
 pub mod reason;
 pub mod reassembly;
 pub mod route;
+pub mod stations;
 pub mod table;
 #[cfg(test)]
 mod tests;
@@ -44,10 +46,12 @@ pub use flow_table::{
     Direction, FlowHandle, FlowReader, FlowTable, FlowView, Found, InsertError, Timeouts,
 };
 pub use own::{Own, SideConfig};
+pub use owner::Owners;
 pub use prefix::{InterfaceAddress, ParsePrefixError, Prefix, PrefixSet};
 pub use reason::{DropReason, PassReason, RefuseReason};
 pub use reassembly::{Reassembly, ReassemblyCounter};
 pub use route::{Outcome, Route};
+pub use stations::Sighting;
 pub use table::{DscpSet, Networks, PortRange, Rule, RuleAction, RuleId, RuleTable};
 pub use verdict::{Decision, Verdict};
 

@@ -19,11 +19,14 @@ pub const REQUEST_INTERVAL_NS: u64 = SECOND_NS;
 pub const FAILURE_HOLD_NS: u64 = 500 * MILLISECOND_NS;
 /// How long a station is remembered of which nothing is seen, in nanoseconds.
 pub const STATION_TIMEOUT_NS: u64 = 300 * SECOND_NS;
+/// How long a station that is seen again and again is not told to other edges anew, in nanoseconds.
+pub const TOLD_NS: u64 = 60 * SECOND_NS;
 /// Addresses that may be asked for at the same time, those whose outcome nobody has fetched yet
 /// included.
 pub const PENDING_MAX: usize = 256;
 
 const _: () = assert!(REQUESTS_MAX > 0, "an address is asked for at least once");
+const _: () = assert!(2 * TOLD_NS < STATION_TIMEOUT_NS, "no edge forgets what another one sees");
 
 /// Where an address is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +117,8 @@ pub struct Neighbours {
     places: HashMap<Key, u32, FlowHasher>,
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
+    /// When other edges and this one last told each other of each entry; empty without others.
+    told: Box<[Option<Time>]>,
     /// Entries in state `Asking`.
     asking: Vec<u32>,
     events: VecDeque<NeighbourEvent>,
@@ -132,11 +137,18 @@ impl Neighbours {
             places: HashMap::with_capacity_and_hasher(2 * capacity, hasher),
             entries: vec![None; capacity],
             free: (0..u32::try_from(capacity).unwrap_or(u32::MAX)).rev().collect(),
+            told: Box::default(),
             asking: Vec::with_capacity(PENDING_MAX),
             events: VecDeque::with_capacity(PENDING_MAX),
             hand: 0,
             tally: Tally::default(),
         }
+    }
+
+    /// The same, where other edges are told what is learned.
+    #[must_use]
+    pub fn shared(self) -> Self {
+        Neighbours { told: vec![None; self.entries.len()].into_boxed_slice(), ..self }
     }
 
     /// Entries in use.
@@ -156,8 +168,42 @@ impl Neighbours {
         std::mem::take(&mut self.tally)
     }
 
-    /// A frame has shown where an address is.
-    pub fn learn(&mut self, address: IpAddr, mac: MacAddr, vlans: VlanList, now: Time) {
+    /// A frame has shown where an address is; says whether the other edges are to be told: when it
+    /// was not known there, or not told for [`TOLD_NS`].
+    pub fn learn(&mut self, address: IpAddr, mac: MacAddr, vlans: VlanList, now: Time) -> bool {
+        if self.told.is_empty() {
+            self.note(address, mac, vlans, now);
+            return false;
+        }
+        let vlan = vlans.outer_id();
+        let is_new = self.station(address, vlan) != Some(Station { mac, vlans });
+        self.note(address, mac, vlans, now);
+        let Some(told) = self.told_mut(address, vlan) else { return false };
+        if is_new {
+            *told = None;
+        }
+        told.is_none_or(|told| now.since_ns(told) >= TOLD_NS)
+    }
+
+    fn told_mut(&mut self, address: IpAddr, vlan: u16) -> Option<&mut Option<Time>> {
+        let index = self.places.get(&Key { address: FlowKey::address_bits(address), vlan })?;
+        self.told.get_mut(*index as usize)
+    }
+
+    /// The other edges have been told of an address, or have told of it.
+    pub fn set_told(&mut self, address: IpAddr, vlan: u16, now: Time) {
+        if let Some(told) = self.told_mut(address, vlan) {
+            *told = Some(now);
+        }
+    }
+
+    /// Another edge has seen where an address is.
+    pub fn hear(&mut self, address: IpAddr, mac: MacAddr, vlans: VlanList, now: Time) {
+        self.note(address, mac, vlans, now);
+        self.set_told(address, vlans.outer_id(), now);
+    }
+
+    fn note(&mut self, address: IpAddr, mac: MacAddr, vlans: VlanList, now: Time) {
         let key = Key { address: FlowKey::address_bits(address), vlan: vlans.outer_id() };
         let station = Station { mac, vlans };
         let known = State::Known { station, seen: now };

@@ -10,6 +10,8 @@
 //!      |       +--> replica 2 --+         ^
 //!      +------ whose is next: 1, 0, 2 ----+
 //! ```
+//!
+//! There may be several collectors, each of which takes its part of every item, if it is only the end.
 
 use super::Link;
 
@@ -29,8 +31,8 @@ pub trait Part {
 #[derive(Debug)]
 pub struct Dealt<T> {
     pub(crate) links: Box<[Link<T>]>,
-    /// Sends; absent with a single replica.
-    pub(crate) order: Link<Replica>,
+    /// Sends, to each collector; absent with a single replica.
+    pub(crate) orders: Box<[Link<Replica>]>,
     /// Who got the latest.
     latest: usize,
 }
@@ -54,16 +56,17 @@ pub const fn order_capacity(replicas: usize, capacity_in: usize, capacity_out: u
 }
 
 impl<T> Dealt<T> {
-    /// A dealer without links, to `replicas`.
+    /// A dealer without links, to `replicas` whose results go to so many collectors: each gets a
+    /// part of every item.
     #[must_use]
-    pub fn absent(replicas: usize) -> Self {
-        Dealt { links: absent(replicas), order: Link::Absent, latest: 0 }
+    pub fn absent(replicas: usize, collectors: usize) -> Self {
+        Dealt { links: absent(replicas), orders: absent(collectors), latest: 0 }
     }
 
     /// The dealer to a single replica.
     #[must_use]
     pub fn alone(link: Link<T>) -> Self {
-        Dealt { links: Box::new([link]), ..Dealt::absent(0) }
+        Dealt { links: Box::new([link]), ..Dealt::absent(0, 0) }
     }
 
     /// Items that can be dealt now.
@@ -94,9 +97,12 @@ impl<T> Dealt<T> {
         }
         let Some(index) = chosen else { return Err(item) };
         let Some(link) = self.links.get_mut(index) else { return Err(item) };
-        // It holds as many as can be under way.
-        if self.order.push(Replica::try_from(index).unwrap_or(Replica::MAX)).is_err() {
+        // They hold as many as can be under way.
+        if self.orders.iter().any(|order| order.room() == 0) {
             return Err(item);
+        }
+        for order in &mut self.orders {
+            let _ = order.push(Replica::try_from(index).unwrap_or(Replica::MAX));
         }
         self.latest = index;
         link.push(item)
@@ -190,9 +196,10 @@ mod tests {
 
     impl Bench {
         fn new(replicas: usize) -> Self {
-            let (mut dealt, mut collected) = (Dealt::absent(replicas), Collected::absent(replicas));
+            let (mut dealt, mut collected) =
+                (Dealt::absent(replicas, 1), Collected::absent(replicas));
             if replicas > 1 {
-                (dealt.order, collected.order) = Link::ring(order_capacity(replicas, IN, OUT));
+                (dealt.orders[0], collected.order) = Link::ring(order_capacity(replicas, IN, OUT));
             }
             let hands = (0..replicas).map(|replica| {
                 let (sender, receiver) = Link::ring(IN);

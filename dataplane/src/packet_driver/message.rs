@@ -1,16 +1,24 @@
 //! Messages: one edge's unit, a header and its data.
 
 use super::{BufferSlice, Class, PeerIndex};
-use crate::frame::{FlowKey, Frame};
+use crate::frame::{FlowKey, Frame, Shard};
 
 /// Names a flow within a session: chosen by the TPO that opens it, with [`FlowId::OPENER_BIT`]
-/// telling which of the two that was; never reused within a session.
+/// telling which of the two that was; never reused within a session. The low 16 bits are the flow's
+/// [`Shard`], so that each side knows by the id which of its edges owns the flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FlowId(pub u64);
 
 impl FlowId {
     /// Set in ids chosen by the side with the larger incarnation number.
     pub const OPENER_BIT: u64 = 1 << 63;
+
+    /// The shard that the id says its flow belongs to.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
+    pub fn shard(self) -> Shard {
+        Shard(self.0 as u16)
+    }
 }
 
 /// Function type of a message.

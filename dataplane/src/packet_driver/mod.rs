@@ -45,6 +45,13 @@ pub struct SessionNumber(pub u32);
 impl SessionNumber {
     /// There is no session.
     pub const NONE: Self = SessionNumber(0);
+
+    /// Whether this is a later session than `other`; any is later than none.
+    #[must_use]
+    pub fn is_after(self, other: Self) -> bool {
+        let ahead = self.0.wrapping_sub(other.0);
+        self != Self::NONE && (other == Self::NONE || (ahead > 0 && ahead <= u32::MAX / 2))
+    }
 }
 
 /// Traffic class of a rule: a smaller number is served first; flows of one class share evenly.

@@ -22,6 +22,8 @@
 //!    `last` goes away with the edge's next turn. Each decompressor has a `last` of its own: the edge
 //!    takes what they make in the order in which it arrived, so were it shared, those ahead could
 //!    have all of it while the edge waits for the one behind.
+//!    Where there are several edges, each takes the messages that it gets of a buffer, and its end, in
+//!    that same order: the oldest buffer that not all have seen the end of is waited for by nothing.
 //! 5. So of `arrivals` only incomplete buffers stay, each of which is completed by pieces that need
 //!    no more memory; control buffers have a part of the smallest class for themselves.
 

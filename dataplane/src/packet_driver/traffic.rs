@@ -24,6 +24,18 @@ pub enum Upstream<F> {
     },
 }
 
+impl<F> Upstream<F> {
+    /// Makes of a slot of one edge the slot among those of all, of which the edge's begin at `first`.
+    pub fn put_behind(&mut self, first: u32) {
+        match self {
+            // The slot of no flow stays that.
+            Upstream::Message(message) => message.slot = message.slot.saturating_add(first),
+            Upstream::DiscardFlow { place, .. } => *place = place.saturating_add(first),
+            Upstream::Session { .. } => {}
+        }
+    }
+}
+
 /// A change of a peer's session, in order with the buffers and messages around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionChange {

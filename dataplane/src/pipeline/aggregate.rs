@@ -1,7 +1,7 @@
 //! The aggregate stage: drives the packet driver's aggregator.
 //!
-//! In: messages of the edge stage. Out: buffers, while the data mover keeps up.
-//! Never: more than a few buffers ahead of the data mover, so that what waits, waits where the
+//! In: messages of the edges, over a link from each. Out: buffers, while the data mover keeps up: which
+//! edge a flow has makes no difference to its share. Never: more than a few buffers ahead of the data mover, so that what waits, waits where the
 //! round robin can still choose.
 
 use std::sync::Arc;
@@ -48,8 +48,21 @@ pub struct AggregateStage<F> {
     buffer_limits: Box<[u64]>,
     backlog_ns: u64,
     rates_bps: Box<[u64]>,
+    edges: Box<[FromEdge<F>]>,
+    /// The edge whose messages are taken in first.
+    first: usize,
+    /// Per peer: of how many edges the list of flows is complete, and how many flows were in these.
+    lists: Box<[(usize, u64)]>,
+}
+
+/// What is known of one edge.
+struct FromEdge<F> {
+    /// Its first slot.
+    first_slot: u32,
+    /// By peer, the session that its messages are of: edges hear of changes at different times.
+    sessions: Box<[SessionNumber]>,
     /// A message for which there was no place: what of a stream is here is acknowledged to a
-    /// host, so it waits, and all behind it.
+    /// host, so it waits, and all of this edge behind it.
     held: Option<Outbound<F>>,
 }
 
@@ -64,7 +77,16 @@ impl<F: Frame> AggregateStage<F> {
         backlog_ns: u64,
     ) -> Self {
         let count = peers.len();
+        let backlog = aggregator.backlog();
+        let edges = (0..aggregator.edges()).map(|edge| FromEdge {
+            first_slot: backlog.of_edge(edge).first_slot(),
+            sessions: vec![SessionNumber::NONE; count].into_boxed_slice(),
+            held: None,
+        });
         AggregateStage {
+            edges: edges.collect(),
+            first: 0,
+            lists: vec![(0, 0); count].into_boxed_slice(),
             aggregator,
             peers,
             handed_on: vec![0; count].into_boxed_slice(),
@@ -73,7 +95,6 @@ impl<F: Frame> AggregateStage<F> {
             buffer_limits: vec![buffer_size_max as u64; count].into_boxed_slice(),
             backlog_ns,
             rates_bps: vec![0; count].into_boxed_slice(),
-            held: None,
         }
     }
 
@@ -101,14 +122,16 @@ impl<F: Frame> AggregateStage<F> {
     /// Whether no message waits here.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.held.is_none() && self.aggregator.queued_messages() == 0
+        let held = self.edges.iter().any(|edge| edge.held.is_some());
+        !held && self.aggregator.queued_messages() == 0
     }
 
-    /// Takes messages in and fills at most one buffer; says whether there was anything to do.
+    /// Takes messages in, from each edge, and fills at most one buffer; says whether there was
+    /// anything to do.
     pub fn turn(
         &mut self,
         now: Time,
-        messages: &mut Link<Upstream<F>>,
+        messages: &mut [Link<Upstream<F>>],
         buffers: &mut Dealt<OutboundBuffer>,
     ) -> bool {
         self.follow_peers();
@@ -131,21 +154,54 @@ impl<F: Frame> AggregateStage<F> {
         busy
     }
 
-    /// Takes messages in, in order, until there is no place for one.
-    fn take_in(&mut self, now: Time, messages: &mut Link<Upstream<F>>) -> bool {
+    /// Takes messages in, of one edge after the other, who is first by turns.
+    fn take_in(&mut self, now: Time, messages: &mut [Link<Upstream<F>>]) -> bool {
+        let edges = messages.len().min(self.edges.len()).max(1);
+        self.first = if self.first + 1 < edges { self.first + 1 } else { 0 };
         let mut busy = false;
-        for _ in 0..MESSAGES_PER_TURN {
-            let item = self.held.take().map(Upstream::Message).or_else(|| messages.pop());
+        for step in 0..edges {
+            let edge = (self.first + step) % edges;
+            if let Some(messages) = messages.get_mut(edge) {
+                busy |= self.take_from(now, edge, messages, MESSAGES_PER_TURN / edges);
+            }
+        }
+        busy
+    }
+
+    /// Takes in at most `most` messages of an edge, in order, until there is no place for one.
+    fn take_from(
+        &mut self,
+        now: Time,
+        edge: usize,
+        messages: &mut Link<Upstream<F>>,
+        most: usize,
+    ) -> bool {
+        let mut busy = false;
+        for _ in 0..most {
+            let Some(from) = self.edges.get_mut(edge) else { break };
+            let (held, first_slot) = (from.held.take(), from.first_slot);
+            let is_new = held.is_none();
+            let mut item = held.map(Upstream::Message).or_else(|| messages.pop());
+            if let Some(item) = &mut item
+                && is_new
+            {
+                item.put_behind(first_slot);
+            }
             match item {
                 None => break,
-                Some(Upstream::Message(message)) if !self.is_current(message.peer) => {
+                Some(Upstream::Message(message)) if !self.is_current(edge, message.peer) => {
                     // Before its place is asked for: nothing waits for what will never be sent.
                     self.aggregator.discard(&message);
                 }
                 Some(Upstream::Message(message)) => {
-                    if let Err(refused) = self.aggregator.push(now, message) {
+                    let whole = if is_new { self.whole_list(message) } else { Some(message) };
+                    if let Some(message) = whole
+                        && let Err(refused) = self.aggregator.push(now, message)
+                    {
                         debug_assert!(refused.header.kind != MessageKind::Datagram);
-                        self.held = Some(refused);
+                        if let Some(from) = self.edges.get_mut(edge) {
+                            from.held = Some(refused);
+                        }
                         break;
                     }
                 }
@@ -153,12 +209,42 @@ impl<F: Frame> AggregateStage<F> {
                     self.aggregator.discard_flow(place, flow);
                 }
                 Some(Upstream::Session { peer, session }) => {
-                    self.aggregator.begin_session(peer, session);
+                    self.begin_session(edge, peer, session);
                 }
             }
             busy = true;
         }
         busy
+    }
+
+    /// An edge's messages are of this session from now on. The first edge that says so begins it for
+    /// all: what is queued is of a former one.
+    fn begin_session(&mut self, edge: usize, peer: PeerIndex, session: SessionNumber) {
+        let index = usize::from(peer.0);
+        let of_edge = self.edges.get_mut(edge).and_then(|from| from.sessions.get_mut(index));
+        if let Some(of_edge) = of_edge {
+            *of_edge = session;
+        }
+        // That it is over is seen by its peer's status, and messages of it are not sent.
+        if session.is_after(self.aggregator.session(peer)) {
+            self.aggregator.begin_session(peer, session);
+            if let Some(list) = self.lists.get_mut(index) {
+                *list = (0, 0);
+            }
+        }
+    }
+
+    /// A peer is told once that the list of flows that it held is complete: when those of all edges
+    /// are. Any other message as it is.
+    fn whole_list(&mut self, mut message: Outbound<F>) -> Option<Outbound<F>> {
+        if message.header.kind != MessageKind::HeldEnd {
+            return Some(message);
+        }
+        let (complete, flows) = self.lists.get_mut(usize::from(message.peer.0))?;
+        *complete += 1;
+        *flows += message.header.sequence;
+        message.header.sequence = *flows;
+        (*complete == self.edges.len()).then_some(message)
     }
 
     /// When the next turn may have something to do, if nothing comes in until then.
@@ -169,11 +255,13 @@ impl<F: Frame> AggregateStage<F> {
         self.aggregator.next_timeout(|peer| gone.downstream(&self.peers, peer))
     }
 
-    /// Whether the messages that come for a peer now are of the session that there is: the edge
-    /// hears of changes later than the data mover.
-    fn is_current(&self, peer: PeerIndex) -> bool {
-        let status = self.peers.get(usize::from(peer.0));
-        status.is_some_and(|status| is_current(status, self.aggregator.session(peer)))
+    /// Whether the messages that come from an edge for a peer now are of the session that there is:
+    /// edges hear of changes later than the data mover.
+    fn is_current(&self, edge: usize, peer: PeerIndex) -> bool {
+        let index = usize::from(peer.0);
+        let session = self.edges.get(edge).and_then(|from| from.sessions.get(index));
+        let (Some(status), Some(session)) = (self.peers.get(index), session) else { return false };
+        is_current(status, *session)
     }
 
     fn follow_peers(&mut self) {
@@ -248,184 +336,5 @@ fn peer_index(index: usize) -> PeerIndex {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::frame::heap::{HeapFrame, HeapSource};
-    use crate::packet_driver::{
-        AggregateConfig, AggregateCounter, BufferPool, Class, Disaggregator, FlowId, MessageHeader,
-        OutboundBody, PoolClass,
-    };
-
-    const LEN: u32 = 1000;
-
-    fn message(
-        source: &mut HeapSource,
-        kind: MessageKind,
-        peer: u16,
-        sequence: u64,
-    ) -> Upstream<HeapFrame> {
-        let frame = source.frame_of(&[7; LEN as usize]).unwrap();
-        Upstream::Message(Outbound {
-            peer: PeerIndex(peer),
-            class: Class(0),
-            compress: false,
-            slot: u32::from(peer) * 2 + u32::from(kind == MessageKind::Datagram),
-            header: MessageHeader { kind, flow: FlowId(1), key: None, sequence, status: 0 },
-            body: OutboundBody::Frame { frame, offset: 0, len: LEN },
-        })
-    }
-
-    #[test]
-    fn a_buffer_waits_for_more_while_what_goes_before_it_has_still_to_leave() {
-        let status = [PeerStatus::default()];
-        status[0].set_session(SessionNumber(1));
-        status[0].set_path(MILLISECOND_NS, 1_000_000_000);
-        let bulk = Lane::new(Class(1), false);
-        let states = |queued: u64| {
-            let mut queued_bytes = [0; Lane::COUNT];
-            queued_bytes[bulk.index()] = queued;
-            status[0].set_queue(queued_bytes, 0);
-            let gone = HandedOn { handed_on: &[0], buffer_limits: &[4096], ahead_max: 2 };
-            let states = gone.downstream(&status, PeerIndex(0));
-            let of = |lane: Lane| states[lane.index()];
-            let before = [Lane::BULK, Lane::new(Class(1), true)].map(of);
-            let behind = [Lane::new(Class(2), true), Lane::new(Class(3), false)].map(of);
-            (before, of(bulk), behind)
-        };
-        use Downstream::{Busy, Full, Idle};
-        assert_eq!(states(0), ([Idle; 2], Idle, [Idle; 2]));
-        assert_eq!(states(5_000), ([Idle; 2], Busy, [Busy; 2]));
-        assert_eq!(states(1 << 30), ([Idle; 2], Full, [Busy; 2]));
-    }
-
-    /// Streams of two peers through four places, beside packets; the first peer stands still for
-    /// a while, and there are no buffers for a while.
-    #[test]
-    fn streams_wait_for_places_and_only_packets_are_dropped() {
-        const EACH: u64 = 30;
-        let pool = BufferPool::new(&[PoolClass { size: 4096, count: 4, reserve: 0 }]);
-        let aggregator = Aggregator::new(
-            AggregateConfig {
-                flows_max: 4,
-                messages_max: 6,
-                control_reserve: 2,
-                buffer_size_max: 4096,
-                peers: vec![None, None],
-                ..AggregateConfig::default()
-            },
-            pool.clone(),
-        );
-        let (counters, backlog) = (aggregator.counters().clone(), aggregator.backlog());
-        let peers: Arc<[PeerStatus]> = (0..2).map(|_| PeerStatus::default()).collect();
-        for status in peers.iter() {
-            status.set_session(SessionNumber(1));
-            status.set_path(MILLISECOND_NS, 1_000_000_000);
-        }
-        let mut stage = AggregateStage::new(aggregator, Arc::clone(&peers), 4096, MILLISECOND_NS);
-        let mut source = HeapSource::new(200);
-        let (mut messages, mut buffers) = (Link::direct(200), Dealt::alone(Link::direct(4)));
-        for peer in [PeerIndex(0), PeerIndex(1)] {
-            let session = SessionNumber(1);
-            assert!(messages.push(Upstream::Session { peer, session }).is_ok());
-        }
-        for n in 0..EACH {
-            for peer in 0..2 {
-                for kind in [MessageKind::Data, MessageKind::Datagram] {
-                    let sequence = n * u64::from(LEN);
-                    assert!(messages.push(message(&mut source, kind, peer, sequence)).is_ok());
-                }
-            }
-        }
-        let mut taken: Vec<_> = std::iter::from_fn(|| pool.alloc(4096)).collect();
-        let (mut received, mut packets) = ([0; 2], 0);
-        for turn in 0..1000 {
-            peers[0].set_queue([if turn < 300 { 1 << 30 } else { 0 }; Lane::COUNT], u64::MAX);
-            peers[1].set_queue([0; Lane::COUNT], u64::MAX);
-            if turn == 100 {
-                taken.clear();
-            }
-            stage.turn(Time::from_ms(turn), &mut messages, &mut buffers);
-            while let Some(buffer) = buffers.of(0).unwrap().pop() {
-                for message in Disaggregator::default().messages(buffer.peer, buffer.bytes) {
-                    if message.header.kind == MessageKind::Datagram {
-                        packets += 1;
-                    } else {
-                        let end = &mut received[usize::from(message.peer.0)];
-                        assert_eq!(message.header.sequence, *end);
-                        *end += message.data.len() as u64;
-                    }
-                }
-            }
-        }
-        assert_eq!(received, [EACH * u64::from(LEN); 2]);
-        let full = counters.get(AggregateCounter::DatagramsFull);
-        // Those of the peer that stood still waited for longer than they are of use.
-        let expired = counters.get(AggregateCounter::DatagramsExpired);
-        assert!(full > 0 && expired > 0, "{full} {expired}");
-        let dropped = full + expired;
-        assert_eq!(packets + dropped, 2 * EACH);
-        assert_eq!(counters.get(AggregateCounter::MessagesIn), 4 * EACH);
-        assert_eq!(backlog.drained_messages_of_all(), 4 * EACH);
-        for slot in 0..4 {
-            assert_eq!(backlog.drained_bytes(slot), EACH * u64::from(LEN));
-        }
-        assert_eq!((source.in_use(), pool.in_use_bytes()), (0, 0));
-    }
-
-    fn small_stage(rate_bps: u64) -> (AggregateStage<HeapFrame>, Arc<[PeerStatus]>) {
-        let aggregator = Aggregator::new(
-            AggregateConfig {
-                flows_max: 2,
-                messages_max: 32,
-                control_reserve: 2,
-                buffer_size_max: 16_384,
-                peers: vec![None],
-                ..AggregateConfig::default()
-            },
-            BufferPool::new(&[PoolClass { size: 16_384, count: 4, reserve: 0 }]),
-        );
-        let peers: Arc<[PeerStatus]> = Arc::new([PeerStatus::default()]);
-        peers[0].set_path(MILLISECOND_NS, rate_bps);
-        (AggregateStage::new(aggregator, Arc::clone(&peers), 16_384, MILLISECOND_NS), peers)
-    }
-
-    #[test]
-    fn messages_of_a_session_that_is_over_give_their_places_back() {
-        let (mut stage, _) = small_stage(1_000_000_000);
-        let backlog = stage.aggregator.backlog();
-        let (mut source, mut messages) = (HeapSource::new(8), Link::direct(8));
-        for kind in [MessageKind::Data, MessageKind::Datagram] {
-            assert!(messages.push(message(&mut source, kind, 0, 0)).is_ok());
-        }
-        stage.turn(Time::ZERO, &mut messages, &mut Dealt::alone(Link::direct(4)));
-        assert_eq!((backlog.drained_messages(PeerIndex(0)), source.in_use()), (2, 0));
-        assert_eq!(backlog.drained_messages_of_all(), 2);
-    }
-
-    /// A large buffer of packets is half a second of a slow link, for all that comes behind it; and
-    /// packets that share no datagram share no loss.
-    #[test]
-    fn packets_fill_no_more_than_a_slow_link_takes_at_a_time() {
-        let (mut stage, peers) = small_stage(1_000_000);
-        let (peer, session) = (PeerIndex(0), SessionNumber(1));
-        peers[0].set_session(session);
-        let (mut source, mut messages) = (HeapSource::new(16), Link::direct(16));
-        assert!(messages.push(Upstream::Session { peer, session }).is_ok());
-        for n in 0..12 {
-            let packet = message(&mut source, MessageKind::Datagram, 0, n);
-            assert!(messages.push(packet).is_ok());
-        }
-        let (mut packets, mut taken) = (0, 0);
-        for turn in 0..20 {
-            let mut buffers = Dealt::alone(Link::direct(4));
-            stage.turn(Time::from_ms(turn), &mut messages, &mut buffers);
-            while let Some(buffer) = buffers.of(0).unwrap().pop() {
-                assert!(buffer.bytes.len() <= 1_400);
-                packets += Disaggregator::default().messages(peer, buffer.bytes).count();
-                taken += 1;
-            }
-            peers[0].set_queue([0; Lane::COUNT], taken);
-        }
-        assert_eq!((packets, taken, source.in_use()), (12, 12, 0));
-    }
-}
+#[path = "aggregate_tests.rs"]
+mod tests;

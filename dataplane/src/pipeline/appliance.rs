@@ -19,7 +19,7 @@ use super::worker::Worker;
 use crate::compression::{
     CompressionCounter, Compressor, DecompressionCounter, Decompressor, Mode,
 };
-use crate::counters::Counters;
+use crate::counters::{Counters, Totals};
 use crate::data_mover::security::{Entropy, ExchangeCounter, KeyExchange, PeerKeys, PrivateKey};
 use crate::data_mover::{
     Congestion, DemuxCounter, Incarnation, MoverCounter, PeerConfig, Session, Sessions,
@@ -27,14 +27,15 @@ use crate::data_mover::{
 use crate::edge::tcp::TcpConfig;
 use crate::edge::{EdgeConfig, EdgeCounter, EdgeStage, LanCounter};
 use crate::frame::{Frame, Side};
+use crate::interceptor::owner::FIRST_EDGE;
 use crate::interceptor::{
-    Config as InterceptorConfig, Fallback, FlowReader, Interceptor, InterceptorCounter, Own,
-    PeerStatus as Admission, ReassemblyCounter, RuleTable, Timeouts,
+    Config as InterceptorConfig, Fallback, FlowHasher, FlowReader, Interceptor, InterceptorCounter,
+    Own, PeerStatus as Admission, ReassemblyCounter, RuleTable, Timeouts,
 };
 use crate::packet_driver::{
-    AggregateConfig, AggregateCounter, Aggregator, BufferPool, CLASS_COUNT, DisaggregateCounter,
-    Disaggregator, PeerIndex, PeerStatus, ReceiveMemory, aggregate::DEADLINE_NS,
-    receive_memory::pool_of,
+    AggregateConfig, AggregateCounter, Aggregator, Backlog, BufferPool, CLASS_COUNT,
+    DisaggregateCounter, Disaggregator, PeerIndex, PeerStatus, ReceiveMemory,
+    aggregate::DEADLINE_NS, receive_memory::pool_of,
 };
 
 /// Queues that packet mode is spread over, per peer, class and compression.
@@ -160,13 +161,13 @@ pub struct Handles {
     /// Counters of the port stage.
     pub port: Counters<PortCounter>,
     /// Counters of the interceptor.
-    pub interceptor: Counters<InterceptorCounter>,
+    pub interceptor: Totals<InterceptorCounter>,
     /// Counters of the edge stage.
-    pub edge: Counters<EdgeCounter>,
+    pub edge: Totals<EdgeCounter>,
     /// Counters of putting fragments of split flows together.
-    pub reassembly: Counters<ReassemblyCounter>,
+    pub reassembly: Totals<ReassemblyCounter>,
     /// What hosts exchange with each peer.
-    pub lan: Vec<Counters<LanCounter>>,
+    pub lan: Vec<Totals<LanCounter>>,
     /// Counters of aggregation.
     pub aggregate: Counters<AggregateCounter>,
     /// Counters of compression, by replica.
@@ -185,8 +186,8 @@ pub struct Handles {
     pub disaggregate: Vec<Counters<DisaggregateCounter>>,
     /// State of each peer.
     pub peers: Arc<[PeerStatus]>,
-    /// The flow table.
-    pub flows: FlowReader,
+    /// The flow table of each edge.
+    pub flows: Vec<FlowReader>,
     /// Buffers on their way to peers.
     pub send_pool: BufferPool,
     /// Buffers on their way to hosts.
@@ -203,7 +204,20 @@ pub struct Appliance<F> {
     pub key_exchange: Option<KeyExchange>,
 }
 
-fn edge_config(config: &ApplianceConfig) -> EdgeConfig {
+/// What each of `edges` gets of something that is used by flow: an even share, and four standard
+/// deviations of what chance gives one more than another, so that all of it can be used.
+fn share_of(total: usize, edges: usize) -> usize {
+    let share = total.div_ceil(edges.max(1));
+    if edges > 1 { total.min(share + 4 * share.isqrt().max(1)) } else { share }
+}
+
+/// The same for a number of connections.
+fn connections_of(total: u32, edges: usize) -> u32 {
+    u32::try_from(share_of(total as usize, edges)).unwrap_or(u32::MAX)
+}
+
+/// The settings of one of `edges`.
+fn edge_config(config: &ApplianceConfig, edges: usize, edge: usize) -> EdgeConfig {
     let limits = &config.limits;
     let frames = FrameBudget::of(limits.frames);
     let tcp = |ipv4| {
@@ -213,15 +227,18 @@ fn edge_config(config: &ApplianceConfig) -> EdgeConfig {
     };
     let [high, low, ..] = config.secret.map(u128::from);
     let secret = (high << 64 | low).to_be_bytes();
+    let connections = connections_of(limits.connections, edges);
     EdgeConfig {
-        connections: limits.connections,
-        half_open: limits.half_open.min(limits.connections),
+        edges,
+        edge,
+        connections,
+        half_open: connections_of(limits.half_open, edges).min(connections),
         peers: config.peers.len(),
         datagram_slots: DATAGRAM_SLOTS,
-        mirrors: limits.flows.min(MIRRORS_MAX),
-        time_wait: limits.connections as usize,
-        held_frames_max: frames.held,
-        frames_max: frames.output,
+        mirrors: share_of(limits.flows.min(MIRRORS_MAX), edges),
+        time_wait: connections as usize,
+        held_frames_max: frames.held / edges,
+        frames_max: frames.output / edges,
         frames_spare: frames.spare,
         lan_mtu: config.lan_mtu,
         device_checksums: config.device_checksums,
@@ -230,6 +247,51 @@ fn edge_config(config: &ApplianceConfig) -> EdgeConfig {
         tcp_v6: tcp(false),
         secret,
     }
+}
+
+/// The interceptor of one of `edges`.
+fn interceptor(config: &ApplianceConfig, admission: Vec<Admission>, edges: usize) -> Interceptor {
+    let interceptor = Interceptor::new(InterceptorConfig {
+        own: config.own.clone(),
+        rules: Arc::clone(&config.rules),
+        peers: admission,
+        flows: share_of(config.limits.flows, edges),
+        neighbours: config.limits.neighbours,
+        timeouts: Timeouts::default(),
+        secret: [config.secret[2], config.secret[3]],
+    });
+    if edges > 1 { interceptor.shared() } else { interceptor }
+}
+
+/// All edges, with everything reserved that they will ever need.
+fn edge_stages<F: Frame>(
+    config: &ApplianceConfig,
+    peers: &Arc<[PeerStatus]>,
+    backlog: &Backlog,
+    memory: &ReceiveMemory,
+) -> VecDeque<EdgeStage<F>> {
+    let edges = config.placement.replicas(StageKind::Edge);
+    let admission = |peer: &PeerSettings| Admission {
+        fallback: peer.fallback,
+        up: false,
+        overloaded: false,
+        holding: true,
+    };
+    let admission: Vec<Admission> = config.peers.iter().map(admission).collect();
+    let endpoints = || config.peers.iter().map(|peer| peer.endpoint.ip());
+    let stages = (0..edges).map(|edge| {
+        EdgeStage::new(
+            edge_config(config, edges, edge),
+            interceptor(config, admission.clone(), edges),
+            admission.clone(),
+            Arc::clone(peers),
+            // One edge finds the way to the peers for all.
+            endpoints().filter(|_| edge == FIRST_EDGE).collect(),
+            backlog.of_edge(edge),
+            memory.clone(),
+        )
+    });
+    stages.collect()
 }
 
 fn sessions(config: &ApplianceConfig, memory: &ReceiveMemory) -> Sessions {
@@ -285,10 +347,11 @@ impl<F: Frame> Appliance<F> {
         let peers: Arc<[PeerStatus]> = config.peers.iter().map(|_| PeerStatus::default()).collect();
 
         let frames = FrameBudget::of(limits.frames);
-        let edge_config = edge_config(config);
+        let edges = config.placement.replicas(StageKind::Edge);
         let aggregator = Aggregator::new(
             AggregateConfig {
-                flows_max: edge_config.slots(),
+                flows_max: edges * edge_config(config, edges, FIRST_EDGE).slots(),
+                edges,
                 messages_max: frames.messages,
                 control_reserve: frames.control_reserve,
                 buffer_size_max: limits.buffer_size_max,
@@ -300,25 +363,7 @@ impl<F: Frame> Appliance<F> {
             },
             send_pool.clone(),
         );
-        let admission: Vec<Admission> = config
-            .peers
-            .iter()
-            .map(|peer| Admission {
-                fallback: peer.fallback,
-                up: false,
-                overloaded: false,
-                holding: true,
-            })
-            .collect();
-        let interceptor = Interceptor::new(InterceptorConfig {
-            own: config.own.clone(),
-            rules: Arc::clone(&config.rules),
-            peers: admission.clone(),
-            flows: limits.flows,
-            neighbours: limits.neighbours,
-            timeouts: Timeouts::default(),
-            secret: [config.secret[2], config.secret[3]],
-        });
+        let edge_stages = edge_stages::<F>(config, &peers, &aggregator.backlog(), &memory);
         let mut sessions = sessions(config, &memory);
         let key_exchange = config.identity.as_ref().map(|identity| {
             let peers = config.peers.iter().map(|peer| peer.keys.clone()).collect();
@@ -339,12 +384,15 @@ impl<F: Frame> Appliance<F> {
         let movers = (0..)
             .zip(&config.peers)
             .filter_map(|(index, _)| sessions.get(PeerIndex(index)).map(Session::counters));
+        let lan_of = |peer: usize| {
+            edge_stages.iter().filter_map(|edge| edge.lan_counters().get(peer).cloned()).collect()
+        };
         let mut handles = Handles {
             port: Counters::default(),
-            interceptor: interceptor.counters().clone(),
-            edge: Counters::default(),
-            reassembly: Counters::default(),
-            lan: Vec::new(),
+            interceptor: edge_stages.iter().map(EdgeStage::interceptor_counters).collect(),
+            edge: edge_stages.iter().map(EdgeStage::counters).collect(),
+            reassembly: edge_stages.iter().map(EdgeStage::reassembly_counters).collect(),
+            lan: (0..config.peers.len()).map(lan_of).collect(),
             aggregate: aggregator.counters().clone(),
             compress: compressors.iter().map(|each| each.counters().clone()).collect(),
             transmit: Counters::default(),
@@ -354,27 +402,15 @@ impl<F: Frame> Appliance<F> {
             decompress: decompressors.iter().map(|(each, _)| each.counters().clone()).collect(),
             disaggregate: decompressors.iter().map(|(_, each)| each.counters().clone()).collect(),
             peers: Arc::clone(&peers),
-            flows: interceptor.reader(),
+            flows: edge_stages.iter().map(EdgeStage::flows).collect(),
             send_pool,
             receive_pool: memory.clone(),
         };
-        let port = PortStage::new(own_addresses, config.own.port, limits.burst);
-        let backlog = aggregator.backlog();
-        let endpoints = config.peers.iter().map(|peer| peer.endpoint.ip()).collect();
-        let edge = EdgeStage::new(
-            edge_config,
-            interceptor,
-            admission,
-            Arc::clone(&peers),
-            endpoints,
-            backlog,
-            memory,
-        );
+        let hasher = FlowHasher::new([config.secret[2], config.secret[3]]);
+        let port =
+            PortStage::new(own_addresses, config.own.port, limits.burst).with_edges(edges, hasher);
         let transmit = TransmitStage::new(sessions, paths(config), Arc::clone(&peers));
         handles.port = port.counters();
-        handles.edge = edge.counters();
-        handles.reassembly = edge.reassembly_counters();
-        handles.lan = edge.lan_counters();
         handles.transmit = transmit.counters();
         let aggregate = AggregateStage::new(
             aggregator,
@@ -385,7 +421,7 @@ impl<F: Frame> Appliance<F> {
         let replicas = compressors.len();
         let mut stages = Stages {
             port: Some(port),
-            edge: Some(edge),
+            edge: edge_stages,
             aggregate: Some(aggregate.with_compressors(replicas)),
             compress: compressors
                 .into_iter()
@@ -409,7 +445,7 @@ impl<F: Frame> Appliance<F> {
 /// All stages, to be handed out.
 struct Stages<F> {
     port: Option<PortStage<F>>,
-    edge: Option<EdgeStage<F>>,
+    edge: VecDeque<EdgeStage<F>>,
     aggregate: Option<AggregateStage<F>>,
     compress: VecDeque<CompressStage>,
     transmit: Option<TransmitStage<F>>,
@@ -423,9 +459,9 @@ impl<F> Stages<F> {
             core,
             links,
             port: self.port.take_if(|_| has(StageKind::Port)),
-            edge: self.edge.take_if(|_| has(StageKind::Edge)),
-            aggregate: self.aggregate.take_if(|_| has(StageKind::Aggregate)),
             // Replicas in the order of their workers.
+            edge: has(StageKind::Edge).then(|| self.edge.pop_front()).flatten(),
+            aggregate: self.aggregate.take_if(|_| has(StageKind::Aggregate)),
             compress: has(StageKind::Compress).then(|| self.compress.pop_front()).flatten(),
             transmit: self.transmit.take_if(|_| has(StageKind::Transmit)),
             decompress: has(StageKind::Decompress).then(|| self.decompress.pop_front()).flatten(),

@@ -22,14 +22,14 @@ const SPARE_SHARE: usize = 2;
 /// Messages without data (they hold no frame) that find a place beside those with data.
 const CONTROL_SHARE: usize = 16;
 
-/// What else holds frames while the WAN stands still, by limits that do not grow with the pool:
-/// links towards the packet driver, the queue before them, packets and fragments that wait for
+/// What else holds frames at each edge while the WAN stands still, by limits that do not grow with the
+/// pool: links towards the packet driver, the queue before them, packets and fragments that wait for
 /// something.
 const FIXED: usize =
     FRAMES + UPSTREAM + UPSTREAM_BUSY + BURST + WAITING_MAX + PACKETS_MAX * FRAGMENTS_MAX;
 
 const _: () = assert!(
-    FrameBudget::stalled_max(FRAMES_MIN) + 2 * (256 + 32) + FrameBudget::SENDING <= FRAMES_MIN,
+    FrameBudget::stalled_max(FRAMES_MIN, 1) + 2 * (256 + 32) + FrameBudget::SENDING <= FRAMES_MIN,
     "with the fewest frames, two ports with queues of 256 still receive, and the data mover sends"
 );
 
@@ -65,11 +65,11 @@ impl FrameBudget {
         }
     }
 
-    /// Frames of a pool of `frames` that may be held for as long as the WAN stands still. The rest
-    /// is for the ports' queues and for what is on its way out.
+    /// Frames of a pool of `frames` that may be held for as long as the WAN stands still, where there
+    /// are so many edges. The rest is for the ports' queues and for what is on its way out.
     #[must_use]
-    pub const fn stalled_max(frames: usize) -> usize {
+    pub const fn stalled_max(frames: usize, edges: usize) -> usize {
         let budget = FrameBudget::of(frames);
-        budget.messages - budget.control_reserve + budget.held + FIXED
+        budget.messages - budget.control_reserve + budget.held + edges * FIXED
     }
 }

@@ -2,6 +2,8 @@
 
 use super::placement::{Placement, StageAt, StageKind};
 use crate::frame::Side;
+use crate::interceptor::Sighting;
+use crate::interceptor::stations::SIGHTINGS_MAX;
 use crate::link::replicas::order_capacity;
 use crate::link::{Collected, Dealt, Link, Replica};
 use crate::packet_driver::OutboundBuffer;
@@ -55,7 +57,10 @@ pub fn layout(placement: &Placement) -> Vec<LinkLayout> {
         for (from, sender) in of(from) {
             for (to, receiver) in of(to) {
                 let (from, to, sender, receiver) = (*from, *to, *sender, *receiver);
-                all.push(LinkLayout { from, to, capacity, sender, receiver });
+                // An edge has nothing to tell itself.
+                if from != to {
+                    all.push(LinkLayout { from, to, capacity, sender, receiver });
+                }
             }
         }
     };
@@ -70,6 +75,7 @@ pub fn layout(placement: &Placement) -> Vec<LinkLayout> {
     link(Edge, Port, FRAMES);
     link(Edge, Port, FRAMES);
     link(Transmit, Port, FRAMES);
+    link(Edge, Edge, SIGHTINGS_MAX);
     // Which replica is next.
     if let replicas @ 2.. = placement.replicas(Compress) {
         link(Aggregate, Transmit, order_capacity(replicas, BUFFERS, BUFFERS));
@@ -83,14 +89,14 @@ pub fn layout(placement: &Placement) -> Vec<LinkLayout> {
 /// One worker's ends of all links.
 #[derive(Debug)]
 pub struct Links<F> {
-    /// port to edge, by side.
-    pub frames: [Link<F>; 2],
+    /// port to each edge, by side.
+    pub frames: Box<[[Link<F>; 2]]>,
     /// port to transmit: our own UDP.
     pub datagrams_in: Link<F>,
-    /// edge to aggregate.
-    pub messages: Link<Upstream<F>>,
-    /// edge to port, by side.
-    pub edge_frames: [Link<F>; 2],
+    /// Each edge to aggregate.
+    pub messages: Box<[Link<Upstream<F>>]>,
+    /// Each edge to port, by side.
+    pub edge_frames: Box<[[Link<F>; 2]]>,
     /// transmit to port.
     pub datagrams_out: Link<F>,
     /// aggregate to compress.
@@ -99,9 +105,12 @@ pub struct Links<F> {
     pub packed: Collected<OutboundBuffer>,
     /// transmit to decompress.
     pub arrived: Dealt<Arrived>,
-    /// decompress to edge.
-    pub delivered: Collected<Inbound>,
-    /// Which replica of compress, and of decompress, is on this worker.
+    /// decompress to each edge.
+    pub delivered: Box<[Collected<Inbound>]>,
+    /// The edge of this worker from each other one, and to each other one.
+    sightings: [Box<[Link<Sighting>]>; 2],
+    /// Which replica of edge, of compress, and of decompress, is on this worker.
+    edge: usize,
     compress: usize,
     decompress: usize,
     /// The workers that receive what this one sends by ring, by the links of [`layout`].
@@ -111,25 +120,86 @@ pub struct Links<F> {
 /// Both ends of a replica: what it takes in, where it puts what it makes.
 pub type ReplicaLinks<'a, I, O> = (&'a mut Link<I>, &'a mut Link<O>);
 
+/// The ends of an edge.
+pub struct EdgeLinks<'a, F> {
+    /// Frames from the port stage, by side.
+    pub frames_in: &'a mut [Link<F>; 2],
+    /// Messages from the far side.
+    pub delivered: &'a mut Collected<Inbound>,
+    /// Messages for the far side.
+    pub messages: &'a mut Link<Upstream<F>>,
+    /// Frames to the port stage, by side.
+    pub frames_out: &'a mut [Link<F>; 2],
+    /// Stations that other edges have seen, by edge.
+    pub heard: &'a mut [Link<Sighting>],
+    /// Stations that other edges are told of, by edge.
+    pub told: &'a mut [Link<Sighting>],
+}
+
+/// Where a decompressor puts what each edge is to have.
+pub struct ToEdges<'a> {
+    delivered: &'a mut [Collected<Inbound>],
+    decompress: usize,
+}
+
+impl<'a> ToEdges<'a> {
+    /// Of the decompressor with this number, by edge.
+    pub(super) fn new(delivered: &'a mut [Collected<Inbound>], decompress: usize) -> Self {
+        ToEdges { delivered, decompress }
+    }
+
+    /// How many edges there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.delivered.len()
+    }
+
+    /// The link to an edge.
+    pub fn of(&mut self, edge: usize) -> Option<&mut Link<Inbound>> {
+        self.delivered.get_mut(edge)?.of(self.decompress)
+    }
+}
+
+const HEARD: usize = 0;
+const TOLD: usize = 1;
+
 impl<F> Links<F> {
     fn absent(placement: &Placement, worker: usize, links: usize) -> Self {
-        use StageKind::{Compress, Decompress};
-        let (compressors, decompressors) =
-            (placement.replicas(Compress), placement.replicas(Decompress));
+        use StageKind::{Compress, Decompress, Edge};
+        let [edges, compressors, decompressors] =
+            [Edge, Compress, Decompress].map(|kind| placement.replicas(kind));
+        let frames = || (0..edges).map(|_| [Link::Absent, Link::Absent]).collect();
+        let sightings = || (0..edges).map(|_| Link::Absent).collect();
+        let at = |kind| placement.replica_at(worker, kind);
         Links {
-            frames: [Link::Absent, Link::Absent],
+            frames: frames(),
             datagrams_in: Link::Absent,
-            messages: Link::Absent,
-            edge_frames: [Link::Absent, Link::Absent],
+            messages: (0..edges).map(|_| Link::Absent).collect(),
+            edge_frames: frames(),
             datagrams_out: Link::Absent,
-            buffers: Dealt::absent(compressors),
+            buffers: Dealt::absent(compressors, 1),
             packed: Collected::absent(compressors),
-            arrived: Dealt::absent(decompressors),
-            delivered: Collected::absent(decompressors),
-            compress: placement.replica_at(worker, Compress).unwrap_or(compressors),
-            decompress: placement.replica_at(worker, Decompress).unwrap_or(decompressors),
+            arrived: Dealt::absent(decompressors, edges),
+            delivered: (0..edges).map(|_| Collected::absent(decompressors)).collect(),
+            sightings: [sightings(), sightings()],
+            edge: at(Edge).unwrap_or(edges),
+            compress: at(Compress).unwrap_or(compressors),
+            decompress: at(Decompress).unwrap_or(decompressors),
             receivers: vec![None; links].into_boxed_slice(),
         }
+    }
+
+    /// The links of the edge of this worker.
+    pub fn of_edge(&mut self) -> Option<EdgeLinks<'_, F>> {
+        let [heard, told] = &mut self.sightings;
+        Some(EdgeLinks {
+            frames_in: self.frames.get_mut(self.edge)?,
+            delivered: self.delivered.get_mut(self.edge)?,
+            messages: self.messages.get_mut(self.edge)?,
+            frames_out: self.edge_frames.get_mut(self.edge)?,
+            heard,
+            told,
+        })
     }
 
     /// The links of the compressor of this worker.
@@ -138,25 +208,27 @@ impl<F> Links<F> {
     }
 
     /// The links of the decompressor of this worker.
-    pub fn of_decompress(&mut self) -> Option<ReplicaLinks<'_, Arrived, Inbound>> {
-        Some((self.arrived.of(self.decompress)?, self.delivered.of(self.decompress)?))
+    pub fn of_decompress(&mut self) -> Option<(&mut Link<Arrived>, ToEdges<'_>)> {
+        let to = ToEdges::new(&mut self.delivered, self.decompress);
+        Some((self.arrived.of(self.decompress)?, to))
     }
 
     /// Whether each link of [`layout`] holds anything, as this worker's end knows.
     fn holding(&self) -> impl Iterator<Item = bool> {
-        let [lan, wan] = &self.frames;
-        let [to_lan, to_wan] = &self.edge_frames;
-        [lan.holds(), wan.holds(), self.datagrams_in.holds(), self.messages.holds()]
-            .into_iter()
+        of_side(&self.frames, Side::Lan)
+            .chain(of_side(&self.frames, Side::Wan))
+            .map(Link::holds)
+            .chain([self.datagrams_in.holds()])
+            .chain(self.messages.iter().map(Link::holds))
             .chain(self.buffers.links.iter().map(Link::holds))
             .chain(self.packed.links.iter().map(Link::holds))
             .chain(self.arrived.links.iter().map(Link::holds))
-            .chain(self.delivered.links.iter().map(Link::holds))
-            .chain([to_lan.holds(), to_wan.holds(), self.datagrams_out.holds()])
-            .chain(order(&self.buffers, &self.packed).map(|(from, to)| from.holds() || to.holds()))
-            .chain(
-                order(&self.arrived, &self.delivered).map(|(from, to)| from.holds() || to.holds()),
-            )
+            .chain(self.of_decompressors().map(Link::holds))
+            .chain(of_side(&self.edge_frames, Side::Lan).map(Link::holds))
+            .chain(of_side(&self.edge_frames, Side::Wan).map(Link::holds))
+            .chain([self.datagrams_out.holds()])
+            .chain(self.between_edges().map(|link| link.is_some_and(Link::holds)))
+            .chain(self.orders().map(|(from, to)| from.holds() || to.holds()))
     }
 
     /// Whether nothing is in any link that this worker has an end of.
@@ -173,33 +245,75 @@ impl<F> Links<F> {
 
     /// Items that wait in each link of [`layout`]; `None` where the receiving end is not here.
     pub fn waiting(&self) -> impl Iterator<Item = Option<usize>> {
-        let [lan, wan] = &self.frames;
-        let [to_lan, to_wan] = &self.edge_frames;
-        [lan.received(), wan.received(), self.datagrams_in.received(), self.messages.received()]
-            .into_iter()
+        of_side(&self.frames, Side::Lan)
+            .chain(of_side(&self.frames, Side::Wan))
+            .map(Link::received)
+            .chain([self.datagrams_in.received()])
+            .chain(self.messages.iter().map(Link::received))
             .chain(self.buffers.links.iter().map(Link::received))
             .chain(self.packed.links.iter().map(Link::received))
             .chain(self.arrived.links.iter().map(Link::received))
-            .chain(self.delivered.links.iter().map(Link::received))
-            .chain([to_lan.received(), to_wan.received(), self.datagrams_out.received()])
-            .chain(order(&self.buffers, &self.packed).map(|(_, to)| to.received()))
-            .chain(order(&self.arrived, &self.delivered).map(|(_, to)| to.received()))
+            .chain(self.of_decompressors().map(Link::received))
+            .chain(of_side(&self.edge_frames, Side::Lan).map(Link::received))
+            .chain(of_side(&self.edge_frames, Side::Wan).map(Link::received))
+            .chain([self.datagrams_out.received()])
+            .chain(self.between_edges().map(|link| link.and_then(Link::received)))
+            .chain(self.orders().map(|(_, to)| to.received()))
+    }
+
+    /// From each decompressor to each edge.
+    fn of_decompressors(&self) -> impl Iterator<Item = &Link<Inbound>> {
+        let decompressors = 0..self.arrived.links.len();
+        decompressors.flat_map(|n| self.delivered.iter().filter_map(move |to| to.links.get(n)))
+    }
+
+    /// From each edge to each other one; `None` where neither is here.
+    fn between_edges(&self) -> impl Iterator<Item = Option<&Link<Sighting>>> {
+        let edges = self.messages.len();
+        let pairs = (0..edges).flat_map(move |from| (0..edges).map(move |to| (from, to)));
+        pairs.filter(|(from, to)| from != to).map(|(from, to)| {
+            if from == self.edge {
+                self.sightings[TOLD].get(to)
+            } else if to == self.edge {
+                self.sightings[HEARD].get(from)
+            } else {
+                None
+            }
+        })
+    }
+
+    /// The word of who is next, as far as there is any: the ends of the dealer and of the collector.
+    fn orders(&self) -> impl Iterator<Item = (&Link<Replica>, &Link<Replica>)> {
+        let of_compress = self.buffers.orders.iter().zip([&self.packed.order]);
+        let to_edges = self.delivered.iter().map(|edge| &edge.order);
+        let of_decompress = self.arrived.orders.iter().zip(to_edges);
+        let compressors = self.buffers.links.len();
+        let decompressors = self.arrived.links.len();
+        of_compress
+            .filter(move |_| compressors > 1)
+            .chain(of_decompress.filter(move |_| decompressors > 1))
     }
 
     /// The links of every worker of a placement, in the order of its workers.
     #[must_use]
     pub fn for_placement(placement: &Placement) -> Vec<Self> {
+        use StageKind::{Compress, Decompress, Edge};
         let layout = layout(placement);
         let workers = 0..placement.workers().len();
         let mut all: Vec<Self> =
             workers.map(|worker| Links::absent(placement, worker, layout.len())).collect();
         let mut joint = Joint { layout: layout.iter().enumerate(), all: &mut all };
-        joint.link(|links| &mut links.frames[Side::Lan.index()]);
-        joint.link(|links| &mut links.frames[Side::Wan.index()]);
+        let [edges, compressors, decompressors] =
+            [Edge, Compress, Decompress].map(|kind| placement.replicas(kind));
+        for side in Side::BOTH {
+            for edge in 0..edges {
+                joint.link(|links| &mut links.frames[edge][side.index()]);
+            }
+        }
         joint.link(|links| &mut links.datagrams_in);
-        joint.link(|links| &mut links.messages);
-        let (compressors, decompressors) =
-            (placement.replicas(StageKind::Compress), placement.replicas(StageKind::Decompress));
+        for edge in 0..edges {
+            joint.link(|links| &mut links.messages[edge]);
+        }
         for replica in 0..compressors {
             joint.link(|links| &mut links.buffers.links[replica]);
         }
@@ -210,27 +324,42 @@ impl<F> Links<F> {
             joint.link(|links| &mut links.arrived.links[replica]);
         }
         for replica in 0..decompressors {
-            joint.link(|links| &mut links.delivered.links[replica]);
+            for edge in 0..edges {
+                joint.link(|links| &mut links.delivered[edge].links[replica]);
+            }
         }
-        joint.link(|links| &mut links.edge_frames[Side::Lan.index()]);
-        joint.link(|links| &mut links.edge_frames[Side::Wan.index()]);
+        for side in Side::BOTH {
+            for edge in 0..edges {
+                joint.link(|links| &mut links.edge_frames[edge][side.index()]);
+            }
+        }
         joint.link(|links| &mut links.datagrams_out);
+        for from in 0..edges {
+            for to in (0..edges).filter(|to| *to != from) {
+                joint.ring(
+                    |links| &mut links.sightings[TOLD][to],
+                    |links| &mut links.sightings[HEARD][from],
+                );
+            }
+        }
         if compressors > 1 {
-            joint.order(|links| (&mut links.buffers.order, &mut links.packed.order));
+            joint.ring(|links| &mut links.buffers.orders[0], |links| &mut links.packed.order);
         }
         if decompressors > 1 {
-            joint.order(|links| (&mut links.arrived.order, &mut links.delivered.order));
+            for edge in 0..edges {
+                joint.ring(
+                    |links| &mut links.arrived.orders[edge],
+                    |links| &mut links.delivered[edge].order,
+                );
+            }
         }
         all
     }
 }
 
-/// The word of who is next, if there is any: the ends of the dealer and of the collector.
-fn order<'a, I, O>(
-    dealt: &'a Dealt<I>,
-    collected: &'a Collected<O>,
-) -> impl Iterator<Item = (&'a Link<Replica>, &'a Link<Replica>)> {
-    (dealt.links.len() > 1).then_some((&dealt.order, &collected.order)).into_iter()
+/// The links of one side.
+fn of_side<F>(links: &[[Link<F>; 2]], side: Side) -> impl Iterator<Item = &Link<F>> {
+    links.iter().map(move |sides| &sides[side.index()])
 }
 
 /// Joins workers, link after link of the layout.
@@ -253,12 +382,16 @@ impl<'l, F, L: Iterator<Item = (usize, &'l LinkLayout)>> Joint<'_, F, L> {
         }
     }
 
-    /// A ring also within one worker, because dealer and collector have an end each.
-    fn order(&mut self, ends: impl Fn(&mut Links<F>) -> (&mut Link<Replica>, &mut Link<Replica>)) {
+    /// A ring also within one worker, because both stages have an end each.
+    fn ring<T>(
+        &mut self,
+        sends: impl Fn(&mut Links<F>) -> &mut Link<T>,
+        receives: impl Fn(&mut Links<F>) -> &mut Link<T>,
+    ) {
         let Some((index, layout)) = self.layout.next() else { return };
         let (sender, receiver) = Link::ring(layout.capacity);
-        *ends(&mut self.all[layout.sender]).0 = sender;
-        *ends(&mut self.all[layout.receiver]).1 = receiver;
+        *sends(&mut self.all[layout.sender]) = sender;
+        *receives(&mut self.all[layout.receiver]) = receiver;
         self.all[layout.sender].receivers[index] = layout.is_ring().then_some(layout.receiver);
     }
 }
@@ -268,7 +401,7 @@ mod tests {
     use super::*;
 
     /// All on one core; a core for each stage; with two compressors and three decompressors, of
-    /// which some share cores with the stages at the other ends of their links.
+    /// which some share cores with the stages at the other ends of their links; with three edges.
     fn placements() -> Vec<Placement> {
         use StageKind::{Compress, Decompress};
         let one_each = StageKind::ALL.iter().enumerate().map(|(core, kind)| (*kind, core));
@@ -278,20 +411,21 @@ mod tests {
         let mut pairs = StageKind::ALL.map(|kind| (kind, 0)).to_vec();
         pairs.extend([(Compress, 1), (Decompress, 1), (Decompress, 2)]);
         let shared = Placement::new(&pairs).unwrap();
-        vec![Placement::single(0), Placement::one_stage_per_core(), apart, shared]
+        let edges = Placement::each_apart(3);
+        vec![Placement::single(0), Placement::one_stage_per_core(), apart, shared, edges]
     }
 
     #[test]
     fn rings_join_workers_and_queues_stay_within_one() {
         let one = Links::<()>::for_placement(&Placement::single(0));
         assert_eq!(one.len(), 1);
-        assert!(matches!(one[0].frames, [Link::Direct { .. }, Link::Direct { .. }]));
+        assert!(matches!(&*one[0].frames, [[Link::Direct { .. }, Link::Direct { .. }]]));
 
         let each = Links::<()>::for_placement(&Placement::one_stage_per_core());
         assert_eq!(each.len(), StageKind::ALL.len());
-        assert!(matches!(each[0].frames, [Link::Sender(_), Link::Sender(_)]));
-        assert!(matches!(each[1].frames, [Link::Receiver(_), Link::Receiver(_)]));
-        assert!(matches!(each[2].frames, [Link::Absent, Link::Absent]));
+        assert!(matches!(&*each[0].frames, [[Link::Sender(_), Link::Sender(_)]]));
+        assert!(matches!(&*each[1].frames, [[Link::Receiver(_), Link::Receiver(_)]]));
+        assert!(matches!(&*each[2].frames, [[Link::Absent, Link::Absent]]));
         assert!(matches!(each[0].datagrams_out, Link::Receiver(_)));
         assert!(matches!(each[4].datagrams_out, Link::Sender(_)));
     }
@@ -305,11 +439,12 @@ mod tests {
         assert!(matches!(first.of_compress(), Some((Link::Direct { .. }, Link::Direct { .. }))));
         assert!(matches!(second.of_compress(), Some((Link::Receiver(_), Link::Sender(_)))));
         assert!(third.of_compress().is_none());
-        assert!(matches!(second.of_decompress(), Some((Link::Receiver(_), Link::Sender(_)))));
+        let (arrived, mut delivered) = second.of_decompress().unwrap();
+        assert!(matches!((arrived, delivered.of(0)), (Link::Receiver(_), Some(Link::Sender(_)))));
         assert!(matches!(&*third.arrived.links, [Link::Absent, Link::Absent, Link::Receiver(_)]));
         assert!(matches!(
-            (&first.buffers.order, &first.packed.order),
-            (Link::Sender(_), Link::Receiver(_))
+            (&*first.buffers.orders, &first.packed.order),
+            ([Link::Sender(_)], Link::Receiver(_))
         ));
     }
 
@@ -348,11 +483,42 @@ mod tests {
         assert!(each[transmit].hold_for(edge));
         let worker = of(StageKind::Decompress, replica);
         assert!(!each[worker].are_empty() && !each[edge].are_empty());
-        let (arrived, delivered) = each[worker].of_decompress().unwrap();
-        assert!(arrived.pop().is_some() && delivered.push(Inbound::End).is_ok());
+        let (arrived, mut delivered) = each[worker].of_decompress().unwrap();
+        assert!(arrived.pop().is_some());
+        assert!(delivered.of(0).unwrap().push(Inbound::End).is_ok());
         assert!(each[worker].hold_for(edge));
-        assert!(each[edge].delivered.pop().is_some());
+        assert!(each[edge].delivered[0].pop().is_some());
         assert!(each.iter().all(Links::are_empty));
+    }
+
+    #[test]
+    fn an_edge_has_links_of_its_own_and_one_to_each_other_one() {
+        let placement = Placement::each_apart(3);
+        let mut each = Links::<()>::for_placement(&placement);
+        let edges: Vec<_> = placement.workers_of(StageKind::Edge).collect();
+        let [_, _, third] = edges[..] else { panic!("three edges") };
+        let ends = each[third].of_edge().unwrap();
+        assert!(matches!(ends.frames_in, [Link::Receiver(_), Link::Receiver(_)]));
+        assert!(matches!(ends.frames_out, [Link::Sender(_), Link::Sender(_)]));
+        assert!(matches!(ends.messages, Link::Sender(_)));
+        assert_eq!(ends.delivered.links.len(), 3);
+        assert!(matches!(ends.heard, [Link::Receiver(_), Link::Receiver(_), Link::Absent]));
+        let [Link::Sender(_), Link::Sender(_), Link::Absent] = ends.told else {
+            panic!("{:?}", ends.told)
+        };
+        let seen = Sighting {
+            address: [10, 0, 0, 1].into(),
+            mac: crate::frame::MacAddr([2; 6]),
+            vlans: crate::frame::VlanList::default(),
+        };
+        ends.told[1].push(seen).unwrap();
+        assert!(each[third].hold_for(edges[1]) && !each[third].hold_for(edges[0]));
+        assert_eq!(each[edges[1]].of_edge().unwrap().heard[2].pop(), Some(seen));
+        assert!(each.iter().all(Links::are_empty));
+        let port = placement.worker_of(StageKind::Port).unwrap();
+        assert!(each[port].of_edge().is_none());
+        each[port].frames[2][0].push(()).unwrap();
+        assert!(each[port].hold_for(third));
     }
 
     #[test]

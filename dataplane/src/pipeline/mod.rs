@@ -13,7 +13,7 @@
 //! ```
 //!
 //! compress and decompress may run several times; what they make comes in the order of what they
-//! were given.
+//! were given. edge may run several times too, each with flows of its own ([`crate::frame::Shard`]).
 
 pub mod aggregate;
 pub mod appliance;

@@ -1,8 +1,8 @@
 //! Placement: which core runs which stage, as data.
 //!
 //! In: the cores of each stage. Out: the workers, each with its stages in the order a packet meets
-//! them. A stage runs once; stages that keep nothing from buffer to buffer may run on several cores,
-//! as replicas. Every link is between two of them, so it has one producer and one consumer.
+//! them. A stage runs once; stages that keep nothing from buffer to buffer, and the edge, which
+//! keeps nothing from flow to flow, may run on several cores, as replicas. Every link is between two of them, so it has one producer and one consumer.
 
 use std::fmt;
 
@@ -50,10 +50,11 @@ impl StageKind {
     }
 
     /// Whether several cores may run it: each buffer is a piece of work by itself, and the order of
-    /// the results is that of the buffers, whoever made them ([`crate::link::replicas`]).
+    /// the results is that of the buffers, whoever made them ([`crate::link::replicas`]); each flow
+    /// has one edge, which follows from its 5-tuple ([`crate::frame::Shard`]).
     #[must_use]
     pub fn can_have_replicas(self) -> bool {
-        matches!(self, StageKind::Compress | StageKind::Decompress)
+        matches!(self, StageKind::Edge | StageKind::Compress | StageKind::Decompress)
     }
 }
 
@@ -218,8 +219,8 @@ mod tests {
     #[test]
     fn missing_and_doubled_stages_are_named() {
         let mut pairs = StageKind::ALL.map(|kind| (kind, 0)).to_vec();
-        pairs.push((StageKind::Edge, 1));
-        assert_eq!(Placement::new(&pairs), Err(PlacementError::Twice(StageKind::Edge)));
+        pairs.push((StageKind::Aggregate, 1));
+        assert_eq!(Placement::new(&pairs), Err(PlacementError::Twice(StageKind::Aggregate)));
         pairs.retain(|(kind, _)| *kind != StageKind::Port);
         assert_eq!(Placement::new(&pairs), Err(PlacementError::Missing(StageKind::Port)));
     }

@@ -1,7 +1,8 @@
 //! The port stage: bursts from and to both ports.
 //!
 //! In: frames of the devices, frames that other stages made. Out: our own UDP datagrams to the
-//! transmit stage, everything else to the edge stage, finished frames to the devices.
+//! transmit stage, everything else to the edge stage (of several, the owner of its flow), finished
+//! frames to the devices.
 //! Never: a look beyond the headers, a frame dropped without a name.
 
 use std::collections::VecDeque;
@@ -11,7 +12,8 @@ use crate::counters::Counters;
 use crate::frame::Side;
 use crate::frame::ip::protocol;
 use crate::frame::{Frame, Transport, parse, parse_plain};
-use crate::link::Link;
+use crate::interceptor::{FlowHasher, Owners};
+use crate::link::{Link, REPLICAS_MAX};
 
 /// Most frames per burst.
 pub const BURST_MAX: usize = 64;
@@ -57,6 +59,11 @@ pub struct PortStage<F> {
     /// Of those received from the WAN, what is not our own, when some of it is.
     others: VecDeque<F>,
     sending: [VecDeque<F>; 2],
+    /// Where there are several edges: who owns a frame, and what of a burst is for each.
+    owners: Option<Owners>,
+    shares: Box<[VecDeque<F>]>,
+    /// The edge whose frames are sent first.
+    first: usize,
     counters: Counters<PortCounter>,
 }
 
@@ -71,9 +78,23 @@ impl<F: Frame> PortStage<F> {
             burst,
             received: VecDeque::with_capacity(BURST_MAX),
             others: VecDeque::with_capacity(BURST_MAX),
-            sending: [VecDeque::with_capacity(BURST_MAX), VecDeque::with_capacity(BURST_MAX)],
+            // Beyond a burst, one frame of each stage that sends.
+            sending: [(); 2].map(|()| VecDeque::with_capacity(BURST_MAX + 1 + REPLICAS_MAX)),
+            owners: None,
+            shares: Box::default(),
+            first: 0,
             counters: Counters::default(),
         }
+    }
+
+    /// The same for so many edges.
+    #[must_use]
+    pub fn with_edges(mut self, edges: usize, hasher: FlowHasher) -> Self {
+        if edges > 1 {
+            self.owners = Some(Owners::new(edges, hasher));
+            self.shares = (0..edges).map(|_| VecDeque::with_capacity(BURST_MAX)).collect();
+        }
+        self
     }
 
     /// The counters, for readers.
@@ -82,19 +103,19 @@ impl<F: Frame> PortStage<F> {
         self.counters.clone()
     }
 
-    /// One burst per port and direction; says whether there was anything to do.
+    /// One burst per port and direction; says whether there was anything to do. Links to and from
+    /// edges are by edge and side.
     pub fn turn<P: PortIo<Frame = F>>(
         &mut self,
         io: &mut P,
-        to_edge: &mut [Link<F>; 2],
+        to_edges: &mut [[Link<F>; 2]],
         to_transmit: &mut Link<F>,
-        from_edge: &mut [Link<F>; 2],
+        from_edges: &mut [[Link<F>; 2]],
         from_transmit: &mut Link<F>,
     ) -> bool {
-        let [lan, wan] = to_edge;
-        let mut busy = self.receive_lan(io, lan);
-        busy |= self.receive_wan(io, wan, to_transmit);
-        busy | self.transmit(io, from_edge, from_transmit)
+        let mut busy = self.receive_lan(io, to_edges);
+        busy |= self.receive_wan(io, to_edges, to_transmit);
+        busy | self.transmit(io, from_edges, from_transmit)
     }
 
     /// Whether no frame waits for a device to take it.
@@ -103,21 +124,23 @@ impl<F: Frame> PortStage<F> {
         self.sending.iter().all(VecDeque::is_empty)
     }
 
-    /// What the edge has no room for stays in the device's queue.
-    fn receive_lan<P: PortIo<Frame = F>>(&mut self, io: &mut P, to_edge: &mut Link<F>) -> bool {
-        // All of a burst or nothing, so that there is a place for every frame.
-        if to_edge.room() < self.burst {
+    /// What an edge has no room for stays in the device's queue.
+    fn receive_lan<P: PortIo<Frame = F>>(
+        &mut self,
+        io: &mut P,
+        to_edges: &mut [[Link<F>; 2]],
+    ) -> bool {
+        // All of a burst or nothing, so that there is a place for every frame, whoever owns it.
+        if to_edges.iter().any(|[lan, _]| lan.room() < self.burst) {
             return true;
         }
         io.receive(Side::Lan, self.burst, &mut self.received);
         if self.received.is_empty() {
             return false;
         }
-        let frames = self.received.len() as u64;
-        self.counters.add(PortCounter::LanFramesIn, frames);
+        self.counters.add(PortCounter::LanFramesIn, self.received.len() as u64);
         self.counters.add(PortCounter::LanBytesIn, bytes_of(&self.received));
-        self.counters.add(PortCounter::ToEdge, frames);
-        to_edge.push_all(&mut self.received);
+        self.pass_to_edges(Side::Lan, to_edges);
         true
     }
 
@@ -126,7 +149,7 @@ impl<F: Frame> PortStage<F> {
     fn receive_wan<P: PortIo<Frame = F>>(
         &mut self,
         io: &mut P,
-        to_edge: &mut Link<F>,
+        to_edges: &mut [[Link<F>; 2]],
         to_transmit: &mut Link<F>,
     ) -> bool {
         if to_transmit.room() < self.burst {
@@ -139,7 +162,7 @@ impl<F: Frame> PortStage<F> {
         self.counters.add(PortCounter::WanFramesIn, self.received.len() as u64);
         self.counters.add(PortCounter::WanBytesIn, bytes_of(&self.received));
         if !self.received.iter().any(|frame| self.is_own_datagram(frame)) {
-            self.pass_to_edge(to_edge);
+            self.pass_to_edges(Side::Wan, to_edges);
             return true;
         }
         while let Some(frame) = self.received.pop_front() {
@@ -151,18 +174,33 @@ impl<F: Frame> PortStage<F> {
             }
         }
         std::mem::swap(&mut self.received, &mut self.others);
-        self.pass_to_edge(to_edge);
+        self.pass_to_edges(Side::Wan, to_edges);
         true
     }
 
-    /// What was received and is not our own; dropped where the edge has no room for it.
-    fn pass_to_edge(&mut self, to_edge: &mut Link<F>) {
+    /// What was received and is not our own, each frame to its owner; dropped where that has no room.
+    fn pass_to_edges(&mut self, side: Side, to_edges: &mut [[Link<F>; 2]]) {
         let frames = self.received.len();
-        to_edge.push_all(&mut self.received);
-        let left = self.received.len();
+        let mut left = 0;
+        if let Some(owners) = &mut self.owners {
+            while let Some(frame) = self.received.pop_front() {
+                let owner = owners.of_frame(side, &frame);
+                if let Some(share) = self.shares.get_mut(owner) {
+                    share.push_back(frame);
+                }
+            }
+            for (share, to_edge) in self.shares.iter_mut().zip(to_edges) {
+                to_edge[side.index()].push_all(share);
+                left += share.len();
+                share.clear();
+            }
+        } else if let [to_edge] = to_edges {
+            to_edge[side.index()].push_all(&mut self.received);
+            left = self.received.len();
+            self.received.clear();
+        }
         self.counters.add(PortCounter::ToEdge, (frames - left) as u64);
         self.counters.add(PortCounter::Overload, left as u64);
-        self.received.clear();
     }
 
     fn is_own_datagram(&self, frame: &F) -> bool {
@@ -181,27 +219,32 @@ impl<F: Frame> PortStage<F> {
     fn transmit<P: PortIo<Frame = F>>(
         &mut self,
         io: &mut P,
-        from_edge: &mut [Link<F>; 2],
+        from_edges: &mut [[Link<F>; 2]],
         from_transmit: &mut Link<F>,
     ) -> bool {
         let mut busy = false;
+        // By turns, so that no edge stands behind another.
+        self.first = if self.first + 1 < from_edges.len() { self.first + 1 } else { 0 };
         for side in Side::BOTH {
             let queue = &mut self.sending[side.index()];
-            let from_edge = &mut from_edge[side.index()];
             // More than was received: headers make more datagrams of what came in, and what cannot
             // leave as fast as it comes waits in every queue on its way, out of all caches.
             if side == Side::Lan || from_transmit.waiting() == 0 {
-                from_edge.pop_into(BURST_MAX.saturating_sub(queue.len()), queue);
+                let (behind, ahead) = from_edges.split_at_mut(self.first);
+                for from_edge in ahead.iter_mut().chain(behind) {
+                    let most = BURST_MAX.saturating_sub(queue.len());
+                    from_edge[side.index()].pop_into(most, queue);
+                }
             }
             // By turns, so that neither the data mover nor passing frames starve.
             while side == Side::Wan && queue.len() < BURST_MAX {
                 let datagram = from_transmit.pop();
-                let edge = from_edge.pop();
-                if datagram.is_none() && edge.is_none() {
+                let before = queue.len();
+                queue.extend(datagram);
+                queue.extend(from_edges.iter_mut().filter_map(|edge| edge[side.index()].pop()));
+                if queue.len() == before {
                     break;
                 }
-                queue.extend(datagram);
-                queue.extend(edge);
             }
             if queue.is_empty() {
                 continue;
@@ -305,12 +348,12 @@ mod tests {
         frames: Vec<HeapFrame>,
         room: usize,
     ) -> [Vec<u16>; 2] {
-        let mut to_edge = [Link::direct(BURST_MIN), Link::direct(room)];
+        let mut to_edge = [[Link::direct(BURST_MIN), Link::direct(room)]];
         let mut to_transmit = Link::direct(2 * BURST_MIN);
-        let mut from_edge = [Link::direct(1), Link::direct(1)];
+        let mut from_edge = [[Link::direct(1), Link::direct(1)]];
         let mut io = Io { waiting: frames.into(), takes: 0 };
         stage.turn(&mut io, &mut to_edge, &mut to_transmit, &mut from_edge, &mut Link::direct(1));
-        [numbers(&mut to_edge[1]), numbers(&mut to_transmit)]
+        [numbers(&mut to_edge[0][1]), numbers(&mut to_transmit)]
     }
 
     #[test]
@@ -334,19 +377,80 @@ mod tests {
         assert_eq!(source.in_use(), 0);
     }
 
+    /// Each frame goes to the edge that owns its flow, in order; what one has no room for is dropped,
+    /// and of the LAN nothing is received then, lest it is.
+    #[test]
+    fn of_several_edges_each_gets_its_own_frames_in_their_order() {
+        const EDGES: usize = 3;
+        let mut source = HeapSource::new(64);
+        let mut stage = PortStage::new(vec![OWN.into()], PORT, BURST_MIN)
+            .with_edges(EDGES, FlowHasher::new([1, 2]));
+        let frames: Vec<_> =
+            (0..32).map(|n| datagram(&mut source, OTHER, 53, n % 5 == 0, n)).collect();
+        let owner = |frame: &HeapFrame| {
+            let key = parse(frame.head(), frame.frame_len()).unwrap().key;
+            crate::frame::Shard::of(&key).owner(EDGES)
+        };
+        let mut expected = vec![Vec::new(); EDGES];
+        for (n, frame) in (0..).zip(&frames) {
+            expected[owner(frame)].push(n);
+        }
+        assert!(expected.iter().all(|numbers| numbers.len() > 4), "{expected:?}");
+        let rooms = [64, 4, 64];
+        let mut to_edges = rooms.map(|room| [Link::direct(64), Link::direct(room)]);
+        let mut from_edges = [(); EDGES].map(|()| [Link::direct(1), Link::direct(1)]);
+        let mut to_transmit = Link::direct(64);
+        let mut io = Io { waiting: frames.into(), takes: 0 };
+        stage.turn(&mut io, &mut to_edges, &mut to_transmit, &mut from_edges, &mut Link::direct(1));
+        let lost = expected[1].len() - 4;
+        expected[1].truncate(4);
+        assert_eq!(to_edges.each_mut().map(|[_, wan]| numbers(wan)).to_vec(), expected);
+        assert_eq!(stage.counters().get(PortCounter::Overload), lost as u64);
+        assert_eq!(stage.counters().get(PortCounter::ToEdge), 32 - lost as u64);
+        assert_eq!(source.in_use(), 0);
+    }
+
+    #[test]
+    fn frames_of_all_edges_leave() {
+        let mut source = HeapSource::new(200);
+        let mut stage = PortStage::new(vec![OWN.into()], PORT, BURST_MIN)
+            .with_edges(2, FlowHasher::new([1, 2]));
+        for side in Side::BOTH {
+            let mut to_edges = [(); 2].map(|()| [Link::direct(BURST_MIN), Link::direct(BURST_MIN)]);
+            let mut from_edges =
+                [(); 2].map(|()| [Link::direct(BURST_MAX), Link::direct(BURST_MAX)]);
+            let mut from_transmit = Link::direct(BURST_MAX);
+            for _ in 0..BURST_MAX / 2 {
+                for edge in &mut from_edges {
+                    edge[side.index()].push(source.frame_of(&[0; 60]).unwrap()).unwrap();
+                }
+                if side == Side::Wan {
+                    from_transmit.push(source.frame_of(&[1; 60]).unwrap()).unwrap();
+                }
+            }
+            let mut io = Io { waiting: VecDeque::new(), takes: usize::MAX };
+            let mut to_transmit = Link::direct(2 * BURST_MIN);
+            for _ in 0..3 {
+                let (to, from) = (&mut to_edges, &mut from_edges);
+                stage.turn(&mut io, to, &mut to_transmit, from, &mut from_transmit);
+            }
+            assert_eq!(source.in_use(), 0, "{side:?}");
+        }
+    }
+
     #[test]
     fn more_frames_leave_in_a_turn_than_are_received_in_one() {
         let mut source = HeapSource::new(200);
         let mut stage = PortStage::new(vec![OWN.into()], PORT, BURST_MIN);
         for side in Side::BOTH {
-            let mut to_edge = [Link::direct(BURST_MIN), Link::direct(BURST_MIN)];
-            let mut from_edge = [Link::direct(BURST_MAX), Link::direct(BURST_MAX)];
+            let mut to_edge = [[Link::direct(BURST_MIN), Link::direct(BURST_MIN)]];
+            let mut from_edge = [[Link::direct(BURST_MAX), Link::direct(BURST_MAX)]];
             let mut from_transmit = Link::direct(BURST_MAX);
             for _ in 0..BURST_MIN {
-                from_edge[side.index()].push(source.frame_of(&[0; 60]).unwrap()).unwrap();
+                from_edge[0][side.index()].push(source.frame_of(&[0; 60]).unwrap()).unwrap();
                 let more = source.frame_of(&[1; 60]).unwrap();
                 match side {
-                    Side::Lan => from_edge[side.index()].push(more).unwrap(),
+                    Side::Lan => from_edge[0][side.index()].push(more).unwrap(),
                     Side::Wan => from_transmit.push(more).unwrap(),
                 }
             }

@@ -86,10 +86,9 @@ impl<F: Frame> Worker<F> {
                 edge.reset_all(now);
                 edge.has_said_all()
             }),
-            StopStep::Aggregate => self
-                .aggregate
-                .as_ref()
-                .is_none_or(|aggregate| links.messages.waiting() == 0 && aggregate.is_empty()),
+            StopStep::Aggregate => self.aggregate.as_ref().is_none_or(|aggregate| {
+                aggregate.is_empty() && links.messages.iter().all(|link| link.waiting() == 0)
+            }),
             StopStep::Compress => {
                 links.of_compress().is_none_or(|(buffers, _)| buffers.waiting() == 0)
             }
@@ -110,7 +109,8 @@ impl<F: Frame> Worker<F> {
 
 /// Whether no frame waits for a port.
 fn has_no_frames<F>(links: &Links<F>) -> bool {
-    links.datagrams_out.waiting() == 0 && links.edge_frames.iter().all(|link| link.waiting() == 0)
+    let of_edges = || links.edge_frames.iter().flatten();
+    links.datagrams_out.waiting() == 0 && of_edges().all(|link| link.waiting() == 0)
 }
 
 #[cfg(test)]

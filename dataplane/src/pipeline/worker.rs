@@ -6,7 +6,7 @@
 use super::aggregate::AggregateStage;
 use super::compress::CompressStage;
 use super::decompress::DecompressStage;
-use super::links::Links;
+use super::links::{EdgeLinks, Links};
 use super::port::{PortIo, PortStage};
 use super::transmit::TransmitStage;
 use crate::edge::EdgeStage;
@@ -92,19 +92,18 @@ impl<F: Frame> Worker<F> {
             );
         }
         if let Some(decompress) = &mut self.decompress
-            && let Some((arrived, delivered)) = links.of_decompress()
+            && let Some((arrived, mut delivered)) = links.of_decompress()
         {
-            busy |= decompress.turn(arrived, delivered);
+            busy |= decompress.turn(arrived, &mut delivered);
         }
-        if let Some(edge) = &mut self.edge {
-            busy |= edge.turn(
-                now,
-                &mut links.frames,
-                &mut links.delivered,
-                &mut links.messages,
-                &mut links.edge_frames,
-                source,
-            );
+        if let Some(edge) = &mut self.edge
+            && let Some(EdgeLinks { frames_in, delivered, messages, frames_out, heard, told }) =
+                links.of_edge()
+        {
+            busy |= edge.turn(now, frames_in, delivered, messages, frames_out, source);
+            if heard.len() > 1 {
+                busy |= edge.exchange_sightings(now, heard, told);
+            }
         }
         if let Some(aggregate) = &mut self.aggregate {
             busy |= aggregate.turn(now, &mut links.messages, &mut links.buffers);

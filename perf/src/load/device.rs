@@ -126,7 +126,7 @@ impl Link for DeviceLink {
         if let Some(mut mbuf) = mbuf {
             if left {
                 // TCP over IPv4, behind headers that fit.
-                let _ = mbuf.complete_on_transmit(protocol::TCP, true, ETHERNET, IPV4);
+                let _ = mbuf.complete_on_transmit(protocol::TCP, true, (ETHERNET, IPV4), None);
             }
             self.waiting.push_back(mbuf);
         }

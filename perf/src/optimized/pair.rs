@@ -276,7 +276,8 @@ impl<H: Station> Pair<H> {
         }
         let one = |end: &End<H>| {
             let h = &end.handles;
-            let all = of(&h.port).chain(of(&h.interceptor)).chain(of(&h.edge));
+            let all = of(&h.port).chain(h.interceptor.each().iter().flat_map(of));
+            let all = all.chain(h.edge.each().iter().flat_map(of));
             let all = all.chain(of(&h.aggregate)).chain(of(&h.transmit)).chain(of(&h.demux));
             let all = all.chain(h.movers.iter().flat_map(of));
             let all = all.chain(h.decompress.iter().flat_map(of));

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
 import time
 
 from support import counters
@@ -240,3 +241,70 @@ class Replicas(Case):
             found = counters.look(self.lab, side)
             self.assertGreater(sum(counters.smaller(found).values()), 0)
             self.assertGreater(found["decompression", "buffers_decompressed"], 0)
+
+
+class Edges(Disturbance):
+    """Two edges at each site, on two cores that both appliances share: four workers."""
+
+    spec = "edges"
+    loss = "0"
+
+    @needs_tpo
+    def test_bulk_both_ways_on_two_edges(self) -> None:
+        stages = [[core["stages"] for core in self.lab.tpoctl(side, "show", "cores")["cores"]]
+                  for side in "ab"]
+        self.assertEqual(stages, [[["port", "edge.0", "transmit"],
+                                   ["edge.1", "aggregate", "compress", "decompress"]]] * 2)
+        Traffic.start(self, 32 * MIB).check_whole()
+
+    @needs_tpo
+    def test_many_connections_from_both_sides(self) -> None:
+        # So many that neither edge has none of either side's, but once in a million.
+        opened = [self.pair(*nodes, family=family)
+                  for nodes in (("hosta", "hostb"), ("hostb", "hosta"))
+                  for family in (socket.AF_INET, socket.AF_INET6) for _ in range(10)]
+        data = text(5_000)
+        sending = [self.background(send_all, end, data, True) for pair in opened for end in pair]
+        received = [self.background(receive_all, end) for pair in opened for end in pair]
+        for end in received:
+            whole = end.result()
+            self.assertEqual((whole.size, whole.sha256, whole.end), (len(data), digest(data), EOF))
+        self.assertEqual([end.result().end for end in sending], [EOF] * len(sending))
+        for side in "ab":
+            self.assertEqual(counters.look(self.lab, side)["edge", "opens_misnamed"], 0)
+
+    @needs_tpo
+    def test_datagrams_and_pings_of_any_owner(self) -> None:
+        for family in (socket.AF_INET, socket.AF_INET6):
+            for _ in range(8):
+                talker, listener = (self.new_socket(node, family, socket.SOCK_DGRAM)
+                                    for node in ("hosta", "hostb"))
+                listener.bind((self.address("hostb", family), 0))
+                talker.connect(listener.getsockname()[:2])
+                # In one piece, and in fragments, which show no ports but in the first.
+                for size in (1_000, 4_000):
+                    talker.send(bytes(size))
+                    got, source = listener.recvfrom(65_536)
+                    self.assertEqual(len(got), size)
+                    listener.sendto(got, source)
+                    self.assertEqual(len(talker.recv(65_536)), size)
+            ping = self.program("hosta", "ping", "-c", "3", "-i", "0.2", "-W", "2",
+                                self.address("hostb", family), stdout=subprocess.PIPE)
+            answered = ping.communicate()[0].decode()
+            self.assertIn(" 0% packet loss", answered)
+
+    @needs_tpo
+    def test_refused_is_said_by_either_edge(self) -> None:
+        for _ in range(10):
+            closed = self.listen("hostb")
+            address = closed.getsockname()
+            closed.close()
+            client = self.new_socket("hosta")
+            with self.assertRaises(ConnectionRefusedError):
+                client.connect(address)
+
+
+class KilledWithEdges(Killed):
+    """The same with two edges at each site: each lists its own flows to the other appliance."""
+
+    spec = "edges"

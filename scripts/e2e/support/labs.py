@@ -50,6 +50,9 @@ SPECS: dict[str, LabOptions] = {
     "replicas": LabOptions(wan_arguments=WAN, extra={"cores": {
         "port": 0, "edge": 1, "aggregate": 1, "compress": [0, 1], "transmit": 0,
         "decompress": [0, 1]}}),
+    "edges": LabOptions(wan_arguments=WAN, extra={"cores": {
+        "port": 0, "edge": [0, 1], "aggregate": 1, "compress": 1, "transmit": 0,
+        "decompress": 1}}),
 }
 """Every kind of lab by its name. Where something is "none", the cases bring their own."""
 

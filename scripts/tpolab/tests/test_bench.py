@@ -26,7 +26,8 @@ from bench.catalogue import Bar, Effort, Reason, Scenario  # noqa: E402
 from bench.plot import percentiles  # noqa: E402
 from bench.report import Discard, Report, write  # noqa: E402
 from bench.search import Bounds, Goal, Search  # noqa: E402
-from scenarios import control, instructions, load, measure_flows, measure_load  # noqa: E402
+from scenarios import control, instructions, load  # noqa: E402
+from scenarios import measure_flows, measure_forward, measure_load  # noqa: E402
 
 
 def scenario(**more: object) -> Scenario:
@@ -214,7 +215,9 @@ class Loads(unittest.TestCase):
 
     def test_a_reload_changes_only_what_it_may(self) -> None:
         appliance = control.Appliance.__new__(control.Appliance)
-        appliance.scratch, appliance.control = Path("/x"), Path("/x/control")
+        bed = Bed.load(REPOSITORY / USUAL)
+        appliance.place = measure_forward.Place(Path("/x"), Path("/x"), bed)
+        appliance.control = Path("/x/control")
         first, second = (appliance.configuration(10, number) for number in (1, 2))
         self.assertNotEqual(first["rule"], second["rule"])
         self.assertEqual(first["rule"][-1], second["rule"][-1])

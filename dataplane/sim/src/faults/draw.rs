@@ -107,6 +107,8 @@ pub const WHAT: &[What] = &[
     ("fixed", |draw| !draw.config.auto),
     ("one core", |draw| draw.config.placement == Placement::single(0)),
     ("a core for each stage", |draw| draw.config.placement == Placement::one_stage_per_core()),
+    ("several edges", |draw| draw.config.placement.replicas(StageKind::Edge) > 1),
+    ("other cores at site B", |draw| draw.config.placement_b.is_some()),
     ("several compressors", |draw| draw.config.placement.replicas(StageKind::Compress) > 1),
     ("several decompressors", |draw| draw.config.placement.replicas(StageKind::Decompress) > 1),
     ("workers that stand still now and then", |draw| draw.config.uneven),
@@ -189,9 +191,16 @@ fn options(seed: u64, random: &mut Random) -> PairConfig {
     let per_stage = random.chance(0.5);
     // A stream of its own, so that all else of a seed stays what it was.
     let mut cores = Random::for_purpose(seed, 98);
+    let placement = if per_stage { several_cores(&mut cores) } else { Placement::single(0) };
+    let other = per_stage && cores.chance(0.5);
+    let placement_b = other.then(|| several_cores(&mut cores));
+    // Each edge holds some while the WAN stands still.
+    let edges = [Some(&placement), placement_b.as_ref()].into_iter().flatten();
+    let frames = 4096 * edges.map(|of| of.replicas(StageKind::Edge)).max().unwrap_or(1);
     PairConfig {
         seed,
-        placement: if per_stage { several_cores(&mut cores) } else { Placement::single(0) },
+        placement,
+        placement_b,
         uneven: per_stage && cores.chance(0.5),
         fallback: if random.chance(0.5) { Fallback::Pass } else { Fallback::Refuse },
         encrypted: [random.chance(0.75); 2],
@@ -210,7 +219,7 @@ fn options(seed: u64, random: &mut Random) -> PairConfig {
             flows: 256,
             connections: 64,
             half_open: 32,
-            frames: 4096,
+            frames,
             buffer_bytes: (16 << 20) << random.up_to(2),
             ..PairConfig::default().limits
         },
@@ -229,7 +238,8 @@ fn several_cores(random: &mut Random) -> Placement {
         0 => Placement::one_stage_per_core(),
         1 => Placement::each_apart(1 + some()),
         _ => {
-            let more = [(StageKind::Compress, some()), (StageKind::Decompress, some())];
+            let kinds = [StageKind::Compress, StageKind::Decompress, StageKind::Edge];
+            let more = kinds.map(|kind| (kind, some() - usize::from(kind == StageKind::Edge)));
             let more = more.into_iter().flat_map(|(kind, n)| (1..=n).map(move |core| (kind, core)));
             let pairs: Vec<_> =
                 StageKind::ALL.map(|kind| (kind, 0)).into_iter().chain(more).collect();

@@ -330,8 +330,10 @@ impl Tpo {
             counters.iter().map(named)
         }
         let h = &self.handles;
-        let mut all: Vec<(String, u64)> = of(&h.port).chain(of(&h.interceptor)).collect();
-        all.extend(of(&h.edge).chain(of(&h.aggregate)));
+        let mut all: Vec<(String, u64)> = of(&h.port).collect();
+        all.extend(h.interceptor.each().iter().flat_map(of));
+        all.extend(h.edge.each().iter().flat_map(of));
+        all.extend(of(&h.aggregate));
         all.extend(h.compress.iter().flat_map(of));
         all.extend(of(&h.transmit).chain(of(&h.demux)));
         all.extend(h.movers.iter().flat_map(of));

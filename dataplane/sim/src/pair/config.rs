@@ -157,6 +157,8 @@ pub struct PairConfig {
     pub seed: u64,
     /// Which core runs which stage, for both appliances.
     pub placement: Placement,
+    /// The same for that of site B, where it is another one.
+    pub placement_b: Option<Placement>,
     /// Whether now and then one worker stands still while the others go on, as threads do that share
     /// cores.
     pub uneven: bool,
@@ -208,6 +210,7 @@ impl Default for PairConfig {
         PairConfig {
             seed: 1,
             placement: Placement::single(0),
+            placement_b: None,
             uneven: false,
             wan: [wan.clone(), wan],
             rate_bps: 200_000_000,
@@ -270,6 +273,13 @@ impl PairConfig {
         PairConfig { rate_bps, auto, fallback, compress, ..self.clone() }
     }
 
+    /// Which core runs which stage at a site.
+    #[must_use]
+    pub fn placement_of(&self, site: Site) -> &Placement {
+        let of_b = self.placement_b.as_ref().filter(|_| site == Site::B);
+        of_b.unwrap_or(&self.placement)
+    }
+
     /// What the appliance of a site is made from, the `incarnation`th time it is started.
     #[must_use]
     pub fn appliance(&self, site: Site, incarnation: u64) -> ApplianceConfig {
@@ -298,7 +308,7 @@ impl PairConfig {
         let mut random = Random::for_purpose(self.seed, purpose);
         let encrypted = self.encrypted[site.index()];
         ApplianceConfig {
-            placement: self.placement.clone(),
+            placement: self.placement_of(site).clone(),
             own: Own { lan: site.side(1), wan: site.side(2), port: PORT },
             rules: Arc::new(RuleTable::new(rules, networks)),
             peers: vec![PeerSettings {

@@ -8,6 +8,7 @@ use dataplane::packet_driver::{
     SessionChange, SessionNumber, Upstream,
 };
 use dataplane::pipeline::appliance::Appliance;
+use dataplane::pipeline::links::EdgeLinks;
 use dataplane::pipeline::worker::Worker;
 use dataplane::time::Time;
 use dataplane_sim::pair::{PairConfig, Site};
@@ -23,18 +24,12 @@ fn message(kind: MessageKind, flow: u64) -> Inbound {
 fn answers(worker: &mut Worker<HeapFrame>, heard: Vec<Inbound>) -> Vec<Outbound<HeapFrame>> {
     let mut source = HeapSource::new(64);
     for message in heard {
-        worker.links.delivered.of(0).unwrap().push(message).unwrap();
+        worker.links.delivered[0].of(0).unwrap().push(message).unwrap();
     }
-    let (edge, links) = (worker.edge.as_mut().unwrap(), &mut worker.links);
-    edge.turn(
-        Time::ZERO,
-        &mut links.frames,
-        &mut links.delivered,
-        &mut links.messages,
-        &mut links.edge_frames,
-        &mut source,
-    );
-    std::iter::from_fn(|| links.messages.pop())
+    let (edge, links) = (worker.edge.as_mut().unwrap(), worker.links.of_edge().unwrap());
+    let EdgeLinks { frames_in, delivered, messages, frames_out, .. } = links;
+    edge.turn(Time::ZERO, frames_in, delivered, messages, frames_out, &mut source);
+    std::iter::from_fn(|| messages.pop())
         .filter_map(|item| match item {
             Upstream::Message(message) => Some(message),
             Upstream::DiscardFlow { .. } | Upstream::Session { .. } => None,

@@ -1,5 +1,6 @@
 //! The same options give the same run; where the stages run makes no difference to the hosts.
 
+use dataplane::edge::EdgeCounter;
 use dataplane::pipeline::placement::Placement;
 use dataplane::time::{MILLISECOND_NS, SECOND_NS};
 use dataplane_sim::check::StreamReport;
@@ -36,10 +37,31 @@ fn the_same_seed_gives_the_same_run() {
     assert_ne!(run(faulty(4)).0, first);
 }
 
+/// Each edge has some of the flows, the same ones at both sites, and all add up.
+#[test]
+fn each_of_several_edges_has_its_part_of_the_flows() {
+    let placement = Placement::each_apart(3);
+    let mut run = Run::new(PairConfig { placement, ..PairConfig::default() });
+    run.serve(Site::B, PORT, both_ways(20_000));
+    run.connect(Site::A, PORT, 30, false, both_ways(20_000));
+    run.finish(60 * SECOND_NS);
+    for site in Site::BOTH {
+        let edge = &run.pair.tpo(site).handles.edge;
+        let counter = match site {
+            Site::A => EdgeCounter::FlowsFromHosts,
+            Site::B => EdgeCounter::FlowsFromPeers,
+        };
+        let of_each: Vec<_> = edge.each().iter().map(|edge| edge.get(counter)).collect();
+        assert!(of_each.len() == 3 && of_each.iter().all(|flows| *flows > 2), "{of_each:?}");
+        assert_eq!((edge.get(counter), edge.get(EdgeCounter::OpensMisnamed)), (30, 0));
+    }
+}
+
 #[test]
 fn every_placement_gives_the_same_streams() {
-    let streams = |placement, uneven| {
-        let (_, reports) = run(PairConfig { placement, uneven, compress: true, ..faulty(5) });
+    let streams = |placement: Placement, placement_b, uneven| {
+        let config = PairConfig { placement, placement_b, uneven, compress: true, ..faulty(5) };
+        let (_, reports) = run(config);
         let mut streams: Vec<_> = reports
             .iter()
             .map(|end| (end.local, end.remote, end.sent_bytes, end.received_bytes, end.end))
@@ -47,10 +69,13 @@ fn every_placement_gives_the_same_streams() {
         streams.sort_by_key(|stream| (stream.0, stream.1));
         streams
     };
-    let single = streams(Placement::single(0), false);
+    let single = streams(Placement::single(0), None, false);
     for replicas in [1, 2, 4] {
-        for uneven in [false, true] {
-            assert_eq!(streams(Placement::each_apart(replicas), uneven), single, "{replicas}");
+        // Neither knows how many the other has.
+        for (other, uneven) in [(None, false), (None, true), (Some(3), true)] {
+            let placement_b = other.map(Placement::each_apart);
+            let apart = streams(Placement::each_apart(replicas), placement_b, uneven);
+            assert_eq!(apart, single, "{replicas} {other:?} {uneven}");
         }
     }
 }

@@ -109,6 +109,8 @@ impl Bench {
         });
         let tcp = |ipv4| Arc::new(TcpConfig::for_mtu(1_500, ipv4));
         let config = EdgeConfig {
+            edges: 1,
+            edge: 0,
             connections: 16,
             half_open: 8,
             peers: 1,

@@ -7,6 +7,7 @@ mod fragments;
 mod neighbours;
 mod own;
 mod passing;
+mod several;
 mod taken;
 
 use std::net::IpAddr;

@@ -9,8 +9,10 @@ use crate::time::{MICROSECOND_NS, MILLISECOND_NS};
 /// Limits and settings of an aggregator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AggregateConfig {
-    /// Slots of flows: messages name one below this.
+    /// Slots of flows, of all edges: messages name one below this.
     pub flows_max: usize,
+    /// Edges that share slots and places for messages evenly.
+    pub edges: usize,
     /// Messages that can wait at a time.
     pub messages_max: usize,
     /// Of these, how many only control messages may take.
@@ -40,6 +42,7 @@ impl Default for AggregateConfig {
     fn default() -> Self {
         AggregateConfig {
             flows_max: 4096,
+            edges: 1,
             messages_max: 8192,
             control_reserve: 1024,
             buffer_size_max: 64 * 1024,

@@ -45,7 +45,7 @@ impl<F: Frame> Aggregator<F> {
         self.counters.add(AggregateCounter::DataBytesDiscarded, data_len);
         if matches!(message.header.kind, MessageKind::Data | MessageKind::Datagram) {
             self.backlog.drained(message.slot, data_len);
-            self.backlog.left(usize::from(message.peer.0), 1);
+            self.backlog.left(message.slot, usize::from(message.peer.0), 1);
         }
     }
 
@@ -75,7 +75,7 @@ impl<F: Frame> Aggregator<F> {
         flow.queue = kept;
         self.counters.add(reason, messages);
         self.counters.add(AggregateCounter::DataBytesDiscarded, data_bytes);
-        self.backlog.left(peer, messages);
+        self.backlog.left(slot, peer, messages);
         self.drained(peer, group, slot, wire_bytes, data_bytes);
         self.settle(peer, group, slot);
         self.publish(peer);
@@ -218,7 +218,7 @@ impl<F: Frame> Aggregator<F> {
         let data_len = message.body.len() as u64;
         self.counters.increment(AggregateCounter::DatagramsExpired);
         self.counters.add(AggregateCounter::DataBytesDiscarded, data_len);
-        self.backlog.left(peer, 1);
+        self.backlog.left(slot, peer, 1);
         self.drained(peer, group, slot, wire_len(&message), data_len);
         self.settle(peer, group, slot);
         self.publish(peer);
@@ -275,7 +275,7 @@ impl<F: Frame> Aggregator<F> {
         let wire_len = if written == Written::Whole {
             self.slab.pop_front(&mut flow.queue);
             self.counters.increment(AggregateCounter::MessagesOut);
-            self.backlog.left(peer, 1);
+            self.backlog.left(slot, peer, 1);
             if writer.messages() == headers_before {
                 self.counters.increment(AggregateCounter::MessagesMerged);
             }

@@ -122,6 +122,7 @@ impl<F: Frame> Aggregator<F> {
                 config.flows_max,
                 config.peers.len(),
                 config.messages_max.saturating_sub(config.control_reserve),
+                config.edges,
             ),
             counters: Counters::default(),
             config,
@@ -135,7 +136,13 @@ impl<F: Frame> Aggregator<F> {
         &self.counters
     }
 
-    /// Gauges that the edges read, also from other workers.
+    /// How many edges give it messages, each in slots of its own.
+    #[must_use]
+    pub fn edges(&self) -> usize {
+        self.backlog.edges()
+    }
+
+    /// Gauges that the edges read, also from other workers; as the first of them sees them.
     #[must_use]
     pub fn backlog(&self) -> Backlog {
         self.backlog.clone()
@@ -263,7 +270,7 @@ impl<F: Frame> Aggregator<F> {
         self.counters.add(AggregateCounter::DataBytesDiscarded, data_len);
         if message.header.kind.buffer_kind() != BufferKind::Control {
             self.backlog.drained(message.slot, data_len);
-            self.backlog.left(usize::from(message.peer.0), 1);
+            self.backlog.left(message.slot, usize::from(message.peer.0), 1);
         }
     }
 
