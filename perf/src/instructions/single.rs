@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use dataplane::compression::{Compressor, Decompressor, Mode, Surroundings};
 use dataplane::data_mover::security::alone::pair;
-use dataplane::data_mover::wire::{OVERHEAD_LEN, TAG_LEN};
+use dataplane::data_mover::wire::TAG_LEN;
 use dataplane::frame;
 use dataplane::interceptor::flow_table::BULK_MAX;
 use dataplane::interceptor::{Decision, FlowHasher, FlowTable, PassReason};
@@ -19,7 +19,7 @@ use crate::micro::classify::{key, shuffle};
 use crate::micro::compress::{BUFFER, buffer_of, outbound};
 use crate::micro::measure::Work as Lap;
 use crate::micro::parse::frames;
-use crate::micro::seal::{KEY, PAYLOAD, plain};
+use crate::micro::seal::{FRONT_LEN, KEY, PAYLOAD, plain};
 
 /// Times that a lap is done: enough that the first one, where memory is new, weighs little.
 const LAPS: u64 = 20;
@@ -152,7 +152,7 @@ pub(super) fn seal() -> Result<Work, WorkError> {
     let mut items = 0;
     counted(&mut || {
         for (datagram, number) in datagrams.iter_mut().zip(1..) {
-            items += u64::from(sealer.seal(number, datagram, OVERHEAD_LEN).is_some());
+            items += u64::from(sealer.seal(number, datagram, FRONT_LEN).is_some());
         }
     });
     Ok(Work { stage: "seal", item: "datagram", items, bytes: items * PAYLOAD as u64 })
@@ -163,7 +163,7 @@ pub(super) fn open() -> Result<Work, WorkError> {
     let (mut sealer, mut opener) = pair(KEY).ok_or_else(failed)?;
     let mut datagrams = plain().ok_or_else(failed)?;
     for (datagram, number) in datagrams.iter_mut().zip(1..) {
-        sealer.seal(number, datagram, OVERHEAD_LEN).ok_or_else(failed)?;
+        sealer.seal(number, datagram, FRONT_LEN).ok_or_else(failed)?;
     }
     let mut items = 0;
     counted(&mut || {

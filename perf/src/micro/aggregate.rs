@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use dataplane::compression::{Compressor, Mode, Surroundings};
 use dataplane::data_mover::security::alone::{Sealer, pair};
-use dataplane::data_mover::wire::{OVERHEAD_LEN, TAG_LEN};
+use dataplane::data_mover::wire::TAG_LEN;
 use dataplane::frame::Frame;
 use dataplane::frame::heap::{HeapFrame, HeapSource};
 use dataplane::packet_driver::{
@@ -15,7 +15,7 @@ use dataplane::packet_driver::{
 use dataplane::time::Time;
 
 use super::measure::Work;
-use super::seal::{DATAGRAM, KEY, PAYLOAD, emit_front};
+use super::seal::{DATAGRAM, FRONT_LEN, KEY, PAYLOAD, emit_front};
 use super::{Bench, MicroError, random_bytes};
 
 /// Bytes of a segment that carry data.
@@ -209,9 +209,9 @@ impl Work for Sending {
             for piece in buffer.bytes.chunks(PAYLOAD) {
                 number += 1;
                 emit_front(number, datagram);
-                datagram[OVERHEAD_LEN..OVERHEAD_LEN + piece.len()].copy_from_slice(piece);
-                let len = OVERHEAD_LEN + piece.len() + TAG_LEN;
-                black_box(sealer.seal(number, &mut datagram[..len], OVERHEAD_LEN));
+                datagram[FRONT_LEN..FRONT_LEN + piece.len()].copy_from_slice(piece);
+                let len = FRONT_LEN + piece.len() + TAG_LEN;
+                black_box(sealer.seal(number, &mut datagram[..len], FRONT_LEN));
             }
         });
         self.laps += 1;

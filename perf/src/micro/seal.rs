@@ -4,7 +4,8 @@ use std::hint::black_box;
 
 use dataplane::data_mover::security::alone::{EPOCH, Opener, Sealer, pair};
 use dataplane::data_mover::wire::{
-    DatagramHeader, DatagramKind, HEADER_LEN, OVERHEAD_LEN, Piece, SessionId, TAG_LEN, emit_data,
+    DATA_BASE_LEN, DatagramHeader, DatagramKind, HEADER_LEN, PIECE_LEN, Piece, SessionId, TAG_LEN,
+    emit_data,
 };
 use dataplane::packet_driver::BufferKind;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -14,8 +15,10 @@ use super::{Bench, MicroError, random_bytes};
 
 /// Bytes of a full datagram: 1,500 with the headers of UDP and IPv4.
 pub(super) const DATAGRAM: usize = 1_472;
-/// Of these, how many are of a buffer.
-pub(crate) const PAYLOAD: usize = DATAGRAM - OVERHEAD_LEN - TAG_LEN;
+/// Of these, how many are in front of the one piece of a buffer.
+pub(crate) const FRONT_LEN: usize = HEADER_LEN + DATA_BASE_LEN + PIECE_LEN;
+/// How many are of the buffer.
+pub(crate) const PAYLOAD: usize = DATAGRAM - FRONT_LEN - TAG_LEN;
 /// Datagrams of one lap.
 const LAP: usize = 32;
 
@@ -27,7 +30,7 @@ pub(super) fn run(bench: &mut Bench) -> Result<(), MicroError> {
     let plain = plain().ok_or_else(failed)?;
     let mut sealed = plain.clone();
     for (datagram, number) in sealed.iter_mut().zip(1..) {
-        sealer.seal(number, datagram, OVERHEAD_LEN).ok_or_else(failed)?;
+        sealer.seal(number, datagram, FRONT_LEN).ok_or_else(failed)?;
     }
     let mut ours = OurOpen { sealed: &sealed, datagrams: sealed.clone(), opener, whole: true };
     let mut alone =
@@ -84,7 +87,7 @@ pub(super) fn emit_front(number: u64, out: &mut [u8]) -> Option<usize> {
 pub(crate) fn plain() -> Option<Vec<Vec<u8>>> {
     let of = |number: u64| {
         let mut datagram = random_bytes(DATAGRAM);
-        (emit_front(number, &mut datagram)? == OVERHEAD_LEN).then_some(datagram)
+        (emit_front(number, &mut datagram)? == FRONT_LEN).then_some(datagram)
     };
     (1..=LAP as u64).map(of).collect()
 }
@@ -108,7 +111,7 @@ impl Work for OurSeal<'_> {
 
     fn run(&mut self) {
         for (datagram, number) in self.datagrams.iter_mut().zip(1..) {
-            black_box(self.sealer.seal(number, datagram, OVERHEAD_LEN));
+            black_box(self.sealer.seal(number, datagram, FRONT_LEN));
         }
     }
 }
@@ -126,7 +129,7 @@ impl Work for RingSeal<'_> {
 
     fn run(&mut self) {
         for (datagram, number) in self.datagrams.iter_mut().zip(1..) {
-            let (clear, rest) = datagram.split_at_mut(OVERHEAD_LEN);
+            let (clear, rest) = datagram.split_at_mut(FRONT_LEN);
             let secret = &mut rest[..PAYLOAD];
             let aad = Aad::from(&*clear);
             let _ = black_box(self.key.seal_in_place_separate_tag(nonce(number), aad, secret));
@@ -168,7 +171,7 @@ impl Work for RingOpen<'_> {
 
     fn run(&mut self) {
         for (datagram, number) in self.datagrams.iter_mut().zip(1..) {
-            let (clear, sealed) = datagram.split_at_mut(OVERHEAD_LEN);
+            let (clear, sealed) = datagram.split_at_mut(FRONT_LEN);
             let opened = self.key.open_in_place(nonce(number), Aad::from(&*clear), sealed);
             self.whole &= black_box(opened).is_ok();
         }
