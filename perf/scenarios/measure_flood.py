@@ -43,15 +43,16 @@ TURN_FRAMES_MAX = 64
 
 ETHERTYPE_IPV4 = 0x0800
 HEADERS_BYTES = 14 + 20 + 8
-VERSION = 1
+HANDSHAKE_VERSION, VERSION = 1, 2
 HELLO, SESSION = 1, 2
-DATA, INITIATION, COOKIE = 1, 16, 18
+INITIATION, COOKIE = 16, 18
 MESSAGE_BYTES = 170
 MAC_BYTES = 32
 INITIATION_BYTES = 8 + 3 + MESSAGE_BYTES + 2 * MAC_BYTES
 SESSION_BYTES = 200 - 28
 """Of UDP payload: packets of 200 bytes."""
-PIECE_BYTES = 17
+DATA_BYTES = 5
+PIECE_BYTES = 12
 TAG_BYTES = 16
 
 SO_RCVBUFFORCE = 33
@@ -66,7 +67,7 @@ SNIFF_S = 8.0
 def initiation() -> bytes:
     """An initiation of the right form, everything that matters random."""
     length = MESSAGE_BYTES + 2 * MAC_BYTES
-    header = struct.pack("!BBHIBH", VERSION << 4 | HELLO, 2 + secrets.randbelow(254), 3 + length,
+    header = struct.pack("!BBHIBH", HANDSHAKE_VERSION << 4 | HELLO, 2 + secrets.randbelow(254), 3 + length,
                          secrets.randbits(32), INITIATION, length)
     return header + secrets.token_bytes(length)
 
@@ -87,12 +88,13 @@ def session_datagram(header: bytes | None = None, number: int = 0) -> bytes:
     epoch = 2 + secrets.randbelow(254)
     if header:
         epoch, session = header[1], int.from_bytes(header[4:8], "big")
-    field_bytes = 3 + 8 + PIECE_BYTES
+    field_bytes = DATA_BYTES + PIECE_BYTES
     carried = SESSION_BYTES - 8 - field_bytes - TAG_BYTES
     number += 1 + secrets.randbits(30)
-    piece = struct.pack("!QB", number, 2) + (60_000).to_bytes(3, "big") + bytes(3)
+    number &= 0xffff_ffff
+    piece = struct.pack("!I", number) + (2 << 22 | 60_000).to_bytes(3, "big") + bytes(3)
     return (struct.pack("!BBHI", VERSION << 4 | SESSION, epoch, field_bytes, session)
-            + struct.pack("!BHQ", DATA, 8 + PIECE_BYTES, number) + piece
+            + struct.pack("!IB", number, 1) + piece
             + struct.pack("!H", carried) + secrets.token_bytes(carried + TAG_BYTES))
 
 
@@ -207,7 +209,7 @@ def sniff(lab: Lab, device: str) -> tuple[bytes, int]:
             payload = frame[HEADERS_BYTES:]
             if (frame[12:14] == b"\x08\x00" and frame[23] == socket.IPPROTO_UDP
                     and payload[:1] == bytes([VERSION << 4 | SESSION])):
-                return payload[:8], int.from_bytes(payload[11:19], "big")
+                return payload[:8], int.from_bytes(payload[8:12], "big")
     raise TimeoutError("the appliance sends its peer nothing")
 
 
@@ -243,7 +245,7 @@ class Answers:
             return
         payload = frame[HEADERS_BYTES:14 + int.from_bytes(frame[16:18], "big")]
         self.payload_bytes_max = max(self.payload_bytes_max, len(payload))
-        if payload[:1] == bytes([VERSION << 4 | HELLO]) and payload[8:9] == bytes([COOKIE]):
+        if payload[:1] == bytes([HANDSHAKE_VERSION << 4 | HELLO]) and payload[8:9] == bytes([COOKIE]):
             self.cookies += 1
         else:
             self.others += 1
