@@ -21,6 +21,9 @@ pub const PORT: u16 = 80;
 pub const CLIENT_PORT: u16 = 20_000;
 /// Last number of the addresses of both hosts.
 pub const HOST: u8 = 10;
+/// How long frames may be on a LAN that an appliance has sent just before it was killed: a host
+/// connects by them to whom nobody knows any more.
+const LAST_WORDS_NS: u64 = 10_000 * MICROSECOND_NS;
 
 /// What was promised, and is not so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -227,7 +230,7 @@ impl Run {
     }
 
     fn forgets(&self, connected_at: Time) -> bool {
-        self.forgotten_at.is_some_and(|at| connected_at <= at)
+        self.forgotten_at.is_some_and(|at| connected_at <= at + LAST_WORDS_NS)
     }
 
     /// What must hold when all connections have ended.
