@@ -22,7 +22,7 @@ pub const CLIENT_PORT: u16 = 20_000;
 /// Last number of the addresses of both hosts.
 pub const HOST: u8 = 10;
 /// How long frames may be on a LAN that an appliance has sent just before it was killed: a host
-/// connects by them to whom nobody knows any more.
+/// connects by them to whom nobody knows any more. A full queue of a LAN is 8 ms of it.
 const LAST_WORDS_NS: u64 = 10_000 * MICROSECOND_NS;
 
 /// What was promised, and is not so.

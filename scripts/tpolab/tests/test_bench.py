@@ -152,8 +152,8 @@ class Goodputs(unittest.TestCase):
             clock.return_value = 0.0
             stretches = [measure_flows.Totals(1)]
             for start_s, end_s in ((0.0, 1.0), (1.0, 9.0), (9.0, 10.0)):
-                for now_s, count in (each for each in arrivals if start_s <= each[0] < end_s):
-                    stretches[-1].hold(now_s)
+                for at_s, count in (each for each in arrivals if start_s <= each[0] < end_s):
+                    stretches[-1].hold(at_s)
                     stretches[-1].bytes[0] += count
                 stretches[-1].hold(end_s)
                 clock.return_value = end_s
@@ -164,11 +164,11 @@ class Goodputs(unittest.TestCase):
         even = [(number / 100, 1000) for number in range(1000)]
         self.assertAlmostEqual(self.bps(even), 800_000, delta=10)
         # The last tenth of a second comes only after the end: a hundredth by the plain count.
-        late = [(now_s if now_s < 9.9 else 10.1, count) for now_s, count in even]
+        late = [(at_s if at_s < 9.9 else 10.1, count) for at_s, count in even]
         self.assertAlmostEqual(self.bps(late), 800_000, delta=800)
         # All of a rate is in it: half as much in the second half.
-        self.assertAlmostEqual(self.bps([(now_s, 1000 if now_s < 5 else 500)
-                                         for now_s, _ in even]), 600_000, delta=500)
+        self.assertAlmostEqual(self.bps([(at_s, 1000 if at_s < 5 else 500)
+                                         for at_s, _ in even]), 600_000, delta=500)
 
 
 class Loads(unittest.TestCase):

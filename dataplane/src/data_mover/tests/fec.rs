@@ -108,7 +108,8 @@ fn short_flows_at_one_percent_take_no_longer() {
     assert_eq!(without.overhead, 0.0);
     println!("{without:?}");
     assert!(without.p50 <= 2.3 && without.p99 <= 3.5, "{without:?}");
-    // One flow in two meets a loss.
+    // One flow in two meets a loss: of those that are protected hardly any takes longer for it.
+    assert!(without.late > 0.4 && with.p99 < 1.5, "{with:?} {without:?}");
     assert!(with.p99 < without.p99 && with.late * 20.0 < without.late, "{with:?} {without:?}");
 }
 
