@@ -26,8 +26,9 @@ pub fn datagram(bytes: &[u8]) {
     }
     let _ = Cookie::parse(bytes);
     let Ok((header, mut field, rest)) = DatagramHeader::parse(bytes) else { return };
-    if header.kind == DatagramKind::Session {
-        let Ok((view, subfields)) = DataView::parse(field, rest, Near::default()) else { return };
+    if header.kind != DatagramKind::Hello {
+        let view = DataView::parse(header.kind, field, rest, Near::default());
+        let Ok((view, subfields)) = view else { return };
         let total: usize = view.pieces().map(|(_, bytes)| bytes.len()).sum();
         match view.parity {
             None => assert_eq!(total, rest.len()),

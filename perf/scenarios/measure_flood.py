@@ -43,17 +43,14 @@ TURN_FRAMES_MAX = 64
 
 ETHERTYPE_IPV4 = 0x0800
 HEADERS_BYTES = 14 + 20 + 8
-HANDSHAKE_VERSION, VERSION = 1, 2
-HELLO, SESSION = 1, 2
+HANDSHAKE_VERSION, VERSION = 1, 3
+HELLO, SESSION, PIECE = 1, 2, 3
 INITIATION, COOKIE = 16, 18
 MESSAGE_BYTES = 170
 MAC_BYTES = 32
 INITIATION_BYTES = 8 + 3 + MESSAGE_BYTES + 2 * MAC_BYTES
 SESSION_BYTES = 200 - 28
 """Of UDP payload: packets of 200 bytes."""
-DATA_BYTES = 5
-PIECE_BYTES = 12
-TAG_BYTES = 16
 
 SO_RCVBUFFORCE = 33
 SO_ATTACH_FILTER = 26
@@ -88,14 +85,10 @@ def session_datagram(header: bytes | None = None, number: int = 0) -> bytes:
     epoch = 2 + secrets.randbelow(254)
     if header:
         epoch, session = header[1], int.from_bytes(header[4:8], "big")
-    field_bytes = DATA_BYTES + PIECE_BYTES
-    carried = SESSION_BYTES - 8 - field_bytes - TAG_BYTES
-    number += 1 + secrets.randbits(30)
-    number &= 0xffff_ffff
-    piece = struct.pack("!I", number) + (2 << 22 | 60_000).to_bytes(3, "big") + bytes(3)
-    return (struct.pack("!BBHI", VERSION << 4 | SESSION, epoch, field_bytes, session)
-            + struct.pack("!IB", number, 1) + piece
-            + struct.pack("!H", carried) + secrets.token_bytes(carried + TAG_BYTES))
+    number = (number + 1 + secrets.randbits(22)) & 0xff_ffff
+    field = 2 * number.to_bytes(3, "big") + (2 << 22 | 60_000).to_bytes(3, "big") + bytes(3)
+    front = struct.pack("!BBI", VERSION << 4 | PIECE, epoch, session) + field
+    return front + secrets.token_bytes(SESSION_BYTES - len(front))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ SEGMENT_BITS = 1448 * 8
 """Payload of a full TCP segment at an MTU of 1500."""
 MATHIS_FACTOR = 1.22
 """Goodput of loss-based TCP: segment / RTT x 1.22 / sqrt(loss) (Mathis et al., 1997)."""
-PAYLOAD_SHARE = 1430 / 1500
+PAYLOAD_SHARE = 1438 / 1500
 """Of a full packet through tpo, what is data."""
 SHARE = 0.9
 """Of the rate, what a transfer may reach: headers and the beginning are taken off."""

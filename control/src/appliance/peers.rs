@@ -373,9 +373,9 @@ mod tests {
         status.set_answer(PeerAnswer::Disagrees);
         assert!(change(&peer, Some(&status)).contains("disagrees with ours"));
         status.set_answer(PeerAnswer::OtherVersion);
-        status.set_versions(Some((3, 4)));
+        status.set_versions(Some((4, 5)));
         let line = change(&peer, Some(&status));
-        assert!(line.contains("it speaks wire versions 3 to 4 and this tpo 2"), "{line}");
+        assert!(line.contains("it speaks wire versions 4 to 5 and this tpo 3"), "{line}");
         status.set_answer(PeerAnswer::Copy);
         assert!(change(&peer, Some(&status)).contains("a copy of it"));
         status.set_answer(PeerAnswer::Silence);

@@ -406,7 +406,7 @@ impl Default for Limits {
             buffer_memory: Size(256 << 20),
             buffer_size_max: Size(64 << 10),
             flush_deadline: Duration::from_micros(500),
-            segment_size_max: 1_430,
+            segment_size_max: 1_438,
             backlog: Duration::from_millis(5),
             packet_deadlines: [Duration::from_millis(200); CLASS_COUNT],
             fin_timeout: Duration::from_secs(30),

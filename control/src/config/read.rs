@@ -29,7 +29,7 @@ const MTU_DEFAULT: u16 = 1500;
 const MTU_RANGE: (u16, u16) = (576, 9600);
 /// What a datagram has around the bytes of buffers: headers of UDP and of our own at most, tag
 /// included; and before them that of IP.
-const DATAGRAM_OVERHEAD: u16 = 8 + 42;
+const DATAGRAM_OVERHEAD: u16 = 8 + 34;
 
 const _: () = assert!(DATAGRAM_OVERHEAD as usize == 8 + OVERHEAD_LEN + TAG_LEN);
 const IPV4_HEADER: u16 = 20;

@@ -356,7 +356,7 @@ fn limits_that_do_not_fit_each_other_or_the_machine() {
     );
     assert_error(
         "segment_size_max = 1300",
-        "segment_size_max = 1411",
+        "segment_size_max = 1419",
         "does not fit wan.mtu (1500)",
     );
     assert_error(
@@ -431,7 +431,7 @@ fn limits_that_do_not_fit_each_other_or_the_machine() {
 #[test]
 fn a_smaller_link_gets_smaller_segments_by_default() {
     let config = parse(&MINIMAL.replace("[wan]", "[wan]\nmtu = 1280")).unwrap();
-    assert_eq!(config.limits.segment_size_max, 1210);
+    assert_eq!(config.limits.segment_size_max, 1218);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use super::congestion::Congestion;
 use super::path_mtu::PathMtu;
-use super::wire::{BUFFER_LEN_LIMIT, Exchange, HEADER_LEN, Hello, Limits, OVERHEAD_LEN, TAG_LEN};
+use super::wire::{
+    BUFFER_LEN_LIMIT, Exchange, HEADER_LEN, Hello, Limits, OVERHEAD_LEN, SHORT_LENGTH_LEN, TAG_LEN,
+};
 use crate::packet_driver::PeerIndex;
 use crate::time::{MILLISECOND_NS, SECOND_NS};
 
@@ -97,14 +99,19 @@ impl PeerConfig {
 
     /// The path's MTU before anything is known of the path.
     pub(super) fn path_mtu(&self) -> PathMtu {
-        let len_min = usize::from(SEGMENT_SIZE_MIN) + OVERHEAD_LEN + self.tag_len();
+        let len_min = usize::from(SEGMENT_SIZE_MIN) + self.overhead_len();
         let (ceiling, raise_ns) = (self.datagram_len_max(), self.path_mtu_raise_ns);
         PathMtu::new(len_min, ceiling, self.ip_overhead_bytes, raise_ns)
     }
 
     /// UDP payload of a datagram in bytes, at most.
     pub(super) fn datagram_len_max(&self) -> usize {
-        usize::from(self.segment_size_max) + OVERHEAD_LEN + self.tag_len()
+        usize::from(self.segment_size_max) + self.overhead_len()
+    }
+
+    /// What is ours of a full datagram, in bytes.
+    pub(super) fn overhead_len(&self) -> usize {
+        OVERHEAD_LEN + if self.sealed { TAG_LEN } else { SHORT_LENGTH_LEN }
     }
 
     /// Bytes at the end of a datagram that the tag takes.

@@ -146,7 +146,7 @@ impl Sessions {
             Err(_) => return Err(DemuxCounter::DropMalformed),
         };
         let index = usize::from(header.session.peer());
-        if header.kind == DatagramKind::Session {
+        if header.kind != DatagramKind::Hello {
             return match self.list.get(index) {
                 Some((endpoint, session)) if !session.is_secure() && *endpoint != source.remote => {
                     Err(DemuxCounter::DropStranger)
@@ -333,20 +333,20 @@ mod tests {
         assert_eq!(counters.get(DemuxCounter::DatagramsRouted), routed);
         assert_eq!(counters.get(DemuxCounter::DropStranger), routed);
         // A session that is none, from the right address; then bytes that are nothing.
-        out[..8].copy_from_slice(&[0x22, 0, 0, 0, 1, 1, 4, 2]);
+        out[..8].copy_from_slice(&[0x32, 0, 0, 0, 1, 1, 4, 2]);
         assert!(ours.route(Time::ZERO, &from(source), &out[..8]).is_none());
         assert!(ours.route(Time::ZERO, &from(source), &out[..7]).is_none());
         let elsewhere = from(([9, 9, 9, 9], 4980).into());
-        assert!(ours.route(Time::ZERO, &elsewhere, &[0x32; 8]).is_none());
+        assert!(ours.route(Time::ZERO, &elsewhere, &[0x42; 8]).is_none());
         assert_eq!(counters.get(DemuxCounter::DropSession), 1);
         assert_eq!(counters.get(DemuxCounter::DropMalformed), 1);
         assert_eq!(counters.get(DemuxCounter::DropVersion), 1);
         // Whoever may be meant says so, unless there is a session with it.
-        for (peer, expected) in [(PeerIndex(1), Some(3)), (PeerIndex(2), None)] {
+        for (peer, expected) in [(PeerIndex(1), Some(4)), (PeerIndex(2), None)] {
             let source = from(ours.endpoint(peer).unwrap());
-            let (to, session) = ours.route(Time::ZERO, &source, &[0x32; 8]).unwrap();
+            let (to, session) = ours.route(Time::ZERO, &source, &[0x42; 8]).unwrap();
             assert_eq!(to, peer);
-            assert!(!session.receive(Time::ZERO, &mut [0x32; 8], &mut Nothing));
+            assert!(!session.receive(Time::ZERO, &mut [0x42; 8], &mut Nothing));
             assert_eq!(session.report().foreign_version, expected);
             assert_eq!(session.counters().get(MoverCounter::DropVersion), 1);
         }

@@ -15,7 +15,10 @@ use super::PeerConfig;
 use super::demux::{Sessions, Source};
 use super::security::{KeyExchange, PeerKeys, PrivateKey};
 use super::session::{Down, Incarnation, Session, Sink, State, Up};
-use super::wire::{DatagramHeader, DatagramKind, HEADER_LEN, Piece, TAG_LEN, emit_data};
+use super::wire::{
+    DatagramHeader, DatagramKind, HEADER_LEN, Piece, SHORT_HEADER_LEN, TAG_LEN, emit_data,
+    emit_piece,
+};
 #[cfg(test)]
 use super::wire::{Parity, emit_parity};
 use crate::frame::MacAddr;
@@ -55,19 +58,28 @@ pub(super) fn sealed(
     let physical = session.sender.next_physical();
     session.sender.skip(now);
     let mut out = vec![0; HEADER_LEN + 1_024 + rest.len() + bytes.len() + TAG_LEN];
-    let (_, body) = out.split_at_mut_checked(HEADER_LEN)?;
-    let data_len = match carried {
-        Carried::Pieces(pieces) => emit_data(physical, pieces, body)?,
+    let field = out.get_mut(SHORT_HEADER_LEN..)?;
+    let header = match carried {
         #[cfg(test)]
-        Carried::Parity(parity) => emit_parity(physical, parity, body)?,
+        Carried::Parity(parity) => {
+            emit_parity(physical, parity, true, field)?;
+            DatagramHeader::short(DatagramKind::Parity, key_epoch, to)
+        }
+        Carried::Pieces([piece]) if rest.is_empty() => {
+            emit_piece(physical, piece, true, field)?;
+            DatagramHeader::short(DatagramKind::Piece, key_epoch, to)
+        }
+        Carried::Pieces(pieces) => {
+            let body = out.get_mut(HEADER_LEN..)?;
+            let data_len = emit_data(physical, pieces, body)?;
+            body.get_mut(data_len..data_len + rest.len())?.copy_from_slice(rest);
+            let field_len = u16::try_from(data_len + rest.len()).ok()?;
+            DatagramHeader { kind: DatagramKind::Session, key_epoch, field_len, session: to }
+        }
     };
-    let field_len = data_len + rest.len();
-    body.get_mut(data_len..field_len)?.copy_from_slice(rest);
-    body.get_mut(field_len..field_len + bytes.len())?.copy_from_slice(bytes);
-    let clear_len = HEADER_LEN + field_len;
-    let field_len = u16::try_from(field_len).ok()?;
-    let kind = DatagramKind::Session;
-    DatagramHeader { kind, key_epoch, field_len, session: to }.emit(&mut out)?;
+    header.emit(&mut out)?;
+    let clear_len = header.clear_len();
+    out.get_mut(clear_len..clear_len + bytes.len())?.copy_from_slice(bytes);
     out.truncate(clear_len + bytes.len() + TAG_LEN);
     session.security.as_mut()?.seal(physical, &mut out, clear_len)?;
     Some(out)

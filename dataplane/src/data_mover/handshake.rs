@@ -301,7 +301,7 @@ mod tests {
         assert_eq!(us(2).check(&hello), Err(Mismatch::SameIncarnation));
         let other = Hello { digest: 8, ..hello };
         assert_eq!(us(1).check(&other), Err(Mismatch::Digest { theirs: 8 }));
-        let future = Hello { version_min: 3, version_max: 4, ..hello };
-        assert_eq!(us(1).check(&future), Err(Mismatch::Version { min: 3, max: 4 }));
+        let future = Hello { version_min: 4, version_max: 5, ..hello };
+        assert_eq!(us(1).check(&future), Err(Mismatch::Version { min: 4, max: 5 }));
     }
 }

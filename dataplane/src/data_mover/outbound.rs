@@ -252,11 +252,13 @@ impl Outbound {
             || (!self.fresh.is_empty(lane) && self.front_fresh(lane, gate).is_some())
     }
 
-    /// The next piece for a datagram with `room` bytes left, description included; `first` when it
-    /// has no pieces yet. Control first, then the class whose turn it is; of each, what was lost
+    /// The next piece for a datagram with `room` bytes left for it; `first` when it has no pieces
+    /// yet. Control first, then the class whose turn it is; of each, what was lost
     /// before what is new.
     pub(super) fn choose(&mut self, room: usize, first: bool, gate: &Gate) -> Option<Chosen> {
-        let room = room.checked_sub(PIECE_LEN).filter(|room| *room > 0)?;
+        if room == 0 {
+            return None;
+        }
         let lane = if self.waits(CONTROL_LANE, gate) {
             CONTROL_LANE
         } else {
@@ -478,10 +480,10 @@ mod tests {
     fn control_goes_first_and_lost_goes_before_new() {
         let mut out = Outbound::new(64, 64);
         out.push(BufferKind::Stream, Lane::BULK, None, buffer(3_000));
-        let first = out.choose(1_412, true, &OPEN).unwrap().piece;
+        let first = out.choose(1_400, true, &OPEN).unwrap().piece;
         out.push(BufferKind::Control, Lane::BULK, None, buffer(50));
         assert_eq!(out.lost(range(&first)), Lost::Queued);
-        let order: Vec<_> = std::iter::from_fn(|| out.choose(1_412, true, &OPEN))
+        let order: Vec<_> = std::iter::from_fn(|| out.choose(1_400, true, &OPEN))
             .map(|chosen| {
                 (chosen.piece.logical, chosen.piece.offset, chosen.piece.len, chosen.again)
             })
@@ -500,14 +502,14 @@ mod tests {
     fn a_class_before_goes_before_what_was_lost_of_one_behind() {
         let mut out = Outbound::new(64, 64);
         out.push(BufferKind::Stream, Lane::new(Class(1), false), None, buffer(3_000));
-        let first = out.choose(1_412, true, &OPEN).unwrap().piece;
+        let first = out.choose(1_400, true, &OPEN).unwrap().piece;
         assert_eq!(out.lost(range(&first)), Lost::Queued);
         out.push(BufferKind::Stream, Lane::BULK, None, buffer(200));
         out.push(BufferKind::Datagram, Lane::BULK, None, buffer(100));
         let (bulk, first) =
             (out.queued_bytes_of(Lane::new(Class(1), false)), out.queued_bytes_of(Lane::BULK));
         assert_eq!((bulk, first, out.queued_bytes()), (1_600, 300, 1_900));
-        let order: Vec<_> = std::iter::from_fn(|| out.choose(1_412, true, &OPEN))
+        let order: Vec<_> = std::iter::from_fn(|| out.choose(1_400, true, &OPEN))
             .map(|chosen| (chosen.piece.logical, chosen.piece.offset, chosen.again))
             .collect();
         assert_eq!(
@@ -521,24 +523,24 @@ mod tests {
     fn neighbouring_losses_are_cut_anew() {
         let mut out = Outbound::new(64, 64);
         out.push(BufferKind::Stream, Lane::BULK, None, buffer(2_000));
-        let pieces: Vec<_> = std::iter::from_fn(|| out.choose(517, true, &OPEN))
+        let pieces: Vec<_> = std::iter::from_fn(|| out.choose(505, true, &OPEN))
             .map(|chosen| chosen.piece)
             .collect();
         assert_eq!(pieces.len(), 4);
         pieces.iter().for_each(|piece| assert_eq!(out.lost(range(piece)), Lost::Queued));
-        let again = out.choose(1_412, true, &OPEN).unwrap();
+        let again = out.choose(1_400, true, &OPEN).unwrap();
         assert_eq!((again.piece.offset, again.piece.len, again.again), (0, 1_400, true));
-        assert_eq!(out.choose(1_412, true, &OPEN).unwrap().piece.len, 600);
+        assert_eq!(out.choose(1_400, true, &OPEN).unwrap().piece.len, 600);
     }
 
     #[test]
     fn a_buffer_is_complete_when_each_byte_was_acknowledged_once() {
         let mut out = Outbound::new(64, 64);
         out.push(BufferKind::Stream, Lane::BULK, None, buffer(2_000));
-        let a = out.choose(1_412, true, &OPEN).unwrap().piece;
-        let b = out.choose(1_412, true, &OPEN).unwrap().piece;
+        let a = out.choose(1_400, true, &OPEN).unwrap().piece;
+        let b = out.choose(1_400, true, &OPEN).unwrap().piece;
         out.lost(range(&a));
-        let c = out.choose(1_412, true, &OPEN).unwrap().piece;
+        let c = out.choose(1_400, true, &OPEN).unwrap().piece;
         assert!(!out.acknowledged(&range(&c)));
         assert!(out.acknowledged(&range(&b)));
         assert!(!out.acknowledged(&range(&b)));
@@ -551,12 +553,12 @@ mod tests {
         let mut out = Outbound::new(64, 64);
         out.push(BufferKind::Stream, Lane::BULK, None, buffer(100));
         out.push(BufferKind::Datagram, Lane::BULK, None, buffer(3_000));
-        out.choose(4_000, true, &OPEN).unwrap();
-        let piece = out.choose(1_412, true, &OPEN).unwrap().piece;
+        out.choose(3_988, true, &OPEN).unwrap();
+        let piece = out.choose(1_400, true, &OPEN).unwrap().piece;
         assert_eq!(out.lost(range(&piece)), Lost::Abandoned);
         assert_eq!(out.lost(range(&piece)), Lost::Irrelevant);
         assert_eq!(out.abandoned().collect::<Vec<_>>(), [1]);
-        assert!(out.choose(1_412, true, &OPEN).is_none(), "what was not sent yet is not sent");
+        assert!(out.choose(1_400, true, &OPEN).is_none(), "what was not sent yet is not sent");
         assert_eq!((out.queued_bytes(), out.floor()), (0, 0));
         assert!(out.complete(0));
         assert_eq!(out.floor(), 2);
@@ -570,14 +572,14 @@ mod tests {
         out.push(BufferKind::Stream, Lane::BULK, None, buffer(2_000));
         out.push(BufferKind::Stream, Lane::BULK, None, buffer(2_000));
         let gate = Gate { logical_end: 2, begun_bytes_max: 3_000, room_bytes: 2_000 };
-        assert_eq!(out.choose(1_412, true, &gate).unwrap().piece.logical, 0);
+        assert_eq!(out.choose(1_400, true, &gate).unwrap().piece.logical, 0);
         assert_eq!(
-            out.choose(1_412, true, &Gate { room_bytes: 0, ..gate }).unwrap().piece.len,
+            out.choose(1_400, true, &Gate { room_bytes: 0, ..gate }).unwrap().piece.len,
             600
         );
-        assert!(out.choose(1_412, true, &gate).is_none());
+        assert!(out.choose(1_400, true, &gate).is_none());
         assert!(!out.has_work(&gate));
-        assert!(out.choose(1_412, true, &Gate { begun_bytes_max: 4_000, ..gate }).is_some());
+        assert!(out.choose(1_400, true, &Gate { begun_bytes_max: 4_000, ..gate }).is_some());
     }
 
     #[test]

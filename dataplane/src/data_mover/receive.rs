@@ -22,8 +22,13 @@ struct Content<'a> {
 }
 
 impl<'a> Content<'a> {
-    fn parse(field: &'a [u8], bytes: &'a [u8], near: Near) -> Result<Self, Malformed> {
-        let (data, rest) = DataView::parse(field, bytes, near)?;
+    fn parse(
+        kind: DatagramKind,
+        field: &'a [u8],
+        bytes: &'a [u8],
+        near: Near,
+    ) -> Result<Self, Malformed> {
+        let (data, rest) = DataView::parse(kind, field, bytes, near)?;
         let mut acknowledgement = None;
         let mut floor = None;
         let mut keepalive = false;
@@ -70,7 +75,7 @@ impl Session {
         let outcome = match DatagramHeader::parse(datagram) {
             Ok((header, field, bytes)) => match header.kind {
                 DatagramKind::Hello => self.receive_hello(now, &header, (field, bytes), events),
-                DatagramKind::Session => {
+                DatagramKind::Session | DatagramKind::Piece | DatagramKind::Parity => {
                     self.receive_session(now, &header, datagram, &mut newest, events)
                 }
             },
@@ -164,7 +169,7 @@ impl Session {
             Some(Ok((_, field, bytes))) => (field, bytes),
             _ => return MoverCounter::DropMalformed,
         };
-        let content = match Content::parse(field, bytes, near) {
+        let content = match Content::parse(header.kind, field, bytes, near) {
             Ok(content) => content,
             Err(_) => return self.malformed(now, header, events),
         };

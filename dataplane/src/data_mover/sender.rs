@@ -16,7 +16,7 @@ use super::path_mtu::PathMtu;
 use super::recovery::Recovery;
 use super::rtt::Rtt;
 use super::sent::{Fate, Sent, Transmission};
-use super::wire::{Limits, PIECE_LEN, PIECES_MAX, Piece};
+use super::wire::{Limits, PIECE_LEN, PIECES_MAX, Piece, SHORT_REACH};
 use crate::counters::Counters;
 use crate::packet_driver::BufferKind;
 use crate::time::{MILLISECOND_NS, Time};
@@ -269,12 +269,26 @@ impl Sender {
         self.sent.next() - oldest < u64::from(self.peer.limits.numbers_max) && self.sent.has_room()
     }
 
-    /// Chooses pieces for a datagram with `room` bytes for them and their descriptions.
-    pub(super) fn choose(&mut self, now: Time, mut room: usize, pieces: &mut Pieces) {
+    /// Whether what is sent next may be told in the short form: the peer has told of numbers that
+    /// are near enough, and is not behind them now.
+    pub(super) fn is_near(&self) -> bool {
+        let PeerState { highest_received, lowest_incomplete, .. } = self.peer;
+        self.sent.next().saturating_sub(highest_received) < SHORT_REACH
+            && self.outbound.next().saturating_sub(lowest_incomplete) < SHORT_REACH
+    }
+
+    /// Chooses pieces for a datagram with `room` bytes for them and their descriptions, or `alone`
+    /// for the first if that is the only one.
+    pub(super) fn choose(&mut self, now: Time, mut room: usize, alone: usize, pieces: &mut Pieces) {
         let gate = self.gate();
         while pieces.len < PIECES_MAX {
             self.give_up_late(now);
-            let Some(chosen) = self.outbound.choose(room, pieces.len == 0, &gate) else { break };
+            let first = pieces.len == 0;
+            let mut free = room.saturating_sub(PIECE_LEN);
+            if first {
+                free = free.max(alone);
+            }
+            let Some(chosen) = self.outbound.choose(free, first, &gate) else { break };
             let len = usize::from(chosen.piece.len);
             room = room.saturating_sub(PIECE_LEN + len);
             pieces.push(chosen.piece);

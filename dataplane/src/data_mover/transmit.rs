@@ -8,8 +8,9 @@ use super::sender::Pieces;
 use super::session::{Established, Session};
 use super::wire::{
     ABANDONED_MAX, CloseReason, DATA_BASE_LEN, DIGEST_LEN, DatagramHeader, DatagramKind, Floor,
-    HEADER_LEN, Hello, KEY_EPOCH_CLEAR, OVERHEAD_LEN, PIECE_LEN, Parity, SUBFIELD_LEN, SessionId,
-    emit_data, emit_digest, emit_keepalive, emit_padding, emit_parity,
+    HEADER_LEN, Hello, KEY_EPOCH_CLEAR, OVERHEAD_LEN, Parity, Piece, SHORT_HEADER_LEN,
+    SUBFIELD_LEN, SessionId, emit_data, emit_digest, emit_keepalive, emit_padding, emit_parity,
+    emit_piece,
 };
 use crate::copy::{self, Copied};
 use crate::time::{MILLISECOND_NS, Time};
@@ -56,6 +57,11 @@ impl Scratch {
 
     fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or(&[])
+    }
+
+    /// Whether it adds nothing.
+    fn is_empty(&self) -> bool {
+        self.len == 0 && self.pad_to == 0
     }
 }
 
@@ -189,12 +195,9 @@ impl Session {
         let mut pieces = Pieces::new();
         if due.data {
             let taken = HEADER_LEN + DATA_BASE_LEN + self.scratch.len + self.config.tag_len();
-            let mut room = out.len().checked_sub(taken)?;
-            if self.scratch.len == 0 {
-                // A full piece is as long as a parity may be, and that is even.
-                room = room.saturating_sub(Parity::LEN - PIECE_LEN) & !1;
-            }
-            self.sender.choose(now, room, &mut pieces);
+            let room = out.len().checked_sub(taken)?;
+            let alone = if self.scratch.len == 0 { self.short_room(out.len()) } else { 0 };
+            self.sender.choose(now, room, alone, &mut pieces);
         }
         let len = self.write(now, out, established.peer.session, Body::Pieces(&pieces))?;
         let ip_bytes = self.count_out(now, len);
@@ -221,7 +224,7 @@ impl Session {
     ) -> Option<usize> {
         let taken = HEADER_LEN + DATA_BASE_LEN + self.config.tag_len();
         let room = out.len().checked_sub(taken)?;
-        let next = self.sender.next_parity(now, room.saturating_sub(Parity::LEN))?;
+        let next = self.sender.next_parity(now, self.short_room(out.len()))?;
         self.make_room(now)?;
         self.scratch.clear(0);
         let mut pieces = Pieces::new();
@@ -246,6 +249,13 @@ impl Session {
             established.spoke_at = Some(now);
         }
         Some(len)
+    }
+
+    /// Bytes of a piece or of parity in a datagram of this length that has nothing else: an even
+    /// number, as parity needs, and pieces that it is over. 0 when the short form will not do.
+    fn short_room(&self, len: usize) -> usize {
+        let taken = self.config.overhead_len();
+        if self.sender.is_near() { len.saturating_sub(taken) & !1 } else { 0 }
     }
 
     /// Makes sure that a transmission can be remembered; `None` when nothing may be sent. Of a
@@ -298,16 +308,74 @@ impl Session {
         session: SessionId,
         body: Body<'_>,
     ) -> Option<usize> {
-        let physical = self.sender.next_physical();
         let key_epoch = match &self.security {
             Some(security) => security.sealing(now)?,
             None => KEY_EPOCH_CLEAR,
         };
-        let (head, rest) = out.split_at_mut_checked(HEADER_LEN)?;
-        let (list, data_len) = match body {
-            Body::Pieces(pieces) => (pieces.list(), emit_data(physical, pieces.list(), rest)?),
-            Body::Parity(parity) => (&[][..], emit_parity(physical, &parity, rest)?),
+        let header = self.write_clear(out, (key_epoch, session), body)?;
+        let clear_len = header.clear_len();
+        let mut len = clear_len;
+        match body {
+            Body::Pieces(pieces) => {
+                for piece in pieces.list() {
+                    let end = len + usize::from(piece.len);
+                    let bytes = self.sender.outbound.bytes(piece)?;
+                    copy::bytes(Copied::BufferToDatagram, out.get_mut(len..end)?, bytes);
+                    len = end;
+                }
+            }
+            Body::Parity(_) => {
+                let bytes = self.sender.fec.bytes();
+                let end = len + bytes.len();
+                copy::bytes(Copied::BufferToDatagram, out.get_mut(len..end)?, bytes);
+                len = end;
+            }
+        }
+        len += self.config.tag_len();
+        let physical = self.sender.next_physical();
+        if let Some(security) = &mut self.security {
+            security.seal(physical, out.get_mut(..len)?, clear_len)?;
+        }
+        Some(len)
+    }
+
+    /// Writes header and data mover field: in the short form if that can say it all.
+    fn write_clear(
+        &self,
+        out: &mut [u8],
+        (key_epoch, session): (u8, SessionId),
+        body: Body<'_>,
+    ) -> Option<DatagramHeader> {
+        let physical = self.sender.next_physical();
+        let sealed = key_epoch != KEY_EPOCH_CLEAR;
+        let short = |kind| DatagramHeader::short(kind, key_epoch, session);
+        let field = out.get_mut(SHORT_HEADER_LEN..)?;
+        let header = match body {
+            Body::Parity(parity) => {
+                emit_parity(physical, &parity, sealed, field)?;
+                short(DatagramKind::Parity)
+            }
+            Body::Pieces(pieces) => match pieces.list() {
+                [piece] if self.scratch.is_empty() && self.sender.is_near() => {
+                    emit_piece(physical, piece, sealed, field)?;
+                    short(DatagramKind::Piece)
+                }
+                list => self.write_field(out, (key_epoch, session), list)?,
+            },
         };
+        header.emit(out)?;
+        Some(header)
+    }
+
+    /// Writes a data mover field with pieces, subfields and padding; the header in front of it.
+    fn write_field(
+        &self,
+        out: &mut [u8],
+        (key_epoch, session): (u8, SessionId),
+        pieces: &[Piece],
+    ) -> Option<DatagramHeader> {
+        let rest = out.get_mut(HEADER_LEN..)?;
+        let data_len = emit_data(self.sender.next_physical(), pieces, rest)?;
         let subfields = self.scratch.bytes();
         let mut field_len = data_len + subfields.len();
         copy::bytes(Copied::Made, rest.get_mut(data_len..field_len)?, subfields);
@@ -316,25 +384,8 @@ impl Session {
             let written = emit_padding(padding, rest.get_mut(field_len..)?);
             field_len += written.unwrap_or(0);
         }
-        let mut len = field_len;
-        for piece in list {
-            let end = len + usize::from(piece.len);
-            let bytes = self.sender.outbound.bytes(piece)?;
-            copy::bytes(Copied::BufferToDatagram, rest.get_mut(len..end)?, bytes);
-            len = end;
-        }
-        if let Body::Parity(_) = body {
-            let bytes = self.sender.fec.bytes();
-            let end = len + bytes.len();
-            copy::bytes(Copied::BufferToDatagram, rest.get_mut(len..end)?, bytes);
-            len = end;
-        }
-        emit_header(DatagramKind::Session, key_epoch, session, field_len, head)?;
-        let len = HEADER_LEN + len + self.config.tag_len();
-        if let Some(security) = &mut self.security {
-            security.seal(physical, out.get_mut(..len)?, HEADER_LEN + field_len)?;
-        }
-        Some(len)
+        let field_len = u16::try_from(field_len).ok()?;
+        Some(DatagramHeader { kind: DatagramKind::Session, key_epoch, field_len, session })
     }
 
     fn transmit_close(&mut self, now: Time, out: &mut [u8]) -> Option<usize> {
@@ -353,20 +404,11 @@ impl Session {
     }
 }
 
-fn emit_header(
-    kind: DatagramKind,
-    key_epoch: u8,
-    session: SessionId,
-    field_len: usize,
-    out: &mut [u8],
-) -> Option<usize> {
-    let field_len = u16::try_from(field_len).ok()?;
-    DatagramHeader { kind, key_epoch, field_len, session }.emit(out)
-}
-
 fn emit_hello(hello: &Hello, out: &mut [u8]) -> Option<usize> {
     let (head, body) = out.split_at_mut_checked(HEADER_LEN)?;
-    let field_len = hello.emit(body)?;
-    emit_header(DatagramKind::Hello, KEY_EPOCH_CLEAR, hello.echo_session, field_len, head)?;
-    Some(HEADER_LEN + field_len)
+    let field_len = u16::try_from(hello.emit(body)?).ok()?;
+    let (kind, session) = (DatagramKind::Hello, hello.echo_session);
+    let header = DatagramHeader { kind, key_epoch: KEY_EPOCH_CLEAR, field_len, session };
+    header.emit(head)?;
+    Some(header.clear_len())
 }

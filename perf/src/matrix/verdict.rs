@@ -4,7 +4,7 @@ use super::cell::{Cell, Controller, Pattern};
 use super::run::Figures;
 
 /// Bytes of IP of a full datagram.
-const DATAGRAM_IP_BYTES: u64 = 1_464;
+const DATAGRAM_IP_BYTES: u64 = 1_458;
 /// Datagrams that kernel BBR sends in the first round trip.
 const BBR_INITIAL_DATAGRAMS: f64 = 10.0;
 /// Bytes of data for each acknowledgement: 152 with its headers, 1 for 128.

@@ -3,8 +3,8 @@
 //! In: datagrams. Out: datagrams of the same length whose payload is zeros. Never: an allocation
 //! per datagram.
 
-/// Bytes at the start of a datagram that say how long its field is.
-const HEADER_LEN: usize = 8;
+use dataplane::data_mover::wire::DatagramHeader;
+
 /// The longest datagram.
 const DATAGRAM_LEN_MAX: usize = 9_216;
 
@@ -45,8 +45,8 @@ impl Wire {
 
     /// Keeps a datagram.
     pub(super) fn keep(&mut self, datagram: &[u8]) -> Kept {
-        let field_len = usize::from(u16::from_be_bytes([datagram[2], datagram[3]]));
-        let head = &datagram[..HEADER_LEN + field_len];
+        let header = DatagramHeader::parse(datagram).expect("a session wrote it").0;
+        let head = &datagram[..header.clear_len()];
         let mut from = self.next;
         if self.place(from) + head.len() > self.ring.len() {
             // It does not fit before the end: it begins at the start.
@@ -79,6 +79,7 @@ impl Wire {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dataplane::data_mover::wire::{DatagramKind, SessionId};
 
     #[test]
     fn a_datagram_comes_back_with_its_head_and_its_length() {
@@ -86,7 +87,10 @@ mod tests {
         for round in 0..40_000_u32 {
             let field_len = u8::try_from(round % 50).unwrap();
             let mut datagram = vec![7; 8 + usize::from(field_len) + 20];
-            datagram[2..4].copy_from_slice(&[0, field_len]);
+            let (kind, session) = (DatagramKind::Session, SessionId(1));
+            let header =
+                DatagramHeader { kind, key_epoch: 0, field_len: u16::from(field_len), session };
+            header.emit(&mut datagram).unwrap();
             let kept = wire.keep(&datagram);
             let back = wire.whole(kept);
             assert_eq!(back.len(), datagram.len());

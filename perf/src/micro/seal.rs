@@ -4,8 +4,8 @@ use std::hint::black_box;
 
 use dataplane::data_mover::security::alone::{EPOCH, Opener, Sealer, pair};
 use dataplane::data_mover::wire::{
-    DATA_BASE_LEN, DatagramHeader, DatagramKind, HEADER_LEN, PIECE_LEN, Piece, SessionId, TAG_LEN,
-    emit_data,
+    DatagramHeader, DatagramKind, OVERHEAD_LEN, Piece, SHORT_HEADER_LEN, SessionId, TAG_LEN,
+    emit_piece,
 };
 use dataplane::packet_driver::BufferKind;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -16,7 +16,7 @@ use super::{Bench, MicroError, random_bytes};
 /// Bytes of a full datagram: 1,500 with the headers of UDP and IPv4.
 pub(super) const DATAGRAM: usize = 1_472;
 /// Of these, how many are in front of the one piece of a buffer.
-pub(crate) const FRONT_LEN: usize = HEADER_LEN + DATA_BASE_LEN + PIECE_LEN;
+pub(crate) const FRONT_LEN: usize = OVERHEAD_LEN;
 /// How many are of the buffer.
 pub(crate) const PAYLOAD: usize = DATAGRAM - FRONT_LEN - TAG_LEN;
 /// Datagrams of one lap.
@@ -72,15 +72,10 @@ pub(super) fn emit_front(number: u64, out: &mut [u8]) -> Option<usize> {
         offset: 0,
         len: u16::try_from(PAYLOAD).ok()?,
     };
-    let field_len = emit_data(number, &[piece], out.get_mut(HEADER_LEN..)?)?;
-    let header = DatagramHeader {
-        kind: DatagramKind::Session,
-        key_epoch: EPOCH,
-        field_len: u16::try_from(field_len).ok()?,
-        session: SessionId(1),
-    };
+    emit_piece(number, &piece, true, out.get_mut(SHORT_HEADER_LEN..)?)?;
+    let header = DatagramHeader::short(DatagramKind::Piece, EPOCH, SessionId(1));
     header.emit(out)?;
-    Some(HEADER_LEN + field_len)
+    Some(header.clear_len())
 }
 
 /// Datagrams that are not sealed yet, numbered from 1.

@@ -6,7 +6,7 @@
 
 use super::super::MoverCounter;
 use super::super::reassembly::{Missing, Reassembly, Taken};
-use super::super::wire::{PARITIES_MAX, Parity, Piece, nearest};
+use super::super::wire::{PARITIES_MAX, Parity, Piece};
 use super::{CELL_LEN_MAX, Restorer, filled};
 use crate::copy::{self, Copied};
 use crate::counters::Counters;
@@ -117,7 +117,7 @@ impl Decoder {
         taken: impl FnMut(BufferKind, Taken),
     ) -> Restored {
         const USELESS: Restored = Restored { cells: 0, useless: 1, contradiction: false };
-        let logical = nearest(parity.logical_low, reassembly.lowest_incomplete());
+        let logical = parity.logical;
         match reassembly.missing(logical, parity) {
             Missing::Contradiction => return Restored { contradiction: true, ..USELESS },
             Missing::Nothing => return USELESS,

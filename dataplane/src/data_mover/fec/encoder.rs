@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 
 use super::super::outbound::Outbound;
 use super::super::sender::Pieces;
-use super::super::wire::{CELLS_MAX, PARITIES_MAX, PIECE_LEN, Parity, Piece, low_bits};
+use super::super::wire::{CELLS_MAX, PARITIES_MAX, PIECE_LEN, PROTECTED_LEN_MAX, Parity, Piece};
 use super::policy::{Budget, LossEstimate};
 use super::{CELL_LEN_MAX, Coder, filled};
 use crate::packet_driver::BufferKind;
@@ -93,7 +93,7 @@ impl Run {
         let cells = u8::try_from(self.cells()).ok().filter(|cells| *cells > 1)?;
         let cell_len = u16::try_from(self.cell_len).ok().filter(|len| *len <= CELL_LEN_MAX)?;
         Some(Parity {
-            logical_low: low_bits(self.logical),
+            logical: self.logical,
             kind: self.kind,
             buffer_len: self.buffer_len,
             boundary: self.boundary,
@@ -182,7 +182,7 @@ impl Encoder {
     /// A piece is sent the first time.
     pub(in super::super) fn sent(&mut self, now: Time, piece: &Piece) {
         let Some(memory) = &mut self.memory else { return };
-        if !self.loss.is_lossy() {
+        if !self.loss.is_lossy() || piece.buffer_len > PROTECTED_LEN_MAX {
             return;
         }
         let [streams, others] = &mut memory.runs;

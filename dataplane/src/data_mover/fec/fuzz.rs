@@ -5,7 +5,9 @@
 
 use super::super::PeerConfig;
 use super::super::reassembly::{Reassembly, Taken};
-use super::super::wire::{DATA_BASE_LEN, DataView, Near, PIECE_LEN, Parity};
+use super::super::wire::{
+    DATA_BASE_LEN, DataView, DatagramKind, Near, PIECE_LEN, Parity, SHORT_FIELD_LEN,
+};
 use super::decoder::{Decoder, HELD_MAX};
 use crate::packet_driver::{BufferPool, PeerIndex, PoolClass};
 
@@ -59,7 +61,7 @@ fn arrives(
             let len = body.last_chunk().map_or(0, |len| u16::from_be_bytes(*len));
             let content = vec![value; usize::from(len)];
             let near = Near { physical: 0, logical: reassembly.lowest_incomplete() };
-            let view = DataView::parse(body, &content, near);
+            let view = DataView::parse(DatagramKind::Session, body, &content, near);
             for (piece, bytes) in view.iter().flat_map(|(view, _)| view.pieces()) {
                 let taken = reassembly.take(&piece, bytes);
                 assert!(!matches!(taken, Taken::Complete(ref buffer) if buffer.is_empty()));
@@ -67,10 +69,10 @@ fn arrives(
             }
         }
         1 => {
-            let body = take(bytes, Parity::LEN)?;
+            let body = take(bytes, SHORT_FIELD_LEN)?;
             let len = take(bytes, 2)?.first_chunk().map_or(0, |len| u16::from_be_bytes(*len));
             let content = vec![value; usize::from(len)];
-            if let Ok(parity) = Parity::parse(body, &content) {
+            if let Ok(parity) = Parity::parse(body, &content, reassembly.lowest_incomplete()) {
                 *restored += decoder.take(&parity, &content, reassembly, |_, _| {}).cells;
             }
         }

@@ -29,7 +29,7 @@ fn content(len: u32) -> Vec<u8> {
 fn over(buffer_len: u32, boundary: u32, cell_len: u16, parities: u8) -> Parity {
     let cells = 1 + (buffer_len - boundary).div_ceil(u32::from(cell_len));
     Parity {
-        logical_low: 0,
+        logical: 0,
         kind: BufferKind::Stream,
         buffer_len,
         boundary,
@@ -168,10 +168,10 @@ fn parity_that_contradicts_a_piece_or_is_of_no_use_changes_nothing() {
         assert!(take(wrong, &bytes[0]).contradiction, "{wrong:?}");
     }
     let useless = Restored { cells: 0, useless: 1, contradiction: false };
-    let other = Parity { logical_low: 1, ..parity };
+    let other = Parity { logical: 1, ..parity };
     // Before the lowest, beyond the window, longer than what is taken, as long as nothing is.
-    assert_eq!(take(Parity { logical_low: u32::MAX, ..other }, &bytes[0]), useless);
-    assert_eq!(take(Parity { logical_low: 64, ..other }, &bytes[0]), useless);
+    assert_eq!(take(Parity { logical: u64::MAX, ..other }, &bytes[0]), useless);
+    assert_eq!(take(Parity { logical: 64, ..other }, &bytes[0]), useless);
     assert_eq!(take(Parity { buffer_len: BUFFER_MAX + 1, ..other }, &bytes[0]), useless);
     let long = Parity { cell_len: CELL_LEN_MAX + 2, boundary: CELL_LEN_MAX.into(), ..other };
     assert_eq!(take(long, &[0; CELL_LEN_MAX as usize + 2]), useless);
@@ -186,30 +186,30 @@ fn memory_and_work_have_a_limit() {
     let parity = over(2_800, 1_400, 1_400, 2);
     let bytes = coded(&parity, &content(2_800));
     // More parities than are held: the oldest make room.
-    for logical_low in 0..60 {
-        let of = Parity { logical_low, ..parity };
+    for logical in 0..60 {
+        let of = Parity { logical, ..parity };
         decoder.take(&of, &bytes[0], &mut reassembly, |_, _| {});
     }
     assert_eq!(decoder.held(), 32);
     decoder.reset();
     let mut restored = 0;
-    for logical_low in 0..60 {
+    for logical in 0..60 {
         for index in 0..2 {
-            let of = Parity { logical_low, index, ..parity };
+            let of = Parity { logical, index, ..parity };
             let bytes = &bytes[usize::from(index)];
             restored += decoder.take(&of, bytes, &mut reassembly, |_, _| {}).cells;
         }
     }
     assert_eq!(restored, 2 * 60);
-    for logical_low in 60..120 {
+    for logical in 60..120 {
         for index in 0..2 {
-            let of = Parity { logical_low, index, ..parity };
+            let of = Parity { logical, index, ..parity };
             let bytes = &bytes[usize::from(index)];
             restored += decoder.take(&of, bytes, &mut reassembly, |_, _| {}).cells;
         }
     }
     assert_eq!(restored, 2 * 64, "not without datagrams that pay for it");
     (0..8).for_each(|_| decoder.heard());
-    let of = Parity { logical_low: 119, ..parity };
+    let of = Parity { logical: 119, ..parity };
     assert_eq!(decoder.changed(119, &mut reassembly, |_, _| {}).cells, 2, "{of:?}");
 }

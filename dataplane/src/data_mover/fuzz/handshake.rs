@@ -220,7 +220,7 @@ mod tests {
         for answered in [&script!("response")[..], script!("response_renewal"), script!("both")] {
             assert!(matches!(state(answered), Some(State::Up(_))), "{:?}", state(answered));
         }
-        let versions = Mismatch::Version { min: 3, max: 3 };
+        let versions = Mismatch::Version { min: 4, max: 4 };
         assert_eq!(state(script!("another_version")), Some(State::Mismatch(versions)));
         let digest = Mismatch::Digest { theirs: 5 };
         assert_eq!(state(script!("disagrees")), Some(State::Mismatch(digest)));

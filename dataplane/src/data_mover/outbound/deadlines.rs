@@ -73,12 +73,12 @@ mod tests {
         for (arrives_at, again) in [(at(99), true), (at(100), false)] {
             let mut out = Outbound::new(64, 64);
             out.push(BufferKind::Datagram, Lane::BULK, Some(at(100)), buffer(2_000));
-            let piece = out.choose(1_412, true, &OPEN).unwrap().piece;
-            out.choose(1_412, true, &OPEN).unwrap();
+            let piece = out.choose(1_400, true, &OPEN).unwrap().piece;
+            out.choose(1_400, true, &OPEN).unwrap();
             assert_eq!(out.lost(range(&piece)), Lost::Queued);
             let late = out.give_up_late(at(50), arrives_at);
             assert_eq!(late, Late { expired: 0, abandoned: u64::from(!again) });
-            let chosen = out.choose(1_412, true, &OPEN);
+            let chosen = out.choose(1_400, true, &OPEN);
             assert_eq!(
                 chosen.map(|chosen| (chosen.piece.len, chosen.again)),
                 again.then_some((1_400, true))
@@ -95,14 +95,14 @@ mod tests {
         out.push(BufferKind::Datagram, first, Some(Time::from_ms(10)), buffer(2_000));
         out.push(BufferKind::Datagram, first, Some(Time::from_ms(10)), buffer(300));
         out.push(BufferKind::Datagram, first, None, buffer(100));
-        out.choose(1_412, true, &OPEN).unwrap();
+        out.choose(1_400, true, &OPEN).unwrap();
         let late =
             |out: &mut Outbound, ms| out.give_up_late(Time::from_ms(ms), Time::from_ms(ms + 5));
         // What was begun is sent whole: it will hardly come later than its first part.
         assert_eq!(late(&mut out, 20), Late::default());
-        assert_eq!(out.choose(617, true, &OPEN).unwrap().piece.logical, 0);
+        assert_eq!(out.choose(605, true, &OPEN).unwrap().piece.logical, 0);
         assert_eq!(late(&mut out, 20), Late { expired: 1, abandoned: 0 });
-        assert_eq!(out.choose(1_412, true, &OPEN).unwrap().piece.logical, 2);
+        assert_eq!(out.choose(1_400, true, &OPEN).unwrap().piece.logical, 2);
         assert_eq!((out.abandoned().collect::<Vec<_>>(), out.queued_bytes()), (vec![1], 0));
     }
 }

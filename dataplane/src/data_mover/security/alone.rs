@@ -10,7 +10,7 @@ use super::keyring::{Keyring, Keys, Opened};
 use super::noise::RawKeys;
 use crate::data_mover::handshake::PeerHello;
 use crate::data_mover::received::Window;
-use crate::data_mover::wire::{DataView, DatagramHeader, HEADER_LEN, Limits, SessionId};
+use crate::data_mover::wire::{DataView, DatagramHeader, Limits, SessionId};
 use crate::time::Time;
 
 /// The only epoch.
@@ -56,9 +56,9 @@ impl Opener {
     /// Opens a datagram; its length without the tag, or `None` when it is not authentic or not new.
     pub fn open(&mut self, datagram: &mut [u8]) -> Option<usize> {
         let (header, field, _) = DatagramHeader::parse(datagram).ok()?;
-        let number = DataView::physical(field, self.replay.highest()).ok()?;
+        let number = DataView::physical(header.kind, field, self.replay.highest()).ok()?;
         self.replay.is_new(number).then_some(())?;
-        let clear_len = HEADER_LEN + usize::from(header.field_len);
+        let clear_len = header.clear_len();
         match self.ring.open(Time::ZERO, header.key_epoch, number, datagram, clear_len) {
             Opened::Whole(len) => self.replay.insert(number).then_some(len),
             Opened::Forged | Opened::NoKeys => None,
@@ -74,7 +74,7 @@ impl Opener {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data_mover::wire::{DatagramKind, TAG_LEN, emit_data};
+    use crate::data_mover::wire::{DatagramKind, HEADER_LEN, TAG_LEN, emit_data};
 
     #[test]
     fn what_one_seals_the_other_opens_once() {

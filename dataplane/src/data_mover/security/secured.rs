@@ -17,8 +17,8 @@ use crate::data_mover::handshake::{CANDIDATE_NS, Handshake, Own, PeerHello};
 use crate::data_mover::received::Window;
 use crate::data_mover::session::{Session, Sink};
 use crate::data_mover::wire::{
-    Cookie, DataView, DatagramHeader, Exchange, HEADER_LEN, Hello, KEY_EPOCH_CLEAR, MAC_LEN,
-    SessionId, SubfieldKind,
+    Cookie, DataView, DatagramHeader, Exchange, Hello, KEY_EPOCH_CLEAR, MAC_LEN, SessionId,
+    SubfieldKind,
 };
 use crate::time::{SECOND_NS, Time};
 
@@ -477,9 +477,10 @@ impl Session {
         if header.key_epoch == KEY_EPOCH_CLEAR {
             return Err(MoverCounter::DropClear);
         }
-        let clear_len = HEADER_LEN + usize::from(header.field_len);
-        let field = datagram.get(HEADER_LEN..clear_len).unwrap_or(&[]);
-        let number = DataView::physical(field, near).map_err(|_| MoverCounter::DropMalformed)?;
+        let clear_len = header.clear_len();
+        let field = datagram.get(header.kind.header_len()..clear_len).unwrap_or(&[]);
+        let number = DataView::physical(header.kind, field, near)
+            .map_err(|_| MoverCounter::DropMalformed)?;
         let is_up = self.established.is_some_and(|e| e.own.session == header.session);
         let handshake = self.handshake.as_mut().filter(|h| h.own.session == header.session);
         let ring = match (is_up, &handshake) {

@@ -406,9 +406,9 @@ impl World {
 
     fn strikes(&mut self, from: usize, datagram: &[u8]) -> bool {
         let Some((kind, left)) = &mut self.sides[from].link.strike else { return false };
-        let Ok((_, field, bytes)) = DatagramHeader::parse(datagram) else { return false };
+        let Ok((header, field, bytes)) = DatagramHeader::parse(datagram) else { return false };
         let sealed = bytes.len().saturating_sub(self.config.tag_len());
-        let view = DataView::parse(field, &bytes[..sealed], Near::default());
+        let view = DataView::parse(header.kind, field, &bytes[..sealed], Near::default());
         let Ok((data, _)) = view else { return false };
         let struck = *left > 0 && data.pieces().any(|(piece, _)| piece.kind == *kind);
         *left -= u32::from(struck);

@@ -123,7 +123,7 @@ fn pieces_that_contradict_each_other_end_the_session() {
 }
 
 const PARITY: Parity = Parity {
-    logical_low: 100,
+    logical: 100,
     kind: BufferKind::Stream,
     buffer_len: 1_000,
     boundary: 500,
@@ -137,7 +137,7 @@ const PARITY: Parity = Parity {
 fn parity_that_no_peer_writes_ends_the_session() {
     for (seed, wrong) in [
         (20, Parity { cells: 3, ..PARITY }),
-        (21, Parity { parities: 0, ..PARITY }),
+        (21, Parity { index: 2, ..PARITY }),
         (22, Parity { cell_len: 501, ..PARITY }),
     ] {
         let mut world = up(seed);
@@ -187,9 +187,9 @@ fn parity_without_end_takes_no_memory_and_little_work() {
     world.run_ms(1_000);
     let before = world.sides[1].pool.in_use_bytes();
     for i in 0..20_000 {
-        let logical_low = 200 + i / 2 % 1_000;
+        let logical = 200 + i / 2 % 1_000;
         let index = u8::try_from(i % 2).unwrap();
-        let of = Parity { buffer_len: 60_000, boundary: 500, cells: 64, logical_low, ..PARITY };
+        let of = Parity { buffer_len: 60_000, boundary: 500, cells: 64, logical, ..PARITY };
         send_parity(&mut world, &Parity { index, ..of });
     }
     let side = &world.sides[1];
@@ -197,8 +197,8 @@ fn parity_without_end_takes_no_memory_and_little_work() {
     assert!(side.is_up() && side.get(C::PiecesRestored) == 0);
     // What makes up whole buffers by parity alone is restored for one datagram in eight.
     for i in 0..20_000 {
-        let (logical_low, index) = (2_000 + i / 2, u8::try_from(i % 2).unwrap());
-        send_parity(&mut world, &Parity { logical_low, index, ..PARITY });
+        let (logical, index) = (2_000 + i / 2, u8::try_from(i % 2).unwrap());
+        send_parity(&mut world, &Parity { logical, index, ..PARITY });
     }
     let restored = world.sides[1].get(C::PiecesRestored);
     assert!(restored <= 2 * (20_000 / 8 + 64), "{restored}");

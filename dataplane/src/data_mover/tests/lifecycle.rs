@@ -289,10 +289,10 @@ fn a_peer_of_another_version_is_shown_with_the_versions_it_speaks() {
     // Versions are behind ids, incarnations and flags.
     let at = HEADER_LEN + SUBFIELD_LEN + 29;
     assert_eq!(bytes[at..at + 2], [WIRE_VERSION; 2]);
-    bytes[at..at + 2].copy_from_slice(&[3, 4]);
+    bytes[at..at + 2].copy_from_slice(&[4, 5]);
     let side = &mut world.sides[1];
     side.session.receive(world.now, &mut bytes[..len], &mut side.heard);
-    let mismatch = Mismatch::Version { min: 3, max: 4 };
+    let mismatch = Mismatch::Version { min: 4, max: 5 };
     assert_eq!(side.session.state(), State::Mismatch(mismatch));
     assert_eq!(side.get(C::DropMismatch), 1);
     // After its update it is as any other.

@@ -15,7 +15,7 @@ use crate::time::{MILLISECOND_NS, SECOND_NS, Time};
 
 const RATE_BPS: u64 = 50 * MBIT;
 const DELAY_NS: u64 = 20 * MILLISECOND_NS;
-const DATAGRAM: u64 = 1_464;
+const DATAGRAM: u64 = 1_458;
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not negative, small")]
 fn whole(value: f64) -> u64 {

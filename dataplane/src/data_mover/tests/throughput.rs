@@ -79,7 +79,7 @@ fn both_directions_fill_the_link_at_once() {
     let other = world.sides[0].heard.bytes - before;
     println!("eta {eta}, the other way {other}");
     assert!(eta >= 0.97, "{eta}");
-    assert!(ratio(other, 50_000_000) >= 0.97 * 0.995 * 1410.0 / 1464.0, "{other}");
+    assert!(ratio(other, 50_000_000) >= 0.97 * 0.995 * 1410.0 / 1458.0, "{other}");
 }
 
 #[test]

@@ -1,9 +1,13 @@
 //! The datagram header: in front of everything, in the clear.
 
-use super::{HEADER_LEN, Malformed, Reader, Writer};
+use super::{
+    HEADER_LEN, Malformed, Reader, SHORT_FIELD_LEN, SHORT_HEADER_LEN, SHORT_LENGTH_LEN, Writer,
+};
+
+const _: () = assert!(SHORT_FIELD_LEN + SHORT_LENGTH_LEN <= u16::MAX as usize);
 
 /// The version of the wire format that this code speaks: of datagrams of a session.
-pub const WIRE_VERSION: u8 = 2;
+pub const WIRE_VERSION: u8 = 3;
 /// The version of HELLOs and of key exchanges, which is the same for all: they tell which versions
 /// their sender speaks.
 pub const HANDSHAKE_VERSION: u8 = 1;
@@ -37,6 +41,25 @@ pub enum DatagramKind {
     Hello = 1,
     /// Belongs to a session.
     Session = 2,
+    /// Belongs to a session: one piece and nothing else.
+    Piece = 3,
+    /// Belongs to a session: parity and nothing else.
+    Parity = 4,
+}
+
+impl DatagramKind {
+    /// Length of the header in bytes.
+    #[must_use]
+    pub const fn header_len(self) -> usize {
+        match self {
+            DatagramKind::Hello | DatagramKind::Session => HEADER_LEN,
+            DatagramKind::Piece | DatagramKind::Parity => SHORT_HEADER_LEN,
+        }
+    }
+
+    fn version(self) -> u8 {
+        if self == DatagramKind::Hello { HANDSHAKE_VERSION } else { WIRE_VERSION }
+    }
 }
 
 /// The datagram header.
@@ -53,6 +76,19 @@ pub struct DatagramHeader {
 }
 
 impl DatagramHeader {
+    /// Of a datagram with one piece or parity and nothing else.
+    #[must_use]
+    pub fn short(kind: DatagramKind, key_epoch: u8, session: SessionId) -> Self {
+        let told = if key_epoch == KEY_EPOCH_CLEAR { SHORT_LENGTH_LEN } else { 0 };
+        DatagramHeader { kind, key_epoch, field_len: (SHORT_FIELD_LEN + told) as u16, session }
+    }
+
+    /// Length of header and data mover field in bytes: what is never encrypted.
+    #[must_use]
+    pub fn clear_len(&self) -> usize {
+        self.kind.header_len() + usize::from(self.field_len)
+    }
+
     /// The header, the data mover field and the bytes of the pieces of a datagram.
     ///
     /// # Errors
@@ -63,27 +99,34 @@ impl DatagramHeader {
         let kind = match (first >> 4, first & 0xf) {
             (HANDSHAKE_VERSION, 1) => DatagramKind::Hello,
             (WIRE_VERSION, 2) => DatagramKind::Session,
+            (WIRE_VERSION, 3) => DatagramKind::Piece,
+            (WIRE_VERSION, 4) => DatagramKind::Parity,
             (WIRE_VERSION, _) => return Err(Malformed::Value),
             _ => return Err(Malformed::Version),
         };
         let key_epoch = reader.u8()?;
-        let field_len = reader.u16()?;
-        let session = SessionId(reader.u32()?);
-        let field = reader.bytes(usize::from(field_len))?;
-        Ok((DatagramHeader { kind, key_epoch, field_len, session }, field, reader.0))
+        let header = match kind {
+            DatagramKind::Hello | DatagramKind::Session => {
+                let field_len = reader.u16()?;
+                DatagramHeader { kind, key_epoch, field_len, session: SessionId(reader.u32()?) }
+            }
+            DatagramKind::Piece | DatagramKind::Parity => {
+                DatagramHeader::short(kind, key_epoch, SessionId(reader.u32()?))
+            }
+        };
+        let field = reader.bytes(usize::from(header.field_len))?;
+        Ok((header, field, reader.0))
     }
 
     /// Writes the header to the front of `out`; its length, or `None` when it does not fit.
     pub fn emit(&self, out: &mut [u8]) -> Option<usize> {
         let mut writer = Writer::new(out);
-        let version = match self.kind {
-            DatagramKind::Hello => HANDSHAKE_VERSION,
-            DatagramKind::Session => WIRE_VERSION,
-        };
-        writer.put(&[version << 4 | self.kind as u8, self.key_epoch])?;
-        writer.put(&self.field_len.to_be_bytes())?;
+        writer.put(&[self.kind.version() << 4 | self.kind as u8, self.key_epoch])?;
+        if self.kind.header_len() == HEADER_LEN {
+            writer.put(&self.field_len.to_be_bytes())?;
+        }
         writer.put(&self.session.0.to_be_bytes())?;
-        debug_assert_eq!(writer.len, HEADER_LEN);
+        debug_assert_eq!(writer.len, self.kind.header_len());
         Some(writer.len)
     }
 }
@@ -95,17 +138,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parse_inverts_emit(hello: bool, key_epoch: u8, session: u32, field in proptest::collection::vec(any::<u8>(), 0..40), rest in proptest::collection::vec(any::<u8>(), 0..40)) {
-            let kind = if hello { DatagramKind::Hello } else { DatagramKind::Session };
-            let field_len = u16::try_from(field.len()).unwrap();
-            let header = DatagramHeader { kind, key_epoch, field_len, session: SessionId(session) };
-            let mut bytes = [0; HEADER_LEN].to_vec();
-            prop_assert_eq!(header.emit(&mut bytes), Some(HEADER_LEN));
-            prop_assert_eq!(header.emit(&mut bytes[..HEADER_LEN - 1]), None);
-            bytes.extend_from_slice(&field);
+        fn parse_inverts_emit(kind in 0_usize..4, key_epoch: u8, session: u32, field in proptest::collection::vec(any::<u8>(), 14..40), rest in proptest::collection::vec(any::<u8>(), 0..40)) {
+            use DatagramKind::{Hello, Parity, Piece, Session};
+            let kind = [Hello, Session, Piece, Parity][kind];
+            let mut header = DatagramHeader::short(kind, key_epoch, SessionId(session));
+            let field = match kind {
+                Hello | Session => &field[..],
+                Piece | Parity => &field[..usize::from(header.field_len)],
+            };
+            header.field_len = u16::try_from(field.len()).unwrap();
+            let header_len = kind.header_len();
+            let mut bytes = vec![0; header_len];
+            prop_assert_eq!(header.emit(&mut bytes), Some(header_len));
+            prop_assert_eq!(header.emit(&mut bytes[..header_len - 1]), None);
+            bytes.extend_from_slice(field);
             bytes.extend_from_slice(&rest);
-            prop_assert_eq!(DatagramHeader::parse(&bytes), Ok((header, &field[..], &rest[..])));
-            for len in 0..HEADER_LEN + field.len() {
+            prop_assert_eq!(DatagramHeader::parse(&bytes), Ok((header, field, &rest[..])));
+            prop_assert_eq!(header.clear_len(), header_len + field.len());
+            for len in 0..header_len + field.len() {
                 prop_assert_eq!(DatagramHeader::parse(&bytes[..len]), Err(Malformed::Truncated));
             }
         }
@@ -114,10 +164,10 @@ mod tests {
     #[test]
     fn other_versions_and_types_are_refused() {
         let bytes = |first| [first, 0, 0, 0, 0, 0, 0, 0];
-        for other in [0x12, 0x10, 0x32, 0x31, 0x02] {
+        for other in [0x12, 0x10, 0x22, 0x23, 0x42, 0x02] {
             assert_eq!(DatagramHeader::parse(&bytes(other)), Err(Malformed::Version));
         }
-        for unknown in [0x20, 0x21, 0x23] {
+        for unknown in [0x30, 0x31, 0x35, 0x3f] {
             assert_eq!(DatagramHeader::parse(&bytes(unknown)), Err(Malformed::Value));
         }
     }

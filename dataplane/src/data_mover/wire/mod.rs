@@ -16,14 +16,14 @@ mod parity;
 mod subfield;
 
 pub use ack::{Acknowledgement, Arrivals, Bitmap};
-pub use data::{DataView, PIECES_MAX, Piece, emit_data, emit_parity};
+pub use data::{DataView, PIECES_MAX, Piece, emit_data, emit_piece};
 pub use exchange::{Cookie, Exchange, MAC_LEN, MESSAGE_MAX, NONCE_LEN};
 pub use floor::{ABANDONED_MAX, Abandoned, CloseReason, Floor};
 pub use header::{
     DatagramHeader, DatagramKind, HANDSHAKE_VERSION, KEY_EPOCH_CLEAR, SessionId, WIRE_VERSION,
 };
 pub use hello::{Hello, Limits};
-pub use parity::{CELLS_MAX, PARITIES_MAX, Parity};
+pub use parity::{CELLS_MAX, PARITIES_MAX, PROTECTED_LEN_MAX, Parity, emit_parity};
 pub use subfield::{
     DIGEST_LEN, Subfield, SubfieldKind, Subfields, emit_digest, emit_keepalive, emit_padding,
     parse_digest,
@@ -31,27 +31,38 @@ pub use subfield::{
 
 use crate::packet_driver::BufferKind;
 
-/// Length of the datagram header in bytes.
+/// Length of the datagram header in bytes, before a data mover field that has its length told.
 pub const HEADER_LEN: usize = 8;
+/// Length of the header of a datagram with one piece or parity and nothing else, in bytes.
+pub const SHORT_HEADER_LEN: usize = 6;
+/// Length of the data mover field behind that, in bytes: a number, and what the bytes are of.
+pub const SHORT_FIELD_LEN: usize = 12;
+/// Length in bytes of the length of what follows it, which ends the short form where no tag says
+/// that everything has come.
+pub const SHORT_LENGTH_LEN: usize = 2;
 /// Length of the type and length in front of every subfield, in bytes.
 pub const SUBFIELD_LEN: usize = 3;
 /// Length of transport data without pieces, in bytes: the physical number and how many there are.
 pub const DATA_BASE_LEN: usize = 5;
 /// Length of the description of one piece, in bytes.
 pub const PIECE_LEN: usize = 12;
-/// Ours in a full-size datagram, in bytes, beyond the UDP header: of parity over full-size pieces,
-/// whose description is a little longer than that of one piece.
-pub const OVERHEAD_LEN: usize = HEADER_LEN + DATA_BASE_LEN + Parity::LEN;
+/// Ours in a full-size datagram, in bytes, beyond the UDP header and the tag: it has one piece, or
+/// parity over such pieces, and nothing else.
+pub const OVERHEAD_LEN: usize = SHORT_HEADER_LEN + SHORT_FIELD_LEN;
 /// Length of the authentication tag at the end of every datagram of an encrypted session, in bytes.
 pub const TAG_LEN: usize = 16;
 
 // The promise to the operator: headers and tag of a full-size datagram.
-const _: () = assert!(OVERHEAD_LEN + TAG_LEN == 42);
-// A full piece leaves room for what parity over it needs more.
-const _: () = assert!(PIECE_LEN <= Parity::LEN && PIECE_LEN.is_multiple_of(2));
+const _: () = assert!(OVERHEAD_LEN + TAG_LEN == 34);
 
-/// Where the receiver of a datagram is: numbers on the wire are the low 32 bits, and mean those
-/// that are nearest to these.
+/// Bits of a number that are on the wire, and in the short form.
+const NUMBER_BITS: u32 = 32;
+const SHORT_NUMBER_BITS: u32 = 24;
+/// Numbers that are less than this away from where the receiver is can be told in the short form.
+pub const SHORT_REACH: u64 = 1 << (SHORT_NUMBER_BITS - 1);
+
+/// Where the receiver of a datagram is: numbers on the wire are the low 32 or 24 bits, and mean
+/// those that are nearest to these.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Near {
     /// The highest physical number known.
@@ -60,17 +71,16 @@ pub struct Near {
     pub logical: u64,
 }
 
-/// The number nearest to `near` that has these low bits.
-#[must_use]
-pub fn nearest(low: u32, near: u64) -> u64 {
-    let ahead = low.wrapping_sub(low_bits(near)).cast_signed();
+/// The number nearest to `near` that has these low `bits`, of which there are up to 32.
+fn nearest(low: u32, bits: u32, near: u64) -> u64 {
+    let above = u32::BITS - bits;
+    let ahead = (low.wrapping_sub(low_bits(near)) << above).cast_signed() >> above;
     // Below 0 there is none: then it is the one above.
     near.checked_add_signed(i64::from(ahead)).unwrap_or(u64::from(low))
 }
 
-/// The low 32 bits of a number, as they are on the wire.
-#[must_use]
-pub fn low_bits(number: u64) -> u32 {
+/// The low 32 bits of a number.
+fn low_bits(number: u64) -> u32 {
     let [_, _, _, _, a, b, c, d] = number.to_be_bytes();
     u32::from_be_bytes([a, b, c, d])
 }
@@ -93,6 +103,24 @@ pub enum Malformed {
     Order,
     /// Another version of the wire format.
     Version,
+}
+
+fn kind_of(bits: u32) -> Result<BufferKind, Malformed> {
+    match bits {
+        1 => Ok(BufferKind::Control),
+        2 => Ok(BufferKind::Stream),
+        3 => Ok(BufferKind::Datagram),
+        _ => Err(Malformed::Value),
+    }
+}
+
+/// The two bits of a kind.
+fn bits_of(kind: BufferKind) -> u8 {
+    match kind {
+        BufferKind::Control => 1,
+        BufferKind::Stream => 2,
+        BufferKind::Datagram => 3,
+    }
 }
 
 /// Bytes being read from the front.
@@ -118,16 +146,19 @@ impl<'a> Reader<'a> {
         self.array().map(|[a, b, c]| u32::from_be_bytes([0, a, b, c]))
     }
 
+    /// A number near this one.
+    fn number(&mut self, near: u64) -> Result<u64, Malformed> {
+        Ok(nearest(self.u32()?, NUMBER_BITS, near))
+    }
+
+    fn short_number(&mut self, near: u64) -> Result<u64, Malformed> {
+        Ok(nearest(self.u24()?, SHORT_NUMBER_BITS, near))
+    }
+
     /// Kind and length of a buffer.
     fn buffer(&mut self) -> Result<(BufferKind, u32), Malformed> {
         let both = self.u24()?;
-        let kind = match both >> BUFFER_LEN_BITS {
-            1 => BufferKind::Control,
-            2 => BufferKind::Stream,
-            3 => BufferKind::Datagram,
-            _ => return Err(Malformed::Value),
-        };
-        Ok((kind, both & BUFFER_LEN_LIMIT))
+        Ok((kind_of(both >> BUFFER_LEN_BITS)?, both & BUFFER_LEN_LIMIT))
     }
 
     fn u32(&mut self) -> Result<u32, Malformed> {
@@ -142,6 +173,15 @@ impl<'a> Reader<'a> {
         let (head, tail) = self.0.split_at_checked(len).ok_or(Malformed::Truncated)?;
         self.0 = tail;
         Ok(head)
+    }
+
+    /// The end of the short form: the length of the bytes behind it, which is that told here if it is.
+    fn short_end(mut self, bytes: &[u8]) -> Result<u16, Malformed> {
+        let len = u16::try_from(bytes.len()).map_err(|_| Malformed::Length)?;
+        if !self.0.is_empty() && self.u16()? != len {
+            return Err(Malformed::Length);
+        }
+        self.end().map(|()| len)
     }
 
     fn end(self) -> Result<(), Malformed> {
@@ -176,15 +216,26 @@ impl<'a> Writer<'a> {
         self.put(&[a, b, c])
     }
 
+    fn number(&mut self, number: u64) -> Option<()> {
+        self.put(&low_bits(number).to_be_bytes())
+    }
+
+    fn short_number(&mut self, number: u64) -> Option<()> {
+        self.u24(low_bits(number) & ((1 << SHORT_NUMBER_BITS) - 1))
+    }
+
+    /// The end of the short form: tells the length of the bytes behind it, if there will be no tag.
+    fn short_end(mut self, sealed: bool, len: u16) -> Option<usize> {
+        if !sealed {
+            self.put(&len.to_be_bytes())?;
+        }
+        Some(self.len)
+    }
+
     /// Kind and length of a buffer.
     fn buffer(&mut self, kind: BufferKind, len: u32) -> Option<()> {
-        let kind = match kind {
-            BufferKind::Control => 1,
-            BufferKind::Stream => 2,
-            BufferKind::Datagram => 3,
-        };
         (len <= BUFFER_LEN_LIMIT).then_some(())?;
-        self.u24(kind << BUFFER_LEN_BITS | len)
+        self.u24(u32::from(bits_of(kind)) << BUFFER_LEN_BITS | len)
     }
 
     /// Type and length of a subfield whose body has `body_len` bytes.
@@ -204,15 +255,24 @@ mod tests {
         fn a_number_is_known_again_by_its_low_bits(near: u64, ahead in -0x7fff_ffff_i64..=0x7fff_ffff) {
             let near = near >> 1;
             if let Some(number) = near.checked_add_signed(ahead) {
-                prop_assert_eq!(nearest(low_bits(number), near), number);
+                prop_assert_eq!(nearest(low_bits(number), NUMBER_BITS, near), number);
+            }
+            if let Some(number) = near.checked_add_signed(ahead >> 8) {
+                prop_assert!(number.abs_diff(near) < SHORT_REACH + 1);
+                let mut bytes = [0; 3];
+                Writer::new(&mut bytes).short_number(number).unwrap();
+                prop_assert_eq!(Reader(&bytes).short_number(near), Ok(number));
             }
         }
     }
 
     #[test]
     fn there_is_nothing_below_0() {
-        assert_eq!(nearest(u32::MAX, 5), u64::from(u32::MAX));
-        assert_eq!(nearest(3, 1 << 32), (1 << 32) + 3);
-        assert_eq!(nearest(u32::MAX, 1 << 32), u64::from(u32::MAX));
+        assert_eq!(nearest(u32::MAX, 32, 5), u64::from(u32::MAX));
+        assert_eq!(nearest(3, 32, 1 << 32), (1 << 32) + 3);
+        assert_eq!(nearest(u32::MAX, 32, 1 << 32), u64::from(u32::MAX));
+        assert_eq!(nearest(0xff_ffff, 24, 5), 0xff_ffff);
+        assert_eq!(nearest(3, 24, 0x12ff_fffe), 0x1300_0003);
+        assert_eq!(nearest(0xff_ffff, 24, 0x1300_0001), 0x12ff_ffff);
     }
 }
