@@ -4,7 +4,12 @@ use super::{
     HEADER_LEN, Malformed, Reader, SHORT_FIELD_LEN, SHORT_HEADER_LEN, SHORT_LENGTH_LEN, Writer,
 };
 
-const _: () = assert!(SHORT_FIELD_LEN + SHORT_LENGTH_LEN <= u16::MAX as usize);
+/// Length of the data mover field in the short form, sealed and in the clear.
+const SEALED_LEN: u16 = 12;
+const CLEAR_LEN: u16 = 14;
+
+const _: () = assert!(SEALED_LEN as usize == SHORT_FIELD_LEN);
+const _: () = assert!(CLEAR_LEN as usize == SHORT_FIELD_LEN + SHORT_LENGTH_LEN);
 
 /// The version of the wire format that this code speaks: of datagrams of a session.
 pub const WIRE_VERSION: u8 = 3;
@@ -79,8 +84,8 @@ impl DatagramHeader {
     /// Of a datagram with one piece or parity and nothing else.
     #[must_use]
     pub fn short(kind: DatagramKind, key_epoch: u8, session: SessionId) -> Self {
-        let told = if key_epoch == KEY_EPOCH_CLEAR { SHORT_LENGTH_LEN } else { 0 };
-        DatagramHeader { kind, key_epoch, field_len: (SHORT_FIELD_LEN + told) as u16, session }
+        let field_len = if key_epoch == KEY_EPOCH_CLEAR { CLEAR_LEN } else { SEALED_LEN };
+        DatagramHeader { kind, key_epoch, field_len, session }
     }
 
     /// Length of header and data mover field in bytes: what is never encrypted.
