@@ -44,11 +44,13 @@ pub enum Violation {
 pub(super) struct Pieces {
     list: [Piece; PIECES_MAX],
     len: usize,
+    /// Whether nothing else is in the datagram: one piece is told in the short form then.
+    pub(super) alone: bool,
 }
 
 impl Pieces {
     pub(super) fn new() -> Self {
-        Pieces { list: [Piece::NONE; PIECES_MAX], len: 0 }
+        Pieces { list: [Piece::NONE; PIECES_MAX], len: 0, alone: false }
     }
 
     /// Adds a piece; false when there are too many.

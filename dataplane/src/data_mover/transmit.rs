@@ -58,11 +58,6 @@ impl Scratch {
     fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or(&[])
     }
-
-    /// Whether it adds nothing.
-    fn is_empty(&self) -> bool {
-        self.len == 0 && self.pad_to == 0
-    }
 }
 
 /// What the next datagram is for.
@@ -198,6 +193,7 @@ impl Session {
             let room = out.len().checked_sub(taken)?;
             let alone = if self.scratch.len == 0 { self.short_room(out.len()) } else { 0 };
             self.sender.choose(now, room, alone, &mut pieces);
+            pieces.alone = alone > 0;
         }
         let len = self.write(now, out, established.peer.session, Body::Pieces(&pieces))?;
         let ip_bytes = self.count_out(now, len);
@@ -224,7 +220,8 @@ impl Session {
     ) -> Option<usize> {
         let taken = HEADER_LEN + DATA_BASE_LEN + self.config.tag_len();
         let room = out.len().checked_sub(taken)?;
-        let next = self.sender.next_parity(now, self.short_room(out.len()))?;
+        let alone = self.short_room(out.len());
+        let next = self.sender.next_parity(now, alone)?;
         self.make_room(now)?;
         self.scratch.clear(0);
         let mut pieces = Pieces::new();
@@ -232,6 +229,7 @@ impl Session {
         let len = match next {
             Next::Repeats => {
                 self.sender.fec.repeats(room, &mut pieces);
+                pieces.alone = alone > 0;
                 self.write(now, out, session, Body::Pieces(&pieces))
             }
             Next::Parity(parity) => {
@@ -356,7 +354,7 @@ impl Session {
                 short(DatagramKind::Parity)
             }
             Body::Pieces(pieces) => match pieces.list() {
-                [piece] if self.scratch.is_empty() && self.sender.is_near() => {
+                [piece] if pieces.alone => {
                     emit_piece(physical, piece, sealed, field)?;
                     short(DatagramKind::Piece)
                 }

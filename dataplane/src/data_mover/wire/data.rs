@@ -4,7 +4,7 @@
 
 use super::{
     DATA_BASE_LEN, DatagramKind, Malformed, Near, PIECE_LEN, Parity, Reader, SHORT_FIELD_LEN,
-    Writer,
+    Writer, buffer_bytes,
 };
 use crate::packet_driver::BufferKind;
 
@@ -177,11 +177,13 @@ pub fn emit_data(physical: u64, pieces: &[Piece], out: &mut [u8]) -> Option<usiz
 /// the receiver is.
 pub fn emit_piece(physical: u64, piece: &Piece, sealed: bool, out: &mut [u8]) -> Option<usize> {
     let mut writer = Writer::new(out);
-    writer.short_number(physical)?;
-    writer.short_number(piece.logical)?;
-    writer.buffer(piece.kind, piece.buffer_len)?;
-    writer.u24(piece.offset)?;
-    debug_assert_eq!(writer.len, SHORT_FIELD_LEN);
+    let [.., n0, n1, n2] = physical.to_be_bytes();
+    let [.., l0, l1, l2] = piece.logical.to_be_bytes();
+    let [k0, k1, k2] = buffer_bytes(piece.kind, piece.buffer_len)?;
+    let [0, o0, o1, o2] = piece.offset.to_be_bytes() else { return None };
+    // At once: it is most of what is written in front of bytes.
+    let field: [u8; SHORT_FIELD_LEN] = [n0, n1, n2, l0, l1, l2, k0, k1, k2, o0, o1, o2];
+    writer.put(&field)?;
     writer.short_end(sealed, piece.len)
 }
 

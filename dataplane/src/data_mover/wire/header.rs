@@ -125,12 +125,15 @@ impl DatagramHeader {
 
     /// Writes the header to the front of `out`; its length, or `None` when it does not fit.
     pub fn emit(&self, out: &mut [u8]) -> Option<usize> {
+        let first = self.kind.version() << 4 | self.kind as u8;
+        let [s0, s1, s2, s3] = self.session.0.to_be_bytes();
         let mut writer = Writer::new(out);
-        writer.put(&[self.kind.version() << 4 | self.kind as u8, self.key_epoch])?;
-        if self.kind.header_len() == HEADER_LEN {
-            writer.put(&self.field_len.to_be_bytes())?;
+        if self.kind.header_len() == SHORT_HEADER_LEN {
+            writer.put(&[first, self.key_epoch, s0, s1, s2, s3])?;
+        } else {
+            let [high, low] = self.field_len.to_be_bytes();
+            writer.put(&[first, self.key_epoch, high, low, s0, s1, s2, s3])?;
         }
-        writer.put(&self.session.0.to_be_bytes())?;
         debug_assert_eq!(writer.len, self.kind.header_len());
         Some(writer.len)
     }

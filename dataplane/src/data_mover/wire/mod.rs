@@ -123,6 +123,13 @@ fn bits_of(kind: BufferKind) -> u8 {
     }
 }
 
+/// Kind and length of a buffer; `None` when that is too long.
+fn buffer_bytes(kind: BufferKind, len: u32) -> Option<[u8; 3]> {
+    let both = u32::from(bits_of(kind)) << BUFFER_LEN_BITS | len;
+    let [_, a, b, c] = both.to_be_bytes();
+    (len <= BUFFER_LEN_LIMIT).then_some([a, b, c])
+}
+
 /// Bytes being read from the front.
 #[derive(Clone, Copy, Debug)]
 struct Reader<'a>(&'a [u8]);
@@ -234,8 +241,7 @@ impl<'a> Writer<'a> {
 
     /// Kind and length of a buffer.
     fn buffer(&mut self, kind: BufferKind, len: u32) -> Option<()> {
-        (len <= BUFFER_LEN_LIMIT).then_some(())?;
-        self.u24(u32::from(bits_of(kind)) << BUFFER_LEN_BITS | len)
+        self.put(&buffer_bytes(kind, len)?)
     }
 
     /// Type and length of a subfield whose body has `body_len` bytes.
