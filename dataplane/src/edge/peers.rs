@@ -57,6 +57,7 @@ impl<F: Frame> EdgeStage<F> {
             let portion = portion(&mut done.connections, CONNECTIONS_PER_CALL);
             for place in portion.start..portion.end.min(self.config.connections) {
                 self.reset_flow_of(now, place, peer, false);
+                self.orphan(place, peer);
             }
             return false;
         }
@@ -79,6 +80,17 @@ impl<F: Frame> EdgeStage<F> {
             *admission = Admission { fallback: admission.fallback, ..Admission::default() };
         });
         true
+    }
+
+    /// The flow in this place, if there is still one over this peer, is nobody's: a host may have to
+    /// be told of its reset for longer than its peer is remembered.
+    fn orphan(&mut self, place: u32, peer: PeerIndex) {
+        if let Some(flow) = self.table.get_mut(place)
+            && flow.facts.peer == peer
+        {
+            flow.facts.peer = PeerIndex::NOBODY;
+            self.interceptor.set_peer_of(flow.handle, PeerIndex::NOBODY);
+        }
     }
 
     /// How many peers there is a session with.

@@ -57,6 +57,13 @@ impl Interceptor {
             .is_some_and(|decision| self.flows.set_decision(flow, Decision { slot, ..decision }))
     }
 
+    /// A flow has another peer now. False when it is gone.
+    pub fn set_peer_of(&mut self, flow: FlowHandle, peer: PeerIndex) -> bool {
+        let decision = self.flows.decision(flow);
+        decision
+            .is_some_and(|decision| self.flows.set_decision(flow, Decision { peer, ..decision }))
+    }
+
     /// What the edge says of its end of a split flow, for those who read the table: below 32.
     pub fn set_edge_state(&mut self, flow: FlowHandle, state: u8) {
         self.flows.set_edge_state(flow, state);
