@@ -431,6 +431,28 @@ mod tests {
         }
     }
 
+    #[test]
+    fn who_comes_is_not_called_as_who_had_the_place() {
+        let (mut ours, mut same) = (sessions(0, 1), sessions(0, 1));
+        let (peer, now) = (PeerIndex(2), Time::ZERO);
+        let endpoint = ours.endpoint(peer).unwrap();
+        let former = ours.get(peer).unwrap().name().unwrap();
+        ours.close(now, peer, CloseReason::Reconfigured);
+        assert!(ours.remove(peer).is_some() && ours.remove(peer).is_none());
+        assert_eq!((ours.count(), ours.endpoint(peer)), (2, None));
+        let mut datagram = [0x22, 0, 0, 0, 0, 0, 0, 0];
+        datagram[4..].copy_from_slice(&former.0.to_be_bytes());
+        assert!(ours.route(now, &from(endpoint), &datagram).is_none());
+        // The same randomness makes the same name.
+        let twin = same.remove(peer).unwrap();
+        assert_eq!(twin.name(), Some(former));
+        ours.insert(peer, endpoint, twin);
+        let name = ours.get(peer).unwrap().name().unwrap();
+        assert!(name != former && name.peer() == former.peer());
+        assert!(ours.route(now, &from(endpoint), &datagram).is_none());
+        assert_eq!(ours.counters().get(DemuxCounter::DatagramsRouted), 0);
+    }
+
     /// Two appliances that encrypt, one peer each, and their key exchanges.
     fn secured() -> [(Sessions, KeyExchange); 2] {
         let key = |side: u8| PrivateKey::new([side + 1; 32]);
