@@ -1,8 +1,8 @@
 """Frames that pass at a fixed rate, with and without a control side that never rests.
 
 The control side reads every statistic and all flows over the control socket, and reloads a
-configuration that changes rules, networks and the rates of peers, one after the other, at rest for as
-long as each has taken. All of it runs on the core of the worker that forwards the frames, so that the
+configuration that changes rules, networks and the rates of peers, takes one peer out and adds another,
+one after the other, at rest for as long as each has taken. All of it runs on the core of the worker that forwards the frames, so that the
 generator's is the generator's alone: where an appliance has one core, that is how it is. By turns,
 A B B A, on the same appliance.
 """
@@ -81,8 +81,15 @@ class Appliance(Tpo):
             "rate": f"{100 + number % 7}mbit",
             "networks": [f"10.{100 + each}.{number % 200}.0/24"],
         } for each in range(PEERS)]
+        # One that comes with this configuration, and leaves with the next.
+        peers.append({
+            "name": f"guest-{number}", "endpoint": f"10.3.1.{200 + number % 50}:4980",
+            "encryption": "none", "networks": [f"10.200.{number % 200}.0/24"], "rate": "auto",
+        })
         rules = [{"name": f"extra-{number}-{each}", "protocol": "tcp", "action": "drop",
                   "destination_ports": [str(1 + (number + each) % 1000)]} for each in range(8)]
+        rules.append({"name": f"to-guest-{number}", "action": "optimize", "peer": f"guest-{number}",
+                      "destination": peers[-1]["networks"]})
         tree = super()._config(self.place, flows)
         return tree | {"peer": peers, "rule": rules + tree["rule"]}
 

@@ -61,6 +61,8 @@ class LabOptions:
     """The side, `a` or `b`, whose host is behind a router."""
     lan_loss_per_mille: int = 0
     """Frames of a thousand that each LAN loses in each direction."""
+    switches: bool = False
+    """Whether a switch stands in front of each appliance even if it loses nothing."""
     rate: str = "200mbit"
     """What each appliance may send to the other."""
     rules: list[dict[str, Any]] | None = None
@@ -98,7 +100,7 @@ class Lab:
         self.options.check()
         self.name = self.options.name or f"{os.getpid()}-{secrets.token_hex(2)}"
         self.sites = {side: Site(side, self.options.hosts, self.options.router == side,
-                                 self.options.lan_loss_per_mille > 0)
+                                 self.options.switches or self.options.lan_loss_per_mille > 0)
                       for side in topology.SIDES}
         self.directory = record.STATE_ROOT / self.name
         self.programs: dict[str, Program] = {}
@@ -195,6 +197,15 @@ class Lab:
         return self._start(node, node, [
             str(self.binary("tpo")), "--config", str(path), *self.options.tpo_arguments],
             ready=ready)
+
+    def start_third(self, side: str, tree: dict[str, Any]) -> Program:
+        """Starts one more appliance in the place of the switch of one side, as `tpoc`."""
+        node = self.site(side).switch
+        namespaces.run("ip", "-n", self.namespace(node), "link", "delete", "br0")
+        path = self.directory / "tpoc.toml"
+        path.write_text(config.to_toml(tree), encoding="utf-8")
+        return self._start("tpoc", node, [
+            str(self.binary("tpo")), "--config", str(path), *self.options.tpo_arguments])
 
     def tpo_config(self, side: str) -> dict[str, Any]:
         """The lab's configuration for the appliance of one side."""
@@ -322,7 +333,7 @@ class Lab:
     def _build_switch(self, site: Site) -> None:
         switch = self.namespace(site.switch)
         namespaces.bridge(switch, "br0", *topology.SWITCH_DEVICES)
-        for device in topology.SWITCH_DEVICES:
+        for device in topology.SWITCH_DEVICES if self.options.lan_loss_per_mille else ():
             namespaces.lose(switch, device, self.options.lan_loss_per_mille)
 
     def _address(self, site: Site) -> None:
@@ -366,7 +377,7 @@ class Lab:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        for name in ("tpoa", "tpob", "wanem"):
+        for name in ("tpoc", "tpoa", "tpob", "wanem"):
             if name in self.programs:
                 self.programs[name].stop()
 

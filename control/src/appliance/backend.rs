@@ -1,8 +1,9 @@
 //! The commands, carried out on the appliance of a configuration.
 //!
 //! In: devices, a configuration. Out: what the commands show and do. Never: a wait for the
-//! dataplane, but for the ordered stop; a worker's counter written.
+//! dataplane, but for the ordered stop and for a reload; a worker's counter written.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use dataplane::interceptor::RuleTable;
-use dataplane::packet_driver::PeerStatus;
+use dataplane::packet_driver::{PeerIndex, PeerStatus};
 use dataplane::pipeline::appliance::Handles;
 use dataplane::pipeline::port::PortCounter;
 use dataplane::pipeline::{LinkLayout, Placement, layout};
@@ -18,6 +19,7 @@ use dataplane::pipeline::{LinkLayout, Placement, layout};
 use super::devices::{DeviceError, Devices};
 use super::load::LoadMeter;
 use super::peers::{self, States, Traffic};
+use super::places::{PlaceChanges, Places};
 use super::ports::refused;
 use super::running::{Running, StartError};
 use super::{convert, counters, flows};
@@ -28,6 +30,7 @@ use crate::cli::{
     RuleView, StageView, Statistics, Xstat,
 };
 use crate::config::Config;
+use crate::keys::Keys;
 use crate::machine::Machine;
 use crate::run::Plan;
 use crate::stats::{self, Sample};
@@ -52,6 +55,8 @@ pub struct Optimizer {
     machine: Machine,
     path: PathBuf,
     config: Config,
+    /// Those of its peers.
+    places: Places,
     running: Option<Running>,
     /// Of the last start; kept after the stop, until the next start.
     handles: Option<Handles>,
@@ -75,6 +80,7 @@ impl Optimizer {
             args: plan.args.clone(),
             machine: plan.machine.clone(),
             path,
+            places: Places::first(&config),
             earlier_hits: vec![0; config.rules.len()],
             config,
             running: None,
@@ -89,14 +95,13 @@ impl Optimizer {
     /// Housekeeping, some times a second: how peers and cores have been is noted.
     pub fn tick(&mut self) {
         let now = Instant::now();
-        for index in 0..self.config.peers.len() {
-            let state = peers::state(self.status(index));
-            let noticed = peers::Noticed::of(self.status(index));
-            if self.states.note(index, (state, noticed), now)
-                && let Some(peer) = self.config.peers.get(index)
-            {
+        for (peer, place) in self.config.peers.iter().zip(self.places.iter()) {
+            let handles = self.running.as_ref().map(|running| &running.handles);
+            let status = handles.and_then(|handles| handles.peers.get(usize::from(place.0)));
+            let seen = (peers::state(status), peers::Noticed::of(status));
+            if self.states.note(place, seen, now) {
                 // Nobody is there to be told if standard error is gone.
-                let _ = writeln!(io::stderr(), "tpo: {}", peers::change(peer, self.status(index)));
+                let _ = writeln!(io::stderr(), "tpo: {}", peers::change(peer, status));
             }
         }
         let Some(running) = &self.running else { return };
@@ -109,9 +114,9 @@ impl Optimizer {
         }
     }
 
-    /// The state of a peer, while the workers run.
-    fn status(&self, index: usize) -> Option<&PeerStatus> {
-        self.running.as_ref()?.handles.peers.get(index)
+    /// The state of the peer in a place, while the workers run.
+    fn status(&self, place: PeerIndex) -> Option<&PeerStatus> {
+        self.running.as_ref()?.handles.peers.get(usize::from(place.0))
     }
 
     fn side(&self, port: u16) -> Option<usize> {
@@ -157,12 +162,24 @@ impl Optimizer {
         self.devices.ports.numbers().into_iter().map(one).collect()
     }
 
+    /// Traffic of each place for a peer since the start, whoever had it.
     fn all_traffic(&self) -> Vec<Traffic> {
-        let peers = 0..self.config.peers.len();
-        let Some(handles) = &self.handles else {
-            return peers.map(|_| Traffic::default()).collect();
-        };
-        peers.map(|index| Traffic::of(handles, index)).collect()
+        let Some(handles) = &self.handles else { return Vec::new() };
+        (0..handles.peers.len()).map(|place| Traffic::of(handles, place)).collect()
+    }
+
+    /// Who comes to these places begins at zero, and has been nothing yet.
+    fn begin_peers(&mut self, changes: &PlaceChanges) {
+        let now = self.all_traffic();
+        self.cleared.peers.resize(now.len(), Traffic::default());
+        for (_, place) in &changes.joined {
+            self.states.forget(*place);
+            let index = usize::from(place.0);
+            if let (Some(cleared), Some(now)) = (self.cleared.peers.get_mut(index), now.get(index))
+            {
+                *cleared = *now;
+            }
+        }
     }
 
     /// Hits of each rule since the start.
@@ -180,7 +197,8 @@ impl Optimizer {
     fn carry_hits(&mut self, new: &Config) {
         let carried = |counts: &[u64]| -> Vec<u64> {
             let old = &self.config.rules;
-            let place = |rule| old.iter().position(|known| known == rule);
+            let place =
+                |rule| old.iter().position(|known| self.config.is_rule_of(known, new, rule));
             let count = |rule| place(rule).and_then(|index| counts.get(index)).copied();
             new.rules.iter().map(|rule| count(rule).unwrap_or(0)).collect()
         };
@@ -212,6 +230,10 @@ impl Backend for Optimizer {
         // Before the new tables are reserved, the old ones are given back.
         self.handles = None;
         self.rules = None;
+        let first = Places::first(&self.config);
+        if std::mem::replace(&mut self.places, first.clone()) != first {
+            self.states = States::default();
+        }
         self.earlier_hits = vec![0; self.config.rules.len()];
         self.loads = LoadMeter::default();
         self.cleared = Cleared {
@@ -289,24 +311,26 @@ impl Backend for Optimizer {
     fn peers(&self) -> Vec<PeerView> {
         let peers = &self.config.peers;
         let flows = match &self.running {
-            Some(running) => flows::per_peer(&running.handles.flows, peers.len()),
-            None => vec![0; peers.len()],
+            Some(running) => flows::per_place(&running.handles.flows),
+            None => HashMap::new(),
         };
         let traffic = self.all_traffic();
-        let figures = traffic.iter().zip(flows);
-        let view = |((index, peer), (traffic, flows)): ((usize, _), (&Traffic, u64))| {
-            let cleared = self.cleared.peers.get(index).copied().unwrap_or_default();
-            let traffic = traffic.since(&cleared);
-            peers::view((index, peer), self.status(index), &self.states, &traffic, flows)
+        let view = |(peer, place): (_, PeerIndex)| {
+            let of_place = |all: &[Traffic]| all.get(usize::from(place.0)).copied();
+            let cleared = of_place(&self.cleared.peers).unwrap_or_default();
+            let traffic = of_place(&traffic).unwrap_or_default().since(&cleared);
+            let flows = flows.get(&place).copied().unwrap_or(0);
+            peers::view((place, peer), self.status(place), &self.states, &traffic, flows)
         };
-        peers.iter().enumerate().zip(figures).map(view).collect()
+        peers.iter().zip(self.places.iter()).map(view).collect()
     }
 
     fn flows(&self, filter: &FlowFilter) -> Flows {
         match &self.running {
             Some(running) => {
                 let now = running.clock.now();
-                flows::flows(&running.handles.flows, &self.config, filter, now)
+                let peers = (&self.config, &self.places);
+                flows::flows(&running.handles.flows, peers, filter, now)
             }
             None => Flows::default(),
         }
@@ -404,13 +428,21 @@ impl Backend for Optimizer {
         let path = file.unwrap_or(&self.path).to_path_buf();
         let (config, warnings) = Config::load(&path, &self.machine)?;
         let changes = Config::reload_diff(&self.config, &config)?;
+        let (places, moved) = self.places.next(&self.config, &config);
+        // Only who comes needs them.
+        let keys =
+            if moved.joined.is_empty() { None } else { Keys::load(&config).map_err(refused)? };
         self.carry_hits(&config);
-        self.rules = self.running.as_mut().map(|running| {
-            running.reconfigure(&config);
-            Arc::clone(&running.rules)
-        });
+        let done = match &mut self.running {
+            Some(running) => running.reconfigure(&config, keys.as_ref(), &places, &moved),
+            None => Ok(()),
+        };
+        self.rules = self.running.as_ref().map(|running| Arc::clone(&running.rules));
         self.config = config;
         self.path = path;
+        self.places = places;
+        self.begin_peers(&moved);
+        done.map_err(refused)?;
         Ok(Reloaded { changes, warnings })
     }
 }

@@ -15,10 +15,11 @@ use dataplane::interceptor::{
     DscpSet, InterfaceAddress, Networks, Own, PortRange, Prefix, PrefixSet, Rule, RuleAction,
     RuleTable, SideConfig,
 };
-use dataplane::packet_driver::{Class, PeerIndex};
+use dataplane::packet_driver::Class;
 use dataplane::pipeline::appliance::{ApplianceConfig, Identity, Limits, PeerSettings};
 use dataplane::pipeline::{Placement, PlacementError, StageKind};
 
+use super::places::Places;
 use crate::config;
 use crate::io::Offloads;
 use crate::keys::Keys;
@@ -53,7 +54,7 @@ pub fn appliance(
     Ok(ApplianceConfig {
         placement: placement(&config.cores)?,
         own: own(config, circumstances),
-        rules: Arc::new(rules(config)),
+        rules: Arc::new(rules(config, &Places::first(config))),
         peers: peers(config, circumstances.keys.as_ref()),
         identity: circumstances
             .keys
@@ -155,17 +156,22 @@ fn fallback(fallback: config::Fallback) -> Fallback {
     }
 }
 
-/// The look-up table and the networks of a configuration.
+/// The look-up table and the networks of a configuration, whose peers have these places.
 #[must_use]
-pub fn rules(config: &config::Config) -> RuleTable {
-    let networks = Networks {
-        local: prefixes(&config.lan.networks),
-        peers: config.peers.iter().map(|peer| prefixes(&peer.networks)).collect(),
-    };
-    RuleTable::new(config.rules.iter().map(rule).collect(), networks)
+pub fn rules(config: &config::Config, places: &Places) -> RuleTable {
+    let mut peers = Vec::new();
+    for (peer, place) in config.peers.iter().zip(places.iter()) {
+        let place = usize::from(place.0);
+        // Behind a place that nobody has there is nothing.
+        peers.resize_with(peers.len().max(place + 1), PrefixSet::default);
+        peers[place] = prefixes(&peer.networks);
+    }
+    let networks = Networks { local: prefixes(&config.lan.networks), peers };
+    let rules = config.rules.iter().map(|each| rule(each, places)).collect();
+    RuleTable::new(rules, networks)
 }
 
-fn rule(rule: &config::Rule) -> Rule {
+fn rule(rule: &config::Rule, places: &Places) -> Rule {
     let ports = |list: &[config::PortRange]| {
         list.iter().map(|range| PortRange { first: range.first, last: range.last }).collect()
     };
@@ -187,7 +193,7 @@ fn rule(rule: &config::Rule) -> Rule {
             config::Action::Pass => RuleAction::Pass,
             config::Action::Drop => RuleAction::Drop,
         },
-        peer: rule.peer.and_then(|index| u16::try_from(index).ok()).map(PeerIndex),
+        peer: rule.peer.and_then(|index| places.of(index)),
         class: Class(rule.class),
         compress: rule.compression != config::Compression::None,
     }
@@ -202,6 +208,7 @@ pub fn limits(limits: &config::Limits, burst: usize) -> Limits {
         connections: limits.connections,
         half_open: limits.half_open,
         neighbours: limits.neighbours as usize,
+        peers: usize::from(limits.peers),
         frames: limits.frames as usize,
         buffer_bytes: bytes(limits.buffer_memory),
         buffer_size_max: bytes(limits.buffer_size_max),

@@ -1,54 +1,61 @@
 //! Flows as `show flow` has them: read from the flow table while it is in use.
 
+use std::collections::HashMap;
+
 use dataplane::edge::tcp::State;
 use dataplane::interceptor::{Decision, FlowReader, FlowView as Entry, RuleId, Verdict};
+use dataplane::packet_driver::PeerIndex;
 use dataplane::time::{SECOND_NS, Time};
 
+use super::places::Places;
 use crate::cli::{FlowFilter, FlowView, Flows};
 use crate::config::{Action, Config, Protocol};
+
+/// The peers that there are, and their places.
+type Peers<'a> = (&'a Config, &'a Places);
 
 /// The flows that `filter` chooses.
 pub(super) fn flows(
     tables: &[FlowReader],
-    config: &Config,
+    peers: Peers<'_>,
     filter: &FlowFilter,
     now: Time,
 ) -> Flows {
     let mut flows = Flows::default();
     for entry in tables.iter().flat_map(FlowReader::iter) {
         flows.total += 1;
-        if !matches(&entry, config, filter) {
+        if !matches(&entry, peers, filter) {
             continue;
         }
         flows.matched += 1;
         if flows.flows.len() < filter.limit {
-            flows.flows.push(view(&entry, config, now));
+            flows.flows.push(view(&entry, peers, now));
         }
     }
     flows
 }
 
-/// Live flows of each peer.
-pub(super) fn per_peer(tables: &[FlowReader], peers: usize) -> Vec<u64> {
-    let mut counts = vec![0; peers];
+/// Live flows of the peer in each place.
+pub(super) fn per_place(tables: &[FlowReader]) -> HashMap<PeerIndex, u64> {
+    let mut counts = HashMap::new();
     for entry in tables.iter().flat_map(FlowReader::iter) {
-        if let Some(count) = peer(&entry.decision).and_then(|index| counts.get_mut(index)) {
-            *count += 1;
+        if let Some(place) = peer(&entry.decision) {
+            *counts.entry(place).or_default() += 1;
         }
     }
     counts
 }
 
-/// Index of the peer that carries a flow.
-fn peer(decision: &Decision) -> Option<usize> {
+/// The place of the peer that carries a flow.
+fn peer(decision: &Decision) -> Option<PeerIndex> {
     match decision.verdict {
-        Verdict::Optimize | Verdict::Datagram => Some(usize::from(decision.peer.0)),
+        Verdict::Optimize | Verdict::Datagram => Some(decision.peer),
         Verdict::Pass(_) | Verdict::Drop(_) => None,
     }
 }
 
-fn peer_name<'a>(decision: &Decision, config: &'a Config) -> Option<&'a str> {
-    Some(&config.peers.get(peer(decision)?)?.name)
+fn peer_name<'a>(decision: &Decision, (config, places): Peers<'a>) -> Option<&'a str> {
+    Some(&config.peers.get(places.peer_at(peer(decision)?)?)?.name)
 }
 
 fn action(verdict: Verdict) -> Action {
@@ -71,7 +78,7 @@ fn state(entry: &Entry) -> &'static str {
     }
 }
 
-fn matches(entry: &Entry, config: &Config, filter: &FlowFilter) -> bool {
+fn matches(entry: &Entry, peers: Peers<'_>, filter: &FlowFilter) -> bool {
     let key = &entry.key;
     filter.source.is_none_or(|prefix| prefix.contains(key.source()))
         && filter.destination.is_none_or(|prefix| prefix.contains(key.destination()))
@@ -79,14 +86,11 @@ fn matches(entry: &Entry, config: &Config, filter: &FlowFilter) -> bool {
         && filter.protocol.is_none_or(|protocol| {
             protocol == Protocol::Any || protocol == Protocol::Number(key.protocol)
         })
-        && filter
-            .peer
-            .as_deref()
-            .is_none_or(|name| peer_name(&entry.decision, config) == Some(name))
+        && filter.peer.as_deref().is_none_or(|name| peer_name(&entry.decision, peers) == Some(name))
         && filter.verdict.is_none_or(|verdict| action(entry.decision.verdict) == verdict)
 }
 
-fn view(entry: &Entry, config: &Config, now: Time) -> FlowView {
+fn view(entry: &Entry, peers: Peers<'_>, now: Time) -> FlowView {
     let (key, decision) = (&entry.key, &entry.decision);
     FlowView {
         protocol: Protocol::Number(key.protocol).to_string(),
@@ -96,7 +100,7 @@ fn view(entry: &Entry, config: &Config, now: Time) -> FlowView {
         destination_port: key.destination_port,
         vlan: key.vlan,
         verdict: action(decision.verdict).to_string(),
-        peer: peer_name(decision, config).map(str::to_owned),
+        peer: peer_name(decision, peers).map(str::to_owned),
         rule: (decision.rule != RuleId::NONE).then_some(usize::from(decision.rule.0)),
         state: state(entry).to_owned(),
         packets: entry.frames.iter().sum(),

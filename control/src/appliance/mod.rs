@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `devices`, `ports` | EAL, pool and ports of a configuration; ports as the commands see them |
 //! | `convert`, `running` | what the dataplane is made from; workers at work, and their ordered stop |
+//! | `places`, `handover` | which place each peer has; peers that come and go |
 //! | `exchange_thread` | the thread that makes keys |
 //! | `backend` | the commands on it |
 //! | `counters`, `flows`, `peers`, `load` | what they show |
@@ -17,9 +18,11 @@ mod counters;
 pub mod devices;
 mod exchange_thread;
 mod flows;
+mod handover;
 mod load;
 pub mod pairwise;
 mod peers;
+pub mod places;
 pub mod ports;
 mod precheck;
 pub mod running;

@@ -1,12 +1,13 @@
 //! Peers as `show peer` has them.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use dataplane::data_mover::security::ExchangeCounter;
 use dataplane::data_mover::wire::WIRE_VERSION;
 use dataplane::data_mover::{Mark, MoverCounter, PathMtuState};
 use dataplane::edge::LanCounter;
-use dataplane::packet_driver::{LastEnd, PeerAnswer, PeerStatus, Shield};
+use dataplane::packet_driver::{LastEnd, PeerAnswer, PeerIndex, PeerStatus, Shield};
 use dataplane::pipeline::appliance::Handles;
 
 use crate::cli::{Direction, Parity, PeerState, PeerView};
@@ -29,7 +30,7 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    /// That of the peer at `index`, since the start.
+    /// That of the place at `index`, since the start.
     pub(super) fn of(handles: &Handles, index: usize) -> Self {
         let mover = |counter| handles.movers.get(index).map_or(0, |mover| mover.get(counter));
         let lan = |counter| handles.lan.get(index).map_or(0, |lan| lan.get(counter));
@@ -219,40 +220,46 @@ pub(super) fn change(peer: &Peer, status: Option<&PeerStatus>) -> String {
     format!("peer {}: {}{why}", peer.name, state.name())
 }
 
-/// Since when each peer is as it is, and what was noticed about it.
+/// Since when the peer in each place is as it is, and what was noticed about it.
 #[derive(Debug, Default)]
-pub(super) struct States(Vec<(PeerState, Instant, Noticed)>);
+pub(super) struct States(HashMap<PeerIndex, (PeerState, Instant, Noticed)>);
 
 impl States {
-    /// Notes how the peer at `index` is; whether it was otherwise before. Call it for all of them,
-    /// in order.
+    /// Another peer has this place.
+    pub(super) fn forget(&mut self, place: PeerIndex) {
+        self.0.remove(&place);
+    }
+
+    /// Notes how the peer in this place is; whether it was otherwise before.
     pub(super) fn note(
         &mut self,
-        index: usize,
+        place: PeerIndex,
         (state, noticed): (PeerState, Noticed),
         now: Instant,
     ) -> bool {
-        match self.0.get_mut(index) {
+        match self.0.get_mut(&place) {
             Some(known) if known.0 != state => {
                 *known = (state, now, noticed);
                 return true;
             }
             Some((.., known)) => return std::mem::replace(known, noticed) != noticed,
-            None => self.0.push((state, now, noticed)),
+            None => {
+                self.0.insert(place, (state, now, noticed));
+            }
         }
         false
     }
 
     /// For how many seconds it has been so.
-    fn seconds(&self, index: usize, state: PeerState) -> u64 {
-        let noted = self.0.get(index).filter(|(known, ..)| *known == state);
+    fn seconds(&self, place: PeerIndex, state: PeerState) -> u64 {
+        let noted = self.0.get(&place).filter(|(known, ..)| *known == state);
         noted.map_or(0, |(_, since, _)| since.elapsed().as_secs())
     }
 }
 
-/// The peer at `index`.
+/// The peer in this place.
 pub(super) fn view(
-    (index, peer): (usize, &Peer),
+    (place, peer): (PeerIndex, &Peer),
     status: Option<&PeerStatus>,
     states: &States,
     traffic: &Traffic,
@@ -273,7 +280,7 @@ pub(super) fn view(
             traffic.and_then(|traffic| traffic.warning(peer.encryption)).map(str::to_owned)
         }),
         state,
-        state_seconds: states.seconds(index, state),
+        state_seconds: states.seconds(place, state),
         configuration_agrees: agrees(status),
         // Before a session it is a guess.
         rtt_us: measured(PeerStatus::rtt_ns)
@@ -319,19 +326,23 @@ mod tests {
 
     #[test]
     fn a_state_is_as_old_as_its_last_change() {
+        const FIRST: PeerIndex = PeerIndex(0);
         let mut states = States::default();
         let before = Instant::now().checked_sub(Duration::from_secs(90)).unwrap();
         let none = Noticed::default();
-        states.note(0, (PeerState::Down, none), before);
-        states.note(0, (PeerState::Down, none), Instant::now());
-        assert_eq!(states.seconds(0, PeerState::Down), 90);
-        assert_eq!(states.seconds(0, PeerState::Up), 0);
-        states.note(0, (PeerState::Up, none), Instant::now());
+        states.note(FIRST, (PeerState::Down, none), before);
+        states.note(FIRST, (PeerState::Down, none), Instant::now());
+        assert_eq!(states.seconds(FIRST, PeerState::Down), 90);
+        assert_eq!(states.seconds(FIRST, PeerState::Up), 0);
+        states.note(FIRST, (PeerState::Up, none), Instant::now());
         let twin = Noticed { twin: true, ..none };
-        assert!(states.note(0, (PeerState::Up, twin), Instant::now()), "to be logged, too");
-        assert!(!states.note(0, (PeerState::Up, twin), Instant::now()));
-        assert_eq!(states.seconds(0, PeerState::Up), 0);
-        assert_eq!(states.seconds(7, PeerState::Up), 0);
+        assert!(states.note(FIRST, (PeerState::Up, twin), Instant::now()), "to be logged, too");
+        assert!(!states.note(FIRST, (PeerState::Up, twin), Instant::now()));
+        assert_eq!(states.seconds(FIRST, PeerState::Up), 0);
+        assert_eq!(states.seconds(PeerIndex(7), PeerState::Up), 0);
+        // Another one has its place: it has been nothing yet.
+        states.forget(FIRST);
+        assert!(!states.note(FIRST, (PeerState::Down, none), Instant::now()));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! In: devices, a configuration. Out: threads that forward; handles to read them by. Never: a
 //! device stopped while a worker still has something to send, unless the time is up.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -11,10 +12,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use dataplane::frame::Side;
 use dataplane::interceptor::RuleTable;
 use dataplane::packet_driver::PeerStatus;
-use dataplane::pipeline::appliance::{Appliance, Handles, PeerSettings};
+use dataplane::pipeline::appliance::{Appliance, Handles};
 use dataplane::pipeline::layout;
+use dataplane::pipeline::newcomer::NewcomerMaker;
 use dataplane::pipeline::port::PortIo;
 use dataplane::pipeline::stop::{StopLimits, StopStep};
+use dataplane::pipeline::worker::Worker;
+use dataplane::time::Time;
 
 use super::convert::{self, Circumstances};
 use super::devices::Devices;
@@ -71,8 +75,14 @@ impl PortIo for Io {
 /// Worker threads at work.
 pub struct Running {
     threads: Vec<WorkerThread<MbufFrame, Io>>,
+    /// Which of them drives the data mover.
+    transmitter: usize,
     /// Ends when it is dropped.
-    _key_exchange: Option<ExchangeThread>,
+    pub(super) key_exchange: Option<ExchangeThread>,
+    /// Makes what peers that come bring along.
+    pub(super) maker: NewcomerMaker,
+    /// Of this start.
+    pub(super) incarnation: u64,
     /// What can be read of the stages.
     pub handles: Handles,
     /// The clock of all workers.
@@ -100,7 +110,10 @@ impl Running {
         };
         let plan = convert::appliance(config, &circumstances)?;
         let entropy = |bytes: &mut [u8]| keys::random(bytes).is_ok();
-        let Appliance { workers, handles, key_exchange } = Appliance::new(&plan, Box::new(entropy));
+        let Appliance { workers, handles, key_exchange, newcomers } =
+            Appliance::new(&plan, Box::new(entropy));
+        let transmits = |worker: &Worker<MbufFrame>| worker.transmit.is_some();
+        let transmitter = workers.iter().position(transmits).unwrap_or(0);
         let bells = (0..workers.len()).map(|_| Doorbell::new().map(Arc::new));
         let bells = bells.collect::<std::io::Result<Arc<[_]>>>()?;
         let wakeups = workers.iter().zip(bells.iter()).map(|(worker, bell)| {
@@ -138,7 +151,10 @@ impl Running {
         let waiting = layout(&plan.placement).iter().map(|_| AtomicU64::new(0)).collect();
         Ok(Running {
             threads,
-            _key_exchange: key_exchange,
+            transmitter,
+            key_exchange,
+            maker: newcomers,
+            incarnation: circumstances.incarnation,
             handles,
             clock,
             rules: plan.rules,
@@ -146,41 +162,34 @@ impl Running {
         })
     }
 
-    /// New rules, networks, peers' parameters and limits in time; open flows keep their rule.
-    pub fn reconfigure(&mut self, config: &Config) {
-        let rules = Arc::new(convert::rules(config));
-        self.rules = Arc::clone(&rules);
-        let peers: Arc<[PeerSettings]> = convert::peers(config, None).into();
-        let limits = convert::limits(&config.limits, 0);
-        for thread in &self.threads {
-            let (rules, peers) = (Arc::clone(&rules), Arc::clone(&peers));
-            thread.order(Box::new(move |_, worker| {
-                if let Some(edge) = &mut worker.edge {
-                    let fallbacks = peers.iter().map(|peer| peer.fallback);
-                    edge.reconfigure(Arc::clone(&rules), fallbacks, limits.fin_timeout_ns);
-                }
-                if let Some(aggregate) = &mut worker.aggregate {
-                    aggregate.reconfigure(
-                        limits.backlog_ns,
-                        limits.flush_deadline_ns,
-                        limits.packet_deadlines_ns,
-                    );
-                }
-                if let Some(compress) = &mut worker.compress {
-                    compress.reconfigure(peers.iter().map(|peer| peer.compression));
-                }
-                if let Some(transmit) = &mut worker.transmit {
-                    transmit.reconfigure(&peers);
-                }
-                Progress::Done
-            }));
-        }
+    /// Runs `order` on every worker and waits until all have done it, or until `deadline`; says
+    /// whether all have.
+    pub(super) fn all(&self, deadline: Instant, order: impl Fn() -> Order<MbufFrame>) -> bool {
+        self.those(&self.threads, deadline, order)
     }
 
-    /// Runs `order` on every worker and waits until all have done it, or until `deadline`.
-    fn all(&self, deadline: Instant, order: impl Fn() -> Order<MbufFrame>) {
+    /// The same on the worker that drives the data mover.
+    pub(super) fn transmitter(
+        &self,
+        deadline: Instant,
+        order: impl FnMut(Time, &mut Worker<MbufFrame>) -> Progress + Send + 'static,
+    ) -> bool {
+        let order = Cell::new(Some(order));
+        let thread = self.threads.get(self.transmitter..=self.transmitter).unwrap_or(&[]);
+        self.those(thread, deadline, || match order.take() {
+            Some(order) => Box::new(order),
+            None => Box::new(|_, _| Progress::Done),
+        })
+    }
+
+    fn those(
+        &self,
+        threads: &[WorkerThread<MbufFrame, Io>],
+        deadline: Instant,
+        order: impl Fn() -> Order<MbufFrame>,
+    ) -> bool {
         let (done, waiting) = mpsc::channel();
-        for thread in &self.threads {
+        for thread in threads {
             let (mut order, done) = (order(), done.clone());
             thread.order(Box::new(move |now, worker| {
                 let progress = order(now, worker);
@@ -190,12 +199,10 @@ impl Running {
                 progress
             }));
         }
-        for _ in &self.threads {
+        threads.iter().all(|_| {
             let left = deadline.saturating_duration_since(Instant::now());
-            if waiting.recv_timeout(left).is_err() {
-                return;
-            }
-        }
+            waiting.recv_timeout(left).is_ok()
+        })
     }
 
     /// Stops in order: no new flows; what is there may end by itself until `drain`; what remains
@@ -207,7 +214,8 @@ impl Running {
         for (limit_ns, steps) in StopStep::parts(&StopLimits::new(drain_ns, rtt_ns)) {
             let deadline = Instant::now() + Duration::from_nanos(limit_ns);
             for step in steps {
-                self.all(deadline, || {
+                // Whatever is left when the time is up is left.
+                let _ = self.all(deadline, || {
                     Box::new(|now, worker| match worker.stop(now, *step) {
                         true => Progress::Done,
                         false => Progress::Again,
@@ -256,7 +264,7 @@ fn end(threads: Vec<WorkerThread<MbufFrame, Io>>, devices: &mut Devices) {
     devices.ports.stop_all();
 }
 
-fn secret() -> std::io::Result<[u64; 4]> {
+pub(super) fn secret() -> std::io::Result<[u64; 4]> {
     let mut bytes = [0_u8; 32];
     keys::random(&mut bytes)?;
     let mut words = [0; 4];
@@ -267,7 +275,7 @@ fn secret() -> std::io::Result<[u64; 4]> {
 }
 
 /// Nanoseconds since 1970: larger for a later start, as long as the clock is not set back.
-fn incarnation() -> u64 {
+pub(super) fn incarnation() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

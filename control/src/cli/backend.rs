@@ -1,7 +1,7 @@
 //! What the commands need of the running appliance.
 //!
-//! The executor asks, the appliance answers with plain data. Nothing here waits for the dataplane:
-//! counters and tables are read while it runs.
+//! The executor asks, the appliance answers with plain data. Nothing here waits for the dataplane, but
+//! for a stop and a reload: counters and tables are read while it runs.
 
 use std::path::Path;
 

@@ -386,6 +386,16 @@ fn tables(config: &Config, report: &mut Report<'_>) {
     };
     at_most(("half_open", limits.half_open), ("connections", limits.connections));
     at_most(("connections", limits.connections), ("flows", limits.flows));
+    if config.peers.len() > usize::from(limits.peers) {
+        report.error_at(
+            "limits.peers",
+            format!(
+                "there are {} peers and places for {}; write {0} or more, or leave peers out",
+                config.peers.len(),
+                limits.peers
+            ),
+        );
+    }
     let overhead = datagram_overhead(&config.peers);
     let fits = config.wan.port.mtu.saturating_sub(overhead);
     if limits.segment_size_max > fits && report.given("limits.segment_size_max") {

@@ -2,11 +2,12 @@
 //!
 //! In: the running configuration and a new one. Out: the list of changes to apply, or every
 //! change that needs a restart. Devices, addresses, cores and memory are laid out at start and
-//! stay as they are; rules, peers and soft limits are swapped as one snapshot.
+//! stay as they are; rules, peers and soft limits are swapped as one snapshot. A peer whose endpoint
+//! or keys are others is another peer: the one leaves, the other comes.
 
 use std::fmt;
 
-use super::{Config, Peer};
+use super::{Config, Peer, Rule};
 
 /// A change that a running appliance takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,21 @@ pub enum Change {
         /// Its name, the same in both.
         name: String,
     },
+    /// A peer is new.
+    PeerAdded {
+        /// Its name.
+        name: String,
+    },
+    /// A peer is there no more: its session is closed, its flows are reset.
+    PeerRemoved {
+        /// Its name.
+        name: String,
+    },
+    /// A peer's endpoint, keys, encryption or parity differ: it is removed, and added with them.
+    PeerReplaced {
+        /// Its name, the same in both.
+        name: String,
+    },
     /// A limit in time differs (flush, backlog, timeouts).
     Limits,
 }
@@ -30,6 +46,9 @@ impl fmt::Display for Change {
             Change::Rules => f.write_str("rules"),
             Change::LanNetworks => f.write_str("lan.networks"),
             Change::Peer { name } => write!(f, "peer {name}"),
+            Change::PeerAdded { name } => write!(f, "peer {name} added"),
+            Change::PeerRemoved { name } => write!(f, "peer {name} removed"),
+            Change::PeerReplaced { name } => write!(f, "peer {name} removed and added anew"),
             Change::Limits => f.write_str("limits"),
         }
     }
@@ -57,22 +76,69 @@ impl Config {
             return Err(NeedsRestart { keys });
         }
         let mut changes = Vec::new();
-        if old.rules != new.rules {
+        if !old.has_rules_of(new) {
             changes.push(Change::Rules);
         }
         if old.lan.networks != new.lan.networks {
             changes.push(Change::LanNetworks);
         }
-        for (before, after) in old.peers.iter().zip(&new.peers) {
-            if before != after {
-                changes.push(Change::Peer { name: after.name.clone() });
-            }
-        }
+        changes.extend(peers(old, new));
         if old.limits != new.limits {
             changes.push(Change::Limits);
         }
         Ok(changes)
     }
+}
+
+impl Peer {
+    /// Whether a running session with this peer can go on with these settings of it.
+    #[must_use]
+    pub fn can_become(&self, new: &Peer) -> bool {
+        self.name == new.name
+            && self.endpoint == new.endpoint
+            && self.encryption == new.encryption
+            && self.public_key == new.public_key
+            && self.psk_file == new.psk_file
+            && self.fec == new.fec
+    }
+}
+
+impl Config {
+    /// Whether a rule of ours is this one of another configuration, whose peers may be in another
+    /// order.
+    #[must_use]
+    pub fn is_rule_of(&self, ours: &Rule, other: &Config, theirs: &Rule) -> bool {
+        let names = |config: &Config, rule: &Rule| -> Option<String> {
+            Some(config.peers.get(rule.peer?)?.name.clone())
+        };
+        let nameless = |rule: &Rule| Rule { peer: None, ..rule.clone() };
+        names(self, ours) == names(other, theirs) && nameless(ours) == nameless(theirs)
+    }
+
+    fn has_rules_of(&self, other: &Config) -> bool {
+        self.rules.len() == other.rules.len()
+            && self.rules.iter().zip(&other.rules).all(|(a, b)| self.is_rule_of(a, other, b))
+    }
+}
+
+/// What becomes of peers.
+fn peers(old: &Config, new: &Config) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let named =
+        |config: &Config, name: &str| config.peers.iter().find(|peer| peer.name == name).cloned();
+    for peer in &old.peers {
+        let name = peer.name.clone();
+        match named(new, &name) {
+            None => changes.push(Change::PeerRemoved { name }),
+            Some(after) if !peer.can_become(&after) => changes.push(Change::PeerReplaced { name }),
+            Some(after) if *peer != after => changes.push(Change::Peer { name }),
+            Some(_) => {}
+        }
+    }
+    for peer in new.peers.iter().filter(|peer| named(old, &peer.name).is_none()) {
+        changes.push(Change::PeerAdded { name: peer.name.clone() });
+    }
+    changes
 }
 
 /// The keys that differ among those that are fixed while the appliance runs.
@@ -97,21 +163,12 @@ fn fixed_keys(old: &Config, new: &Config) -> Vec<String> {
         fixed(&format!("{side}.offload"), old.offload == new.offload);
     }
     fixed("wan.port", old.wan.udp_port == new.wan.udp_port);
-    // Peers keep their places: flows, buffers and sessions name them by index.
-    let names = |peers: &[Peer]| peers.iter().map(|peer| peer.name.clone()).collect::<Vec<_>>();
-    fixed("the list of peers", names(&old.peers) == names(&new.peers));
-    for (old, new) in old.peers.iter().zip(&new.peers).filter(|(old, new)| old.name == new.name) {
-        fixed(&format!("peer {}: endpoint", new.name), old.endpoint == new.endpoint);
-        fixed(&format!("peer {}: encryption", new.name), old.encryption == new.encryption);
-        fixed(&format!("peer {}: public_key", new.name), old.public_key == new.public_key);
-        fixed(&format!("peer {}: psk_file", new.name), old.psk_file == new.psk_file);
-        fixed(&format!("peer {}: fec", new.name), old.fec == new.fec);
-    }
     let (old_limits, new_limits) = (&old.limits, &new.limits);
     fixed("limits.flows", old_limits.flows == new_limits.flows);
     fixed("limits.connections", old_limits.connections == new_limits.connections);
     fixed("limits.half_open", old_limits.half_open == new_limits.half_open);
     fixed("limits.neighbours", old_limits.neighbours == new_limits.neighbours);
+    fixed("limits.peers", old_limits.peers == new_limits.peers);
     fixed("limits.frames", old_limits.frames == new_limits.frames);
     fixed("limits.buffer_memory", old_limits.buffer_memory == new_limits.buffer_memory);
     fixed("limits.buffer_size_max", old_limits.buffer_size_max == new_limits.buffer_size_max);

@@ -374,6 +374,8 @@ pub struct Limits {
     pub half_open: u32,
     /// Entries of the table of neighbours.
     pub neighbours: u32,
+    /// Peers at a time, those that reloads add included.
+    pub peers: u16,
     /// Frames in the pool of all ports.
     pub frames: u32,
     /// Memory of all buffers: sending, reassembly, delivered and not yet acknowledged.
@@ -402,6 +404,7 @@ impl Default for Limits {
             connections: 4_096,
             half_open: 1_024,
             neighbours: 4_096,
+            peers: 8,
             frames: 16_384,
             buffer_memory: Size(256 << 20),
             buffer_size_max: Size(64 << 10),

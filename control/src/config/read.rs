@@ -89,7 +89,8 @@ fn root(section: &mut Section<'_, '_, '_>, machine: &Machine) -> Option<Config> 
         section.optional("key_file")
     };
     let overhead = datagram_overhead(&peers);
-    let limits = section.optional_section("limits", |section| limits(section, mtu, overhead));
+    let of_all = Limits { peers: peers_for(peers.len()), ..limits_for(mtu, overhead) };
+    let limits = section.optional_section("limits", |section| limits(section, of_all));
     let default_core = machine.cores.first().copied().unwrap_or(0);
     let cores = section.optional_section("cores", |section| cores(section, default_core));
     section.report_unknown();
@@ -104,7 +105,7 @@ fn root(section: &mut Section<'_, '_, '_>, machine: &Machine) -> Option<Config> 
         wan: wan??,
         rules: rules.into_iter().flatten().collect(),
         peers,
-        limits: limits.unwrap_or_else(|| limits_for(mtu, overhead)),
+        limits: limits.unwrap_or(of_all),
         cores: cores.unwrap_or(Cores::all_on(default_core)),
     })
 }
@@ -262,8 +263,16 @@ fn packet_deadlines(
     }
 }
 
-fn limits(section: &mut Section<'_, '_, '_>, wan_mtu: u16, overhead: u16) -> Limits {
-    let default = limits_for(wan_mtu, overhead);
+/// Places for peers, at most.
+const PLACES_MAX: u16 = 256;
+const _: () = assert!(PLACES_MAX as usize == PEERS_MAX, "each peer of a file can have a place");
+
+/// Places for so many peers by default: for a few more than most have, or just for those.
+fn peers_for(peers: usize) -> u16 {
+    Limits::default().peers.max(u16::try_from(peers).unwrap_or(u16::MAX))
+}
+
+fn limits(section: &mut Section<'_, '_, '_>, default: Limits) -> Limits {
     let (micros, millis, seconds) =
         (Duration::from_micros, Duration::from_millis, Duration::from_secs);
     Limits {
@@ -271,6 +280,7 @@ fn limits(section: &mut Section<'_, '_, '_>, wan_mtu: u16, overhead: u16) -> Lim
         connections: section.within("connections", default.connections, 16..=1 << 20),
         half_open: section.within("half_open", default.half_open, 16..=1 << 20),
         neighbours: section.within("neighbours", default.neighbours, 16..=1 << 20),
+        peers: section.within("peers", default.peers, 1..=PLACES_MAX),
         frames: section.within("frames", default.frames, 4096..=1 << 24),
         buffer_memory: section.within(
             "buffer_memory",

@@ -155,6 +155,7 @@ fn limits(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {
     pair(f, "connections", limits.connections)?;
     pair(f, "half_open", limits.half_open)?;
     pair(f, "neighbours", limits.neighbours)?;
+    pair(f, "peers", limits.peers)?;
     pair(f, "frames", limits.frames)?;
     pair(f, "buffer_memory", quoted(limits.buffer_memory))?;
     pair(f, "buffer_size_max", quoted(limits.buffer_size_max))?;

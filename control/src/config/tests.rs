@@ -7,6 +7,7 @@ use super::*;
 use crate::machine::Machine;
 
 mod odd;
+mod reload;
 
 const COMPLETE: &str = include_str!("tests/complete.toml");
 const MINIMAL: &str = include_str!("tests/minimal.toml");
@@ -78,7 +79,7 @@ fn every_value_of_a_complete_file_arrives() {
     assert_eq!(config.rules[1].peer, None);
     let limits = &config.limits;
     assert_eq!((limits.flows, limits.connections, limits.half_open), (20_000, 5_000, 500));
-    assert_eq!((limits.neighbours, limits.frames), (512, 32_768));
+    assert_eq!((limits.neighbours, limits.peers, limits.frames), (512, 5, 32_768));
     assert_eq!((limits.buffer_memory, limits.buffer_size_max), (Size(128 << 20), Size(32 << 10)));
     assert_eq!(limits.segment_size_max, 1300);
     assert_eq!(limits.flush_deadline, Duration::from_micros(400));
@@ -451,52 +452,6 @@ fn both_ends_of_a_pair_have_one_digest() {
     assert_ne!(near.digest(&near.peers[0]), other.digest(&other.peers[0]));
     let faster = parse(&swapped.replace("200mbit", "300mbit")).unwrap();
     assert_eq!(near.digest(&near.peers[0]), faster.digest(&faster.peers[0]));
-}
-
-#[test]
-fn a_reload_applies_rules_peers_and_soft_limits() {
-    let old = parse(COMPLETE).unwrap();
-    let diff = |text: &str| Config::reload_diff(&old, &parse(text).unwrap());
-    assert_eq!(diff(COMPLETE), Ok(vec![]));
-    assert_eq!(diff(&with("class = 2", "class = 3")), Ok(vec![Change::Rules]));
-    assert_eq!(
-        diff(&with("rate = \"200mbit\"", "rate = \"300mbit\"")),
-        Ok(vec![Change::Peer { name: "site-b".into() }])
-    );
-    assert_eq!(diff(&with("backlog = \"6ms\"", "backlog = \"7ms\"")), Ok(vec![Change::Limits]));
-    assert_eq!(
-        diff(&with(
-            "networks = [\"10.77.1.0/24\", \"fd77::1:0/112\"]",
-            "networks = [\"10.77.1.0/24\"]"
-        )),
-        Ok(vec![Change::LanNetworks])
-    );
-}
-
-#[test]
-fn a_reload_refuses_what_is_laid_out_at_start() {
-    let old = parse(COMPLETE).unwrap();
-    for (line, replacement, key) in [
-        ("name = \"site-a\"", "name = \"site-z\"", "name"),
-        (
-            "device = \"net_af_xdp1,iface=wan0\"",
-            "device = \"net_af_xdp1,iface=wan1\"",
-            "wan.device",
-        ),
-        ("port = 4981", "port = 4982", "wan.port"),
-        ("endpoint = \"10.77.2.2:4980\"", "endpoint = \"10.77.2.3:4980\"", "peer site-b: endpoint"),
-        ("frames = 32768", "frames = 16384", "limits.frames"),
-        ("buffer_memory = \"128MiB\"", "buffer_memory = \"64MiB\"", "limits.buffer_memory"),
-        ("compress = 2", "compress = 1", "cores.compress"),
-        ("compress = 2", "compress = [2, 0]", "cores.compress"),
-        ("compress = 2", "compress = 2\nedge = [1, 0]", "cores.edge"),
-        ("name = \"site-c\"", "name = \"site-d\"", "the list of peers"),
-    ] {
-        let new = parse(&with(line, replacement)).unwrap();
-        let error = Config::reload_diff(&old, &new).unwrap_err();
-        assert_eq!(error.keys, [key], "{replacement}");
-        assert!(error.to_string().contains("start it again"), "{error}");
-    }
 }
 
 mod hostile {

@@ -10,16 +10,19 @@
 
 mod appliance;
 mod config;
+mod handover;
 mod nic;
 
 use std::collections::VecDeque;
 
 use dataplane::frame::Side;
+use dataplane::packet_driver::PeerIndex;
 use dataplane::pipeline::placement::StageKind;
 use dataplane::time::Time;
 
 pub use appliance::{Meter, PortTally, Tpo};
 pub use config::{Event, PairConfig, Reload, Site};
+pub use handover::Change;
 
 use crate::check::StreamReport;
 use crate::host::{Host, HostConfig};
@@ -173,16 +176,28 @@ impl Pair {
             Event::Pause(site, ns) => self.ends[site.index()].paused_until = now + ns,
             Event::Kill(site) => self.ends[site.index()].tpo = None,
             Event::Reload(site, reload) => {
-                let config = self.config.reloaded(&reload).appliance(site, 1);
+                let new = self.config.reloaded(&reload);
+                let new = new.reconfiguration(site, Some(PeerIndex(0)));
                 if let Some(tpo) = &mut self.ends[site.index()].tpo {
-                    tpo.reload(&config);
+                    tpo.reload(&new);
                 }
+            }
+            Event::Move(site, from, to) => {
+                let change = self.config.change(site, (from, to), now.as_ns());
+                self.change_peers(site, &change);
             }
             Event::Start(site) => {
                 let end = &mut self.ends[site.index()];
                 end.incarnation += 1;
                 end.tpo = Some(started(&self.config, site, end.incarnation));
             }
+        }
+    }
+
+    /// Peers of a site leave, and others come.
+    pub fn change_peers(&mut self, site: Site, change: &Change) {
+        if let Some(tpo) = &mut self.ends[site.index()].tpo {
+            tpo.change_peers(change);
         }
     }
 

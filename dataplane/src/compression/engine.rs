@@ -14,7 +14,7 @@ use super::{lz4, zstd};
 use crate::copy::{self, Copied};
 use crate::counters::Counters;
 use crate::packet_driver::routing::{Packing, ROUTING_HEADER_LEN, RoutingHeader, RoutingView};
-use crate::packet_driver::{BufferPool, BufferSlice, Lane, OutboundBuffer};
+use crate::packet_driver::{BufferPool, BufferSlice, Lane, OutboundBuffer, PeerIndex};
 
 /// Fewer bytes of data than this are not worth a try: they fit one datagram either way.
 pub const TRY_LEN_MIN: usize = 256;
@@ -104,10 +104,18 @@ impl Compressor {
     }
 
     /// The peers' modes have been configured anew.
-    pub fn set_modes(&mut self, modes: impl IntoIterator<Item = Mode>) {
-        for (mode, new) in self.modes.iter_mut().zip(modes) {
-            *mode = new;
+    pub fn set_modes(&mut self, modes: impl IntoIterator<Item = (PeerIndex, Mode)>) {
+        for (peer, new) in modes {
+            if let Some(mode) = self.modes.get_mut(usize::from(peer.0)) {
+                *mode = new;
+            }
         }
+    }
+
+    /// Another peer has this place: nothing is known of what is sent to it.
+    pub fn forget(&mut self, peer: PeerIndex) {
+        let kinds = self.choosers.chunks_mut(KINDS).nth(usize::from(peer.0));
+        kinds.into_iter().flatten().for_each(|chooser| *chooser = Chooser::default());
     }
 
     /// Compresses a stored buffer; what is not to be compressed or does not shrink comes back as

@@ -227,7 +227,7 @@ fn a_mode_may_change_between_two_buffers() {
     let mut compressor = of_mode(&pool, Mode::None);
     let text = [b'x'; 4000];
     let mut len_of = |mode| {
-        compressor.set_modes([mode]);
+        compressor.set_modes([(PeerIndex(0), mode)]);
         pass(&mut compressor, outbound(&pool, 0, &text)).bytes.len()
     };
     let lens = [Mode::None, Mode::Lz4, Mode::Auto, Mode::None].map(&mut len_of);

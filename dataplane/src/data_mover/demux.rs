@@ -13,7 +13,10 @@ use super::security::{
     Entropy, Guard, KeyExchange, Outgoing, PeerKeys, PrivateKey, Reply, Step, open,
 };
 use super::session::{Session, Sink};
-use super::wire::{Cookie, DatagramHeader, DatagramKind, Malformed, SubfieldKind, Subfields};
+use super::wire::{
+    CloseReason, Cookie, DatagramHeader, DatagramKind, Malformed, SessionId, SubfieldKind,
+    Subfields,
+};
 use crate::counters::Counters;
 use crate::frame::MacAddr;
 use crate::packet_driver::PeerIndex;
@@ -48,10 +51,33 @@ pub struct Source {
     pub station: MacAddr,
 }
 
+/// The place of a peer.
+#[derive(Debug, Default)]
+struct Place {
+    /// Where it is, and its session; `None` while nobody has the place.
+    taken: Option<(SocketAddr, Session)>,
+    /// How we were called by who had it before.
+    former: Option<SessionId>,
+}
+
+impl Place {
+    fn endpoint(&self) -> Option<SocketAddr> {
+        self.taken.as_ref().map(|(endpoint, _)| *endpoint)
+    }
+
+    fn session(&self) -> Option<&Session> {
+        self.taken.as_ref().map(|(_, session)| session)
+    }
+
+    fn session_mut(&mut self) -> Option<&mut Session> {
+        self.taken.as_mut().map(|(_, session)| session)
+    }
+}
+
 /// The sessions of all peers, by [`PeerIndex`].
 #[derive(Debug, Default)]
 pub struct Sessions {
-    list: Vec<(SocketAddr, Session)>,
+    list: Vec<Place>,
     /// `None` when no peer encrypts.
     guard: Option<Guard>,
     counters: Counters<DemuxCounter>,
@@ -61,7 +87,51 @@ impl Sessions {
     /// Sessions with the endpoints of their peers, in the order of their [`PeerIndex`].
     #[must_use]
     pub fn new(list: Vec<(SocketAddr, Session)>) -> Self {
+        let place = |taken| Place { taken: Some(taken), former: None };
+        let list = list.into_iter().map(place).collect();
         Sessions { list, guard: None, counters: Counters::default() }
+    }
+
+    /// The same with so many places at least, for peers that may come.
+    #[must_use]
+    pub fn with_places(mut self, places: usize) -> Self {
+        self.list.resize_with(places.max(self.list.len()), Place::default);
+        self
+    }
+
+    /// Ends the session with a peer that leaves; it is told by the next datagrams.
+    pub fn close(&mut self, now: Time, peer: PeerIndex, reason: CloseReason) {
+        let place = self.list.get_mut(usize::from(peer.0));
+        if let Some(Place { taken: Some((_, session)), former }) = place {
+            *former = session.name().or(*former);
+            session.close(now, reason);
+        }
+    }
+
+    /// Takes the session of a peer out, whose place is free then.
+    pub fn remove(&mut self, peer: PeerIndex) -> Option<Session> {
+        self.list.get_mut(usize::from(peer.0))?.taken.take().map(|(_, session)| session)
+    }
+
+    /// A peer comes to a place that is free. Its session is not called as that of who had the place
+    /// before: what is still on its way to that one finds nobody.
+    pub fn insert(&mut self, peer: PeerIndex, endpoint: SocketAddr, mut session: Session) {
+        if let Some(place) = self.list.get_mut(usize::from(peer.0)) {
+            session.avoid(place.former);
+            place.taken = Some((endpoint, session));
+        }
+    }
+
+    /// How many peers there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.list.iter().filter(|place| place.taken.is_some()).count()
+    }
+
+    /// Whether nothing that the key exchange has said waits to be taken.
+    #[must_use]
+    pub fn has_heard_all(&self) -> bool {
+        self.guard.as_ref().is_none_or(|guard| !guard.has_reply())
     }
 
     /// From now on the sessions of peers that have keys are encrypted; the key exchange is to be
@@ -75,8 +145,8 @@ impl Sessions {
         entropy: Entropy,
     ) -> KeyExchange {
         let public = own.public();
-        for ((_, session), keys) in self.list.iter_mut().zip(&peers) {
-            if let Some(keys) = keys {
+        for (place, keys) in self.list.iter_mut().zip(&peers) {
+            if let (Some(session), Some(keys)) = (place.session_mut(), keys) {
                 session.secure(&public, &keys.public, aes);
             }
         }
@@ -94,23 +164,24 @@ impl Sessions {
     /// The session of a peer.
     #[must_use]
     pub fn get(&self, peer: PeerIndex) -> Option<&Session> {
-        self.list.get(usize::from(peer.0)).map(|(_, session)| session)
+        self.list.get(usize::from(peer.0))?.session()
     }
 
     /// The session of a peer.
     pub fn get_mut(&mut self, peer: PeerIndex) -> Option<&mut Session> {
-        self.list.get_mut(usize::from(peer.0)).map(|(_, session)| session)
+        self.list.get_mut(usize::from(peer.0))?.session_mut()
     }
 
     /// The endpoint of a peer.
     #[must_use]
     pub fn endpoint(&self, peer: PeerIndex) -> Option<SocketAddr> {
-        self.list.get(usize::from(peer.0)).map(|(endpoint, _)| *endpoint)
+        self.list.get(usize::from(peer.0))?.endpoint()
     }
 
     /// All sessions with the indices of their peers.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (PeerIndex, &mut Session)> {
-        (0..).map(PeerIndex).zip(self.list.iter_mut().map(|(_, session)| session))
+        let places = (0..).map(PeerIndex).zip(&mut self.list);
+        places.filter_map(|(peer, place)| Some((peer, place.session_mut()?)))
     }
 
     /// The peer and the session that a datagram from `source` is for; `None`, and counted, when
@@ -126,7 +197,7 @@ impl Sessions {
             Ok(index) => {
                 self.counters.increment(DemuxCounter::DatagramsRouted);
                 let peer = PeerIndex(u16::try_from(index).ok()?);
-                self.list.get_mut(index).map(|(_, session)| (peer, session))
+                Some((peer, self.get_mut(peer)?))
             }
             Err(counter) => {
                 self.counters.increment(counter);
@@ -140,14 +211,13 @@ impl Sessions {
             Ok((header, field, _)) => (header, field),
             Err(Malformed::Version) => {
                 // Who it may be from says so.
-                let peer = self.list.iter().position(|(endpoint, _)| *endpoint == source.remote);
-                return peer.ok_or(DemuxCounter::DropVersion);
+                return self.place_of(source.remote).ok_or(DemuxCounter::DropVersion);
             }
             Err(_) => return Err(DemuxCounter::DropMalformed),
         };
         let index = usize::from(header.session.peer());
         if header.kind != DatagramKind::Hello {
-            return match self.list.get(index) {
+            return match self.list.get(index).and_then(|place| place.taken.as_ref()) {
                 Some((endpoint, session)) if !session.is_secure() && *endpoint != source.remote => {
                     Err(DemuxCounter::DropStranger)
                 }
@@ -159,8 +229,11 @@ impl Sessions {
             Some(Ok(subfield)) => subfield.kind,
             _ => return Err(DemuxCounter::DropMalformed),
         };
-        let endpoint = self.list.iter().position(|(endpoint, _)| *endpoint == source.remote);
-        let in_the_clear = |at: &usize| self.list.get(*at).is_some_and(|(_, s)| !s.is_secure());
+        let endpoint = self.place_of(source.remote);
+        let in_the_clear = |at: &usize| {
+            let session = self.list.get(*at).and_then(Place::session);
+            session.is_some_and(|session| !session.is_secure())
+        };
         if kind == SubfieldKind::Hello || self.guard.is_none() {
             return endpoint.ok_or(DemuxCounter::DropStranger);
         }
@@ -169,8 +242,13 @@ impl Sessions {
             return Ok(index);
         }
         let Some(guard) = &mut self.guard else { return Err(DemuxCounter::DropStranger) };
-        let session = self.list.get_mut(index).map(|(_, session)| session);
+        let session = self.list.get_mut(index).and_then(Place::session_mut);
         Err(exchange(guard, session, now, (&header, kind), source, datagram))
+    }
+
+    /// The place of the peer that is here.
+    fn place_of(&self, remote: SocketAddr) -> Option<usize> {
+        self.list.iter().position(|place| place.endpoint() == Some(remote))
     }
 
     /// Takes what the key exchange has said; to be given to [`Sessions::on_reply`].
@@ -180,8 +258,8 @@ impl Sessions {
 
     /// The key exchange has said something to the session of a peer.
     pub(crate) fn on_reply(&mut self, now: Time, reply: Reply, events: &mut impl Sink) {
-        let session = self.list.get_mut(usize::from(reply.peer().0));
-        let (Some((_, session)), Some(guard)) = (session, &mut self.guard) else { return };
+        let session = self.list.get_mut(usize::from(reply.peer().0)).and_then(Place::session_mut);
+        let (Some(session), Some(guard)) = (session, &mut self.guard) else { return };
         settle(guard, session, now, reply, events);
     }
 
@@ -189,7 +267,7 @@ impl Sessions {
     pub fn ask(&mut self, now: Time) -> bool {
         let Some(guard) = &mut self.guard else { return false };
         let mut busy = false;
-        for (_, session) in &mut self.list {
+        for session in self.list.iter_mut().filter_map(Place::session_mut) {
             if guard.has_room()
                 && let Some(request) = session.key_request(now)
             {
@@ -214,7 +292,8 @@ impl Sessions {
     /// A datagram that is authentic and newer than all before came from here: this is where the
     /// peer is. Whether that is news.
     pub fn found(&mut self, peer: PeerIndex, remote: SocketAddr) -> bool {
-        let Some((endpoint, session)) = self.list.get_mut(usize::from(peer.0)) else {
+        let place = self.list.get_mut(usize::from(peer.0));
+        let Some((endpoint, session)) = place.and_then(|place| place.taken.as_mut()) else {
             return false;
         };
         let news = *endpoint != remote;
@@ -350,6 +429,28 @@ mod tests {
             assert_eq!(session.report().foreign_version, expected);
             assert_eq!(session.counters().get(MoverCounter::DropVersion), 1);
         }
+    }
+
+    #[test]
+    fn who_comes_is_not_called_as_who_had_the_place() {
+        let (mut ours, mut same) = (sessions(0, 1), sessions(0, 1));
+        let (peer, now) = (PeerIndex(2), Time::ZERO);
+        let endpoint = ours.endpoint(peer).unwrap();
+        let former = ours.get(peer).unwrap().name().unwrap();
+        ours.close(now, peer, CloseReason::Reconfigured);
+        assert!(ours.remove(peer).is_some() && ours.remove(peer).is_none());
+        assert_eq!((ours.count(), ours.endpoint(peer)), (2, None));
+        let mut datagram = [0x22, 0, 0, 0, 0, 0, 0, 0];
+        datagram[4..].copy_from_slice(&former.0.to_be_bytes());
+        assert!(ours.route(now, &from(endpoint), &datagram).is_none());
+        // The same randomness makes the same name.
+        let twin = same.remove(peer).unwrap();
+        assert_eq!(twin.name(), Some(former));
+        ours.insert(peer, endpoint, twin);
+        let name = ours.get(peer).unwrap().name().unwrap();
+        assert!(name != former && name.peer() == former.peer());
+        assert!(ours.route(now, &from(endpoint), &datagram).is_none());
+        assert_eq!(ours.counters().get(DemuxCounter::DatagramsRouted), 0);
     }
 
     /// Two appliances that encrypt, one peer each, and their key exchanges.

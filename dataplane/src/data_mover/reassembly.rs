@@ -92,6 +92,11 @@ impl Reassembly {
         }
     }
 
+    /// Bytes of incomplete buffers, at most, from now on; those that are held already stay.
+    pub(super) fn set_held_bytes_max(&mut self, bytes: u32) {
+        self.held_bytes_max = u64::from(bytes);
+    }
+
     /// Begins a session; incomplete buffers are dropped.
     pub(super) fn reset(&mut self) {
         for number in self.lowest..self.end {

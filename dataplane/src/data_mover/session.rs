@@ -200,8 +200,19 @@ impl Session {
     /// system's randomness; no two of the peer's sessions must share it.
     #[must_use]
     pub fn new(config: PeerConfig, incarnation: Incarnation, pool: BufferPool, seed: u64) -> Self {
+        Session::counting(config, incarnation, pool, seed, Counters::default())
+    }
+
+    /// The same with counters that others may have counted with before.
+    #[must_use]
+    pub fn counting(
+        config: PeerConfig,
+        incarnation: Incarnation,
+        pool: BufferPool,
+        seed: u64,
+        counters: Counters<MoverCounter>,
+    ) -> Self {
         let config = config.clamped();
-        let counters = Counters::default();
         let us = Identity {
             incarnation: incarnation.0,
             limits: config.limits(),
@@ -318,6 +329,29 @@ impl Session {
         self.config.keepalive_ns = keepalive_ns;
         self.config = self.config.clamped();
         self.sender.set_congestion(self.config.congestion);
+    }
+
+    /// Bytes of incomplete buffers that we hold for the peer, from now on. A session that is up was
+    /// told another number: what is beyond this one is refused, and sent again later.
+    pub fn set_reassembly_bytes_max(&mut self, bytes: u32) {
+        self.config.reassembly_bytes_max = bytes;
+        self.config = self.config.clamped();
+        self.us.limits = self.config.limits();
+        self.receiver.reassembly.set_held_bytes_max(self.config.reassembly_bytes_max);
+    }
+
+    /// How we are called in it.
+    pub(super) fn name(&self) -> Option<SessionId> {
+        let established = self.established.map(|established| established.own.session);
+        established.or_else(|| self.handshake.as_ref().map(|handshake| handshake.own.session))
+    }
+
+    /// Is called otherwise than this. To be called before the session is used.
+    pub(super) fn avoid(&mut self, former: Option<SessionId>) {
+        while former.is_some() && self.name() == former {
+            let own = self.next_own();
+            self.handshake = Some(Handshake::new(own, Time::ZERO));
+        }
     }
 
     /// Whether everything accepted has arrived at the peer.

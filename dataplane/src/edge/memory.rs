@@ -69,10 +69,15 @@ impl<F: Frame> EdgeStage<F> {
         let connections = self.config.connections;
         for _ in 0..FLOWS_AT_ONCE.max(connections / TIMES_FOR_ALL).min(connections) {
             self.walk = (self.walk + 1) % connections;
+            let is_named = self.table.is_named(self.walk);
             let Some(flow) = self.table.get_mut(self.walk) else { continue };
             if scarce {
                 let copied = flow.connection.keep_all(&self.memory.kept);
                 self.counters.add(EdgeCounter::BytesCopiedOut, copied);
+            }
+            if !is_named {
+                // The far side knows it no longer, and there may be another peer in its place.
+                continue;
             }
             let rtt_ns = self.peers.get(usize::from(flow.facts.peer.0)).map_or(0, |s| s.rtt_ns());
             if let Some(offset) = flow.unneeded_credit(now, rtt_ns, kept) {

@@ -11,7 +11,8 @@
 //! | `settle` | what follows from a connection's events; into and out of the tables |
 //! | `packet_mode`, `mirror` | UDP, ICMP and the rest as whole packets; how their hosts were last seen |
 //! | `places` | how much of the packet driver each peer may have |
-//! | `sessions` | peers that come and go, and the restart procedure |
+//! | `sessions` | sessions that begin and end, and the restart procedure |
+//! | `peers` | peers that a reload adds and takes out |
 //! | `paths` | link addresses, and what is done every millisecond |
 //! | `flow`, `flow_ids`, `table`, `timers`, `credit` | one flow; its name; all flows; deadlines; grants |
 //! | `standby` | whole connections, and what is kept of idle ones |
@@ -34,6 +35,7 @@ mod mirror;
 mod outbound;
 pub(crate) mod packet_mode;
 mod paths;
+pub mod peers;
 mod places;
 mod sessions;
 mod settle;

@@ -61,10 +61,10 @@ impl<F> Waiting<F> {
         self.frames.is_empty()
     }
 
-    /// Whether one more of this peer may wait: it has its part of the places, so that hosts that
-    /// answer nobody are no matter of another peer.
-    fn has_room(&self, peer: PeerIndex) -> bool {
-        let share = (WAITING_MAX / self.per_peer.len().max(1)).max(1);
+    /// Whether one more of this peer may wait: it has its part of the places, which so many peers
+    /// share, so that hosts that answer nobody are no matter of another peer.
+    fn has_room(&self, peer: PeerIndex, peers: usize) -> bool {
+        let share = (WAITING_MAX / peers.max(1)).max(1);
         self.frames.len() < WAITING_MAX
             && self.per_peer.get(usize::from(peer.0)).is_some_and(|count| *count < share)
     }
@@ -74,6 +74,16 @@ impl<F> Waiting<F> {
             *count += 1;
         }
         self.frames.push_back((until, packet));
+    }
+
+    /// Drops what waits of a peer; how many packets that were.
+    pub(super) fn discard(&mut self, peer: PeerIndex) -> usize {
+        let before = self.frames.len();
+        self.frames.retain(|(_, packet)| packet.peer != peer);
+        if let Some(count) = self.per_peer.get_mut(usize::from(peer.0)) {
+            *count = 0;
+        }
+        before - self.frames.len()
     }
 
     fn pop(&mut self) -> Option<(Time, Packet<F>)> {
@@ -220,7 +230,9 @@ impl<F: Frame> EdgeStage<F> {
         };
         let fate = match route {
             Route::Known(link) => self.put_out_packet(packet, &link),
-            Route::Pending | Route::Busy if now < until && self.waiting.has_room(packet.peer) => {
+            Route::Pending | Route::Busy
+                if now < until && self.waiting.has_room(packet.peer, self.peers_up()) =>
+            {
                 self.waiting.push(until, packet);
                 return;
             }

@@ -44,6 +44,7 @@ impl<F: Frame> EdgeStage<F> {
     fn find_next_hops(&mut self, now: Time) {
         self.next_hop_missing = false;
         for (endpoint, status) in self.endpoints.iter().zip(self.peers.iter()) {
+            let Some(endpoint) = endpoint else { continue };
             let next_hop = match self.interceptor.route(Side::Wan, 0, *endpoint, now) {
                 Route::Known(link) => Some(link.destination.0),
                 // The old one is kept while it is asked for anew.

@@ -252,6 +252,16 @@ impl Restarts {
         });
     }
 
+    /// A peer has left: it is told of nothing, and no list of it is waited for.
+    pub(super) fn forget_peer(&mut self, peer: PeerIndex) {
+        if self.has_lost() {
+            self.retain(|_, former| !former.is_lost_with(peer));
+        }
+        if let Some(until) = self.list_until.get_mut(usize::from(peer.0)) {
+            *until = Time::ZERO;
+        }
+    }
+
     /// Whether no host waits to be reset.
     pub(super) fn is_quiet(&self) -> bool {
         self.asked == 0
@@ -283,44 +293,65 @@ impl<F: Frame> EdgeStage<F> {
                 self.restarts.begin_list(peer, false);
                 self.change_admission(peer, |admission| admission.up = false);
                 self.upstream.push_back(Upstream::Session { peer, session: SessionNumber::NONE });
-                self.reset_flows_of(now, peer);
+                for place in 0..self.config.connections {
+                    self.reset_flow_of(now, place, peer, true);
+                }
+            }
+            SessionChange::Gone => {
+                self.restarts.begin_list(peer, false);
+                self.change_admission(peer, |admission| admission.up = false);
+                self.upstream.push_back(Upstream::Session { peer, session: SessionNumber::NONE });
+                if let Some(gone) = self.gone.get_mut(usize::from(peer.0)) {
+                    *gone = true;
+                }
             }
         }
     }
 
-    fn change_admission(&mut self, peer: PeerIndex, change: impl FnOnce(&mut Admission)) {
+    pub(super) fn change_admission(
+        &mut self,
+        peer: PeerIndex,
+        change: impl FnOnce(&mut Admission),
+    ) {
         if let Some(admission) = self.admission.get_mut(usize::from(peer.0)) {
             change(admission);
             self.interceptor.set_peer(peer, *admission);
         }
     }
 
-    /// Every host with a flow over this peer sees a reset.
-    fn reset_flows_of(&mut self, now: Time, peer: PeerIndex) {
-        for place in 0..self.config.connections {
-            let Some(flow) = self.table.get(place) else { continue };
-            let facts = flow.facts;
-            if facts.peer != peer || !self.table.is_named(place) {
-                continue;
-            }
+    /// The host with the flow in this place sees a reset, if it is one over this peer. `may_return`:
+    /// the flow is remembered, because the peer may come back restarted.
+    pub(super) fn reset_flow_of(
+        &mut self,
+        now: Time,
+        place: u32,
+        peer: PeerIndex,
+        may_return: bool,
+    ) {
+        let Some(flow) = self.table.get(place) else { return };
+        let facts = flow.facts;
+        if facts.peer != peer || !self.table.is_named(place) {
+            return;
+        }
+        if may_return {
             // As the far side's host has it in its frames; it may have accepted already.
             let far = match facts.role {
                 Role::Opener => facts.key.reversed(),
                 Role::Responder => facts.key,
             };
             self.restarts.remember_lost(peer, far);
-            if self.is_held(place) {
-                // Nothing was promised yet: the host's next SYN takes the new session, or the
-                // fallback.
-                if let Some(flow) = self.table.get_mut(place) {
-                    flow.connection.awake(&mut self.connections).abandon();
-                }
-                self.forget(now, place, EdgeCounter::FlowsRefused);
-                continue;
-            }
-            self.reset_host(now, place);
-            self.counters.increment(EdgeCounter::FlowsReset);
         }
+        if self.is_held(place) {
+            // Nothing was promised yet: the host's next SYN takes the new session, or the
+            // fallback.
+            if let Some(flow) = self.table.get_mut(place) {
+                flow.connection.awake(&mut self.connections).abandon();
+            }
+            self.forget(now, place, EdgeCounter::FlowsRefused);
+            return;
+        }
+        self.reset_host(now, place);
+        self.counters.increment(EdgeCounter::FlowsReset);
     }
 
     /// Lists flows that restarted peers held with us, some each turn; says whether there are more.

@@ -5,6 +5,7 @@
 //! than its tables hold, a byte acknowledged to a host that the packet driver was not given.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::config::EdgeConfig;
@@ -64,8 +65,11 @@ pub struct EdgeStage<F> {
     pub(super) time_wait: TimeWaitTable,
     pub(super) restarts: Restarts,
     pub(super) peers: Arc<[PeerStatus]>,
-    /// The next hop towards each peer's endpoint.
-    pub(super) endpoints: Vec<std::net::IpAddr>,
+    /// Each peer's endpoint, to which the way is to be found; none where another edge does that, or
+    /// nobody has the place.
+    pub(super) endpoints: Vec<Option<IpAddr>>,
+    /// By peer: whether it has left, so that nothing more comes of it.
+    pub(super) gone: Box<[bool]>,
     pub(super) backlog: Backlog,
     pub(super) memory: ReceiveMemory,
     /// Where the walk over all flows is that looks after their memory.
@@ -120,12 +124,14 @@ impl<F: Frame> EdgeStage<F> {
         interceptor: Interceptor,
         admission: Vec<Admission>,
         peers: Arc<[PeerStatus]>,
-        endpoints: Vec<std::net::IpAddr>,
+        endpoints: Vec<IpAddr>,
         backlog: Backlog,
         memory: ReceiveMemory,
     ) -> Self {
         let connections = config.connections as usize;
         let hasher = interceptor.hasher().clone();
+        let mut endpoints: Vec<_> = endpoints.into_iter().map(Some).collect();
+        endpoints.resize(peers.len(), None);
         EdgeStage {
             restarts: Restarts::new(connections, peers.len(), &hasher),
             interceptor,
@@ -160,6 +166,7 @@ impl<F: Frame> EdgeStage<F> {
             reassembled: Vec::with_capacity(BURST),
             admission,
             endpoints,
+            gone: vec![false; peers.len()].into_boxed_slice(),
             counters: Counters::default(),
             lan: peers.iter().map(|_| Counters::default()).collect(),
             housekeeping_at: Time::ZERO,
@@ -215,11 +222,13 @@ impl<F: Frame> EdgeStage<F> {
     pub fn reconfigure(
         &mut self,
         rules: Arc<RuleTable>,
-        fallbacks: impl IntoIterator<Item = Fallback>,
+        fallbacks: impl IntoIterator<Item = (PeerIndex, Fallback)>,
         fin_timeout_ns: u64,
     ) {
-        for (admission, fallback) in self.admission.iter_mut().zip(fallbacks) {
-            admission.fallback = fallback;
+        for (peer, fallback) in fallbacks {
+            if let Some(admission) = self.admission.get_mut(usize::from(peer.0)) {
+                admission.fallback = fallback;
+            }
         }
         self.interceptor.reconfigure(rules, self.admission.clone());
         for tcp in [&mut self.config.tcp_v4, &mut self.config.tcp_v6] {

@@ -9,6 +9,7 @@
 //!
 //! A lookup takes two cache lines, a bucket of the index and an entry; noting a packet, another.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -20,6 +21,7 @@ use super::reason::PassReason;
 use super::verdict::{Decision, Verdict};
 use crate::frame::FlowKey;
 use crate::frame::ip::protocol;
+use crate::packet_driver::PeerIndex;
 use crate::prefetch::prefetch;
 use crate::time::Time;
 
@@ -363,6 +365,24 @@ impl FlowTable {
             }
         }
         removed
+    }
+
+    /// Removes flows that this peer carries in packet mode, of these entries; false when there are no
+    /// entries beyond.
+    pub fn forget_datagrams_of(&mut self, peer: PeerIndex, entries: Range<usize>) -> bool {
+        for index in entries.start..entries.end.min(self.capacity()) {
+            let Some(entry) = self.entries.get(index) else { continue };
+            let word = entry.decision.load(Relaxed);
+            let decision = Decision::of_word(word, 0);
+            if word & OCCUPIED != 0
+                && decision.verdict == Verdict::Datagram
+                && decision.peer == peer
+            {
+                let handle = entry.handle(u32::try_from(index).unwrap_or(u32::MAX));
+                self.remove(handle);
+            }
+        }
+        entries.end < self.capacity()
     }
 
     /// One flow as a reader sees it; `None` when it is gone.

@@ -1,5 +1,7 @@
 //! What the edge does with the flow table: it takes flows, opens flows of the far side, ends them.
 
+use std::ops::Range;
+
 use super::classify::Interceptor;
 use super::counter::InterceptorCounter as Counter;
 use super::flow_hash::FlowHasher;
@@ -7,6 +9,7 @@ use super::flow_table::{FlowHandle, Found, InsertError};
 use super::reason::PassReason;
 use super::verdict::{Decision, Verdict};
 use crate::frame::FlowKey;
+use crate::packet_driver::PeerIndex;
 use crate::time::Time;
 
 impl Interceptor {
@@ -54,6 +57,13 @@ impl Interceptor {
             .is_some_and(|decision| self.flows.set_decision(flow, Decision { slot, ..decision }))
     }
 
+    /// A flow has another peer now. False when it is gone.
+    pub fn set_peer_of(&mut self, flow: FlowHandle, peer: PeerIndex) -> bool {
+        let decision = self.flows.decision(flow);
+        decision
+            .is_some_and(|decision| self.flows.set_decision(flow, Decision { peer, ..decision }))
+    }
+
     /// What the edge says of its end of a split flow, for those who read the table: below 32.
     pub fn set_edge_state(&mut self, flow: FlowHandle, state: u8) {
         self.flows.set_edge_state(flow, state);
@@ -83,6 +93,13 @@ impl Interceptor {
             return Err(InsertError::Full);
         }
         self.insert_counted(key, decision, now).ok_or(InsertError::Full)
+    }
+
+    /// A peer has left: flows that it carries in packet mode are forgotten, those in these entries of
+    /// the flow table, and decided anew by their next packet; false when there are no entries
+    /// beyond.
+    pub fn forget_datagrams_of(&mut self, peer: PeerIndex, entries: Range<usize>) -> bool {
+        self.flows.forget_datagrams_of(peer, entries)
     }
 
     /// A split flow is over, or the edge could not take it. False when it is gone already.

@@ -33,9 +33,15 @@ pub use traffic::{Arrived, Inbound, SessionChange, Upstream};
 
 use crate::time::Time;
 
-/// Which peer (far TPO), an index into the configuration's list of peers.
+/// Which peer (far TPO): its place in every table by peer, which it has for as long as it is
+/// configured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerIndex(pub u16);
+
+impl PeerIndex {
+    /// Of a flow whose peer has left: the place of none.
+    pub const NOBODY: PeerIndex = PeerIndex(u16::MAX);
+}
 
 /// Which session with a peer, counted from 1 as they come up; 0 is none. Flows belong to one, so what
 /// is made for a session never travels in another.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use super::{Lane, SessionNumber};
 
-use super::peer_security::PeerSecurity;
+use super::peer_security::{LastEnd, PeerSecurity, Shield};
 
 /// State of one peer. Written by the transmit stage, but for the next hop, which the edge stage
 /// (the owner of the neighbour table) writes; read by all.
@@ -170,6 +170,23 @@ impl PeerStatus {
             gauge.store(bytes, Ordering::Relaxed);
         }
         self.buffers_taken.store(buffers_taken, Ordering::Release);
+    }
+
+    /// Nobody has this place any more: who has it next begins as at the start, but for the number
+    /// of buffers taken, which goes on. For the transmit stage.
+    pub fn vacate(&self, buffers_taken: u64) {
+        self.set_session(SessionNumber::NONE);
+        self.set_takes_zstd(false);
+        self.set_answer(PeerAnswer::Silence);
+        self.set_versions(None);
+        self.set_path(0, 0);
+        self.set_arriving(0);
+        self.set_control(0, 0);
+        self.set_path_mtu(0, 0);
+        self.set_queue([0; Lane::COUNT], buffers_taken);
+        self.security.set(Shield::Unknown, LastEnd::Never);
+        self.security.set_twin(false);
+        self.security.set_found(None);
     }
 
     /// The MAC address of the next hop to the peer, once resolved.

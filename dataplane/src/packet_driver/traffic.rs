@@ -50,6 +50,9 @@ pub enum SessionChange {
     },
     /// The session ended: the peer closed it or has been silent for too long.
     Down,
+    /// The peer was taken out of the configuration: nothing more comes of it, and another one may
+    /// have its place when all edges have forgotten it.
+    Gone,
 }
 
 /// From the data mover to decompression.

@@ -4,6 +4,7 @@
 //! edge a flow has makes no difference to its share. Never: more than a few buffers ahead of the data mover, so that what waits, waits where the
 //! round robin can still choose.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::edge::credit::bdp_bytes;
@@ -117,6 +118,11 @@ impl<F: Frame> AggregateStage<F> {
         self.rates_bps.fill(0);
         self.aggregator.set_flush_deadline(flush_deadline_ns);
         self.aggregator.set_deadlines(deadlines_ns);
+    }
+
+    /// A peer comes, which has this address, to a place where nobody is.
+    pub fn welcome(&mut self, peer: PeerIndex, address: IpAddr) {
+        self.aggregator.set_address(peer, address);
     }
 
     /// Whether no message waits here.

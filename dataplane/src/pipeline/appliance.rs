@@ -12,21 +12,20 @@ use super::compress::CompressStage;
 use super::decompress::DecompressStage;
 use super::frame_budget::FrameBudget;
 use super::links::Links;
+use super::newcomer::{Newcomer, NewcomerMaker};
 use super::placement::{Placement, StageKind};
 use super::port::{PortCounter, PortStage};
-use super::transmit::{PeerPath, TransmitCounter, TransmitStage};
+use super::transmit::{TransmitCounter, TransmitStage};
 use super::worker::Worker;
 use crate::compression::{
     CompressionCounter, Compressor, DecompressionCounter, Decompressor, Mode,
 };
 use crate::counters::{Counters, Totals};
 use crate::data_mover::security::{Entropy, ExchangeCounter, KeyExchange, PeerKeys, PrivateKey};
-use crate::data_mover::{
-    Congestion, DemuxCounter, Incarnation, MoverCounter, PeerConfig, Session, Sessions,
-};
+use crate::data_mover::{Congestion, DemuxCounter, MoverCounter, Sessions};
 use crate::edge::tcp::TcpConfig;
 use crate::edge::{EdgeConfig, EdgeCounter, EdgeStage, LanCounter};
-use crate::frame::{Frame, Side};
+use crate::frame::Frame;
 use crate::interceptor::owner::FIRST_EDGE;
 use crate::interceptor::{
     Config as InterceptorConfig, Fallback, FlowHasher, FlowReader, Interceptor, InterceptorCounter,
@@ -86,6 +85,9 @@ pub struct Limits {
     pub half_open: u32,
     /// Neighbours of both sides.
     pub neighbours: usize,
+    /// Peers at a time, those included that come while it runs; those that there are at the start
+    /// always have a place.
+    pub peers: usize,
     /// Frames of all ports together.
     pub frames: usize,
     /// Bytes of all buffers.
@@ -115,6 +117,7 @@ impl Default for Limits {
             connections: 4_096,
             half_open: 1_024,
             neighbours: 4_096,
+            peers: 0,
             frames: 16_384,
             buffer_bytes: 256 << 20,
             buffer_size_max: 64 * 1024,
@@ -166,7 +169,7 @@ pub struct Handles {
     pub edge: Totals<EdgeCounter>,
     /// Counters of putting fragments of split flows together.
     pub reassembly: Totals<ReassemblyCounter>,
-    /// What hosts exchange with each peer.
+    /// What hosts exchange with each peer, by place, whoever had it.
     pub lan: Vec<Totals<LanCounter>>,
     /// Counters of aggregation.
     pub aggregate: Counters<AggregateCounter>,
@@ -176,7 +179,7 @@ pub struct Handles {
     pub transmit: Counters<TransmitCounter>,
     /// Counters of datagrams that belong to no session.
     pub demux: Counters<DemuxCounter>,
-    /// Counters of each peer's sessions.
+    /// Counters of the sessions of each place for a peer, whoever had it.
     pub movers: Vec<Counters<MoverCounter>>,
     /// Counters of the key exchange.
     pub exchange: Counters<ExchangeCounter>,
@@ -184,7 +187,7 @@ pub struct Handles {
     pub decompress: Vec<Counters<DecompressionCounter>>,
     /// Counters of taking buffers apart, by replica.
     pub disaggregate: Vec<Counters<DisaggregateCounter>>,
-    /// State of each peer.
+    /// State of each peer, by place.
     pub peers: Arc<[PeerStatus]>,
     /// The flow table of each edge.
     pub flows: Vec<FlowReader>,
@@ -202,6 +205,8 @@ pub struct Appliance<F> {
     pub handles: Handles,
     /// To be turned on a thread of its own; `None` when no peer encrypts.
     pub key_exchange: Option<KeyExchange>,
+    /// Makes what peers that come later bring along.
+    pub newcomers: NewcomerMaker,
 }
 
 /// What each of `edges` gets of something that is used by flow: an even share, and four standard
@@ -233,7 +238,7 @@ fn edge_config(config: &ApplianceConfig, edges: usize, edge: usize) -> EdgeConfi
         edge,
         connections,
         half_open: connections_of(limits.half_open, edges).min(connections),
-        peers: config.peers.len(),
+        peers: places_of(config),
         datagram_slots: DATAGRAM_SLOTS,
         mirrors: share_of(limits.flows.min(MIRRORS_MAX), edges),
         time_wait: connections as usize,
@@ -277,7 +282,8 @@ fn edge_stages<F: Frame>(
         overloaded: false,
         holding: true,
     };
-    let admission: Vec<Admission> = config.peers.iter().map(admission).collect();
+    let mut admission: Vec<Admission> = config.peers.iter().map(admission).collect();
+    admission.resize(peers.len(), Admission::default());
     let endpoints = || config.peers.iter().map(|peer| peer.endpoint.ip());
     let stages = (0..edges).map(|edge| {
         EdgeStage::new(
@@ -294,43 +300,19 @@ fn edge_stages<F: Frame>(
     stages.collect()
 }
 
-fn sessions(config: &ApplianceConfig, memory: &ReceiveMemory) -> Sessions {
-    let limits = &config.limits;
-    let reassembly = memory.reassembly_bytes() / config.peers.len().max(1);
-    let list = (0..).zip(&config.peers).map(|(index, peer)| {
-        let mut mover = PeerConfig::new(PeerIndex(index), peer.congestion.rate_bps_max());
-        mover.congestion = peer.congestion;
-        // What is on its way is in a buffer until it has arrived.
-        let in_buffers = limits.buffer_bytes / usize::from(limits.segment_size_max).max(1);
-        mover.transmissions_max = u32::try_from(in_buffers).unwrap_or(u32::MAX);
-        mover.segment_size_max = limits.segment_size_max;
-        mover.ip_overhead_bytes = if peer.endpoint.is_ipv4() { 28 } else { 48 };
-        mover.dead_after_ns = peer.dead_after_ns;
-        mover.keepalive_ns = peer.keepalive_ns;
-        mover.fec = peer.fec;
-        mover.buffer_len_max = u32::try_from(limits.buffer_size_max).unwrap_or(u32::MAX);
-        mover.reassembly_bytes_max = u32::try_from(reassembly).unwrap_or(u32::MAX);
-        mover.digest = peer.digest;
-        let seed = config.secret[2] ^ (u64::from(index) << 48);
-        let incarnation = Incarnation(config.incarnation);
-        (peer.endpoint, Session::new(mover, incarnation, memory.arrivals.clone(), seed))
-    });
-    Sessions::new(list.collect())
+/// How many peers there may be at a time.
+pub(super) fn places_of(config: &ApplianceConfig) -> usize {
+    config.limits.peers.max(config.peers.len())
 }
 
-fn paths(config: &ApplianceConfig) -> Vec<PeerPath> {
-    let wan = &config.own.wan;
-    let path = |peer: &PeerSettings| {
-        let source = wan.source_for(peer.endpoint.ip()).unwrap_or(peer.endpoint.ip());
-        PeerPath {
-            source: SocketAddr::new(source, config.own.port),
-            destination: peer.endpoint,
-            mac: wan.mac,
-            vlan: 0,
-            device_checksums: config.device_checksums[Side::Wan.index()],
-        }
-    };
-    config.peers.iter().map(path).collect()
+/// What the peers of the first configuration bring along.
+fn first_peers(config: &ApplianceConfig, maker: &NewcomerMaker) -> Vec<Newcomer> {
+    let count = config.peers.len();
+    let each = (0..).zip(&config.peers).map(|(index, settings)| {
+        let seed = config.secret[2] ^ (u64::from(index) << 48);
+        maker.make(PeerIndex(index), settings, count, (config.incarnation, seed))
+    });
+    each.collect()
 }
 
 impl<F: Frame> Appliance<F> {
@@ -344,10 +326,14 @@ impl<F: Frame> Appliance<F> {
             limits.buffer_size_max,
             config.placement.replicas(StageKind::Decompress),
         );
-        let peers: Arc<[PeerStatus]> = config.peers.iter().map(|_| PeerStatus::default()).collect();
+        let places = places_of(config);
+        let peers: Arc<[PeerStatus]> = (0..places).map(|_| PeerStatus::default()).collect();
 
         let frames = FrameBudget::of(limits.frames);
         let edges = config.placement.replicas(StageKind::Edge);
+        let mut addresses: Vec<_> =
+            config.peers.iter().map(|peer| Some(peer.endpoint.ip())).collect();
+        addresses.resize(places, None);
         let aggregator = Aggregator::new(
             AggregateConfig {
                 flows_max: edges * edge_config(config, edges, FIRST_EDGE).slots(),
@@ -358,18 +344,25 @@ impl<F: Frame> Appliance<F> {
                 packet_buffer_size_max: usize::from(limits.segment_size_max),
                 deadlines_ns: limits.packet_deadlines_ns,
                 flush_deadline_ns: limits.flush_deadline_ns,
-                peers: config.peers.iter().map(|peer| Some(peer.endpoint.ip())).collect(),
+                peers: addresses,
                 ..AggregateConfig::default()
             },
             send_pool.clone(),
         );
         let edge_stages = edge_stages::<F>(config, &peers, &aggregator.backlog(), &memory);
-        let mut sessions = sessions(config, &memory);
+        let newcomers = NewcomerMaker::new(config, &memory);
+        let (mut list, mut paths) = (Vec::new(), Vec::new());
+        for Newcomer { path, session, .. } in first_peers(config, &newcomers) {
+            list.push((path.destination, session));
+            paths.push(path);
+        }
+        let mut sessions = Sessions::new(list);
         let key_exchange = config.identity.as_ref().map(|identity| {
             let peers = config.peers.iter().map(|peer| peer.keys.clone()).collect();
             sessions.secure(identity.key.clone(), peers, identity.aes, config.secret, entropy)
         });
-        let modes: Vec<Mode> = config.peers.iter().map(|peer| peer.compression).collect();
+        let mut modes: Vec<Mode> = config.peers.iter().map(|peer| peer.compression).collect();
+        modes.resize(places, Mode::Auto);
         let own_addresses: Vec<_> =
             config.own.wan.addresses.iter().map(|own| own.address).collect();
         let compressors: Vec<_> = (0..config.placement.replicas(StageKind::Compress))
@@ -381,9 +374,6 @@ impl<F: Frame> Appliance<F> {
             (decompressor, Disaggregator::new(&own_addresses))
         });
         let decompressors: Vec<_> = decompressors.collect();
-        let movers = (0..)
-            .zip(&config.peers)
-            .filter_map(|(index, _)| sessions.get(PeerIndex(index)).map(Session::counters));
         let lan_of = |peer: usize| {
             edge_stages.iter().filter_map(|edge| edge.lan_counters().get(peer).cloned()).collect()
         };
@@ -392,12 +382,12 @@ impl<F: Frame> Appliance<F> {
             interceptor: edge_stages.iter().map(EdgeStage::interceptor_counters).collect(),
             edge: edge_stages.iter().map(EdgeStage::counters).collect(),
             reassembly: edge_stages.iter().map(EdgeStage::reassembly_counters).collect(),
-            lan: (0..config.peers.len()).map(lan_of).collect(),
+            lan: (0..places).map(lan_of).collect(),
             aggregate: aggregator.counters().clone(),
             compress: compressors.iter().map(|each| each.counters().clone()).collect(),
             transmit: Counters::default(),
             demux: sessions.counters(),
-            movers: movers.collect(),
+            movers: newcomers.counters().into(),
             exchange: key_exchange.as_ref().map(KeyExchange::counters).unwrap_or_default(),
             decompress: decompressors.iter().map(|(each, _)| each.counters().clone()).collect(),
             disaggregate: decompressors.iter().map(|(_, each)| each.counters().clone()).collect(),
@@ -409,7 +399,8 @@ impl<F: Frame> Appliance<F> {
         let hasher = FlowHasher::new([config.secret[2], config.secret[3]]);
         let port =
             PortStage::new(own_addresses, config.own.port, limits.burst).with_edges(edges, hasher);
-        let transmit = TransmitStage::new(sessions, paths(config), Arc::clone(&peers));
+        let transmit = TransmitStage::new(sessions, paths, Arc::clone(&peers))
+            .with_reassembly(memory.reassembly_bytes());
         handles.port = port.counters();
         handles.transmit = transmit.counters();
         let aggregate = AggregateStage::new(
@@ -438,7 +429,7 @@ impl<F: Frame> Appliance<F> {
         let links = Links::for_placement(&config.placement);
         let workers = config.placement.workers().iter().zip(links);
         let workers = workers.map(|((core, kinds), links)| stages.worker(*core, kinds, links));
-        Appliance { workers: workers.collect(), handles, key_exchange }
+        Appliance { workers: workers.collect(), handles, key_exchange, newcomers }
     }
 }
 

@@ -37,8 +37,13 @@ impl CompressStage {
     }
 
     /// The peers' modes have been configured anew.
-    pub fn reconfigure(&mut self, modes: impl IntoIterator<Item = Mode>) {
+    pub fn reconfigure(&mut self, modes: impl IntoIterator<Item = (PeerIndex, Mode)>) {
         self.compressor.set_modes(modes);
+    }
+
+    /// A peer comes to a place where nobody is.
+    pub fn welcome(&mut self, peer: PeerIndex) {
+        self.compressor.forget(peer);
     }
 
     /// A turn of this core begins: what was compressed in the last one is done.

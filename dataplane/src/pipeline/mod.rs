@@ -21,8 +21,10 @@ pub mod compress;
 pub mod decompress;
 pub mod frame_budget;
 pub mod links;
+pub mod newcomer;
 pub mod placement;
 pub mod port;
+pub mod reload;
 pub mod stop;
 pub mod transmit;
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! changes of sessions. Never: a datagram from its time, a buffer taken while its session is full, or
 //! by another session than the one that its messages are of.
 
+pub(super) mod peers;
+
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -70,7 +72,12 @@ pub struct PeerPath {
 #[derive(Debug)]
 pub struct TransmitStage<F> {
     sessions: Sessions,
-    paths: Vec<PeerPath>,
+    /// By peer; `None` where nobody is.
+    paths: Box<[Option<PeerPath>]>,
+    /// Bytes of incomplete buffers of all peers, of which each has an even share.
+    reassembly_bytes: Option<usize>,
+    /// Peers that are to leave with the next turn.
+    leaving: Vec<PeerIndex>,
     /// Where peers were found that are not where they are configured.
     found: Box<[Option<Source>]>,
     peers: Arc<[PeerStatus]>,
@@ -120,13 +127,17 @@ impl<F: Frame> TransmitStage<F> {
     /// A stage for these sessions; `paths` and `peers` in the same order.
     #[must_use]
     pub fn new(sessions: Sessions, paths: Vec<PeerPath>, peers: Arc<[PeerStatus]>) -> Self {
+        let mut paths: Vec<_> = paths.into_iter().map(Some).collect();
+        paths.resize(peers.len(), None);
         TransmitStage {
+            paths: paths.into_boxed_slice(),
+            reassembly_bytes: None,
+            leaving: Vec::with_capacity(peers.len()),
             found: vec![None; peers.len()].into_boxed_slice(),
             taken: vec![0; peers.len()].into_boxed_slice(),
             sessions_begun: vec![0; peers.len()].into_boxed_slice(),
             due: vec![false; peers.len()].into_boxed_slice(),
-            sessions,
-            paths,
+            sessions: sessions.with_places(peers.len()),
             peers,
             held: None,
             spare: None,
@@ -146,11 +157,24 @@ impl<F: Frame> TransmitStage<F> {
         &self.sessions
     }
 
+    /// The same where incomplete buffers of all peers may have so many bytes, however many peers
+    /// there come to be.
+    #[must_use]
+    pub fn with_reassembly(mut self, bytes: usize) -> Self {
+        self.reassembly_bytes = Some(bytes);
+        self
+    }
+
     /// The peers' rates, timers and digests have been configured anew.
-    pub fn reconfigure(&mut self, peers: &[PeerSettings]) {
-        for ((_, session), peer) in self.sessions.iter_mut().zip(peers) {
-            session.reconfigure(peer.congestion, peer.dead_after_ns, peer.keepalive_ns);
-            session.set_digest(peer.digest);
+    pub fn reconfigure<'a>(
+        &mut self,
+        peers: impl IntoIterator<Item = (PeerIndex, &'a PeerSettings)>,
+    ) {
+        for (index, peer) in peers {
+            if let Some(session) = self.sessions.get_mut(index) {
+                session.reconfigure(peer.congestion, peer.dead_after_ns, peer.keepalive_ns);
+                session.set_digest(peer.digest);
+            }
         }
     }
 
@@ -183,6 +207,7 @@ impl<F: Frame> TransmitStage<F> {
         let mut busy = self.receive(now, datagrams_in, arrived);
         busy |= self.exchange_keys(now, arrived);
         busy |= self.take_buffers(packed);
+        busy |= self.let_leave(now, arrived);
         busy |= self.look_after(now, arrived);
         self.lose();
         busy |= self.send(now, datagrams_out, source);
@@ -248,9 +273,8 @@ impl<F: Frame> TransmitStage<F> {
     /// A peer is where its newest datagram came from: there it is sent to from now on.
     fn found(&mut self, peer: PeerIndex, source: Source) {
         let index = usize::from(peer.0);
-        let (Some(path), Some(found)) = (self.paths.get(index), self.found.get_mut(index)) else {
-            return;
-        };
+        let path = self.paths.get(index).and_then(Option::as_ref);
+        let (Some(path), Some(found)) = (path, self.found.get_mut(index)) else { return };
         let same_family = source.remote.is_ipv4() == path.destination.is_ipv4();
         if same_family && self.sessions.found(peer, source.remote) {
             *found = Some(source).filter(|_| source.remote != path.destination);
@@ -263,7 +287,7 @@ impl<F: Frame> TransmitStage<F> {
     /// A peer that has no session any more is sought where it is configured.
     fn lose(&mut self) {
         for (index, (path, found)) in self.paths.iter().zip(&mut self.found).enumerate() {
-            let Some(status) = self.peers.get(index) else { continue };
+            let (Some(path), Some(status)) = (path, self.peers.get(index)) else { continue };
             if found.is_some() && !status.is_up() {
                 *found = None;
                 status.security.set_found(None);
@@ -354,9 +378,8 @@ impl<F: Frame> TransmitStage<F> {
         let mut busy = self.send_outgoing(datagrams_out, source);
         for (peer, session) in self.sessions.iter_mut() {
             let index = usize::from(peer.0);
-            let (Some(path), Some(status)) = (self.paths.get(index), self.peers.get(index)) else {
-                continue;
-            };
+            let path = self.paths.get(index).and_then(Option::as_ref);
+            let (Some(path), Some(status)) = (path, self.peers.get(index)) else { continue };
             let found = self.found.get(index).copied().flatten();
             if self.due.get(index) != Some(&true) {
                 continue;
@@ -412,7 +435,7 @@ impl<F: Frame> TransmitStage<F> {
             let bytes = outgoing.bytes();
             let Some(room) = frame.append(bytes.len()) else { continue };
             copy::bytes(Copied::Made, room, bytes);
-            let Some(path) = self.paths.first() else { continue };
+            let Some(path) = self.paths.iter().flatten().next() else { continue };
             if Way::back(path, &outgoing.to).address(&mut frame) {
                 self.counters.increment(TransmitCounter::DatagramsOut);
                 let _ = datagrams_out.push(frame);

@@ -141,7 +141,7 @@ impl<H: Station> End<H> {
             random.fill(bytes);
             true
         };
-        let Appliance { workers, handles, key_exchange } =
+        let Appliance { workers, handles, key_exchange, .. } =
             Appliance::new(&config, Box::new(entropy));
         let ports = Ports::new(kind.verifies);
         End { workers, key_exchange, handles, ports, host, ticks: Default::default() }

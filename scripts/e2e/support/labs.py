@@ -39,6 +39,10 @@ SPECS: dict[str, LabOptions] = {
     "routed": LabOptions(wan_arguments=WAN, router="b"),
     "lan-loss": LabOptions(wan_arguments=WAN, lan_loss_per_mille=10),
     "short-lived-peer": LabOptions(wan_arguments=WAN, peer=SHORT_LIVED),
+    "three": LabOptions(wan_arguments=WAN, switches=True),
+    "three-edges": LabOptions(wan_arguments=WAN, switches=True, extra={"cores": {
+        "port": 0, "edge": [0, 1], "aggregate": 1, "compress": 1, "transmit": 0,
+        "decompress": 1}}),
     "clear": LabOptions(wan_arguments=WAN, peer={"encryption": "none"}),
     "fallback-pass": LabOptions(wan_arguments=WAN, appliances="none",
                                 peer={**SHORT_LIVED, "encryption": "none"}),

@@ -10,16 +10,21 @@ use dataplane::data_mover::security::KeyExchange;
 use dataplane::frame::Side;
 use dataplane::frame::heap::{HeapFrame, HeapSource};
 use dataplane::pipeline::appliance::{Appliance, ApplianceConfig, Handles};
+use dataplane::pipeline::newcomer::NewcomerMaker;
 use dataplane::pipeline::port::PortIo;
+use dataplane::pipeline::reload::Reconfiguration;
 use dataplane::pipeline::stop::{StopLimits, StopStep};
 use dataplane::pipeline::worker::{Turn, Worker};
 use dataplane::time::Time;
 
+use super::handover::{Change, Handover};
 use super::nic;
 use crate::link::Random;
 
 /// Frames that wait in a port's receive queue, at most.
 const RECEIVE_QUEUE: usize = 1024;
+/// Between two looks at what workers were asked to do and is not done.
+const ORDERS_EVERY_NS: u64 = 50_000;
 /// Turns at one moment after which workers are taken to spin.
 const TURNS_MAX: u64 = 1_000_000;
 
@@ -70,6 +75,8 @@ pub type Meter = fn(&mut dyn FnMut()) -> u64;
 pub struct Tpo {
     workers: Vec<Worker<HeapFrame>>,
     key_exchange: Option<KeyExchange>,
+    newcomers: NewcomerMaker,
+    handover: Handover,
     /// What can be read of it.
     pub handles: Handles,
     source: HeapSource,
@@ -105,12 +112,14 @@ impl Tpo {
             random.fill(bytes);
             true
         };
-        let Appliance { workers, handles, key_exchange } =
+        let Appliance { workers, handles, key_exchange, newcomers } =
             Appliance::new(config, Box::new(entropy));
         let queue = || VecDeque::with_capacity(2 * RECEIVE_QUEUE);
         Tpo {
             workers,
             key_exchange,
+            newcomers,
+            handover: Handover::default(),
             handles,
             source: HeapSource::new(config.limits.frames),
             ports: Ports { received: [queue(), queue()], sent: [queue(), queue()] },
@@ -159,25 +168,21 @@ impl Tpo {
     }
 
     /// Configures its stages anew, as the control thread does.
-    pub fn reload(&mut self, config: &ApplianceConfig) {
-        let ApplianceConfig { rules, peers, limits, .. } = config;
-        for worker in &mut self.workers {
-            if let Some(edge) = &mut worker.edge {
-                let fallbacks = peers.iter().map(|peer| peer.fallback);
-                edge.reconfigure(rules.clone(), fallbacks, limits.fin_timeout_ns);
-            }
-            if let Some(aggregate) = &mut worker.aggregate {
-                let deadlines_ns = limits.packet_deadlines_ns;
-                aggregate.reconfigure(limits.backlog_ns, limits.flush_deadline_ns, deadlines_ns);
-            }
-            if let Some(compress) = &mut worker.compress {
-                compress.reconfigure(peers.iter().map(|peer| peer.compression));
-            }
-            if let Some(transmit) = &mut worker.transmit {
-                transmit.reconfigure(peers);
-            }
-        }
+    pub fn reload(&mut self, new: &Reconfiguration) {
+        self.workers.iter_mut().for_each(|worker| worker.reconfigure(new));
         self.next = Time::ZERO;
+    }
+
+    /// Peers leave, and others come, from now on.
+    pub fn change_peers(&mut self, change: &Change) {
+        self.handover.add(change, &self.newcomers, self.workers.len());
+        self.next = Time::ZERO;
+    }
+
+    /// Whether all of that is done.
+    #[must_use]
+    pub fn has_changed_peers(&self) -> bool {
+        self.handover.is_done()
     }
 
     /// Begins an ordered stop, in which flows may end by themselves for `drain_ns`. The other
@@ -220,6 +225,16 @@ impl Tpo {
     /// Turns all workers until none has anything to do, and goes on with an ordered stop.
     pub fn turn(&mut self, now: Time) {
         self.turn_workers(now);
+        while !self.handover.is_done()
+            && self.handover.go_on(now, &mut self.workers, self.key_exchange.as_mut())
+        {
+            self.turn_workers(now);
+        }
+        if !self.handover.is_done() {
+            // As often as a worker looks at what it was asked to do.
+            self.turn_workers(now);
+            self.next = self.next.min(now + ORDERS_EVERY_NS);
+        }
         let mut waited_for = None;
         while let Some(step) = self.stopping.front().copied() {
             let mut done = step == StopStep::Drain && now >= self.drain_until;

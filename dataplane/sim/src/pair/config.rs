@@ -8,13 +8,15 @@ use dataplane::data_mover::Congestion;
 use dataplane::data_mover::security::{PeerKeys, PresharedKey, PrivateKey};
 use dataplane::frame::MacAddr;
 use dataplane::interceptor::{
-    Fallback, Networks, Own, PortRange, Prefix, Rule, RuleAction, RuleTable, SideConfig,
+    Fallback, Networks, Own, PortRange, Prefix, PrefixSet, Rule, RuleAction, RuleTable, SideConfig,
 };
-use dataplane::packet_driver::Class;
+use dataplane::packet_driver::{Class, PeerIndex};
 use dataplane::pipeline::appliance::{ApplianceConfig, Identity, Limits, PeerSettings};
 use dataplane::pipeline::placement::Placement;
+use dataplane::pipeline::reload::Reconfiguration;
 use dataplane::time::{MILLISECOND_NS, SECOND_NS};
 
+use super::handover::Change;
 use crate::content::Kind;
 use crate::host::HostConfig;
 use crate::link::{LinkConfig, Random};
@@ -135,6 +137,9 @@ pub enum Event {
     Pause(Site, u64),
     /// The appliance is configured anew while it runs.
     Reload(Site, Reload),
+    /// The peer of a site is configured in another place (it has the first one at the start), or not
+    /// at all: its present one, and the one it gets.
+    Move(Site, Option<PeerIndex>, Option<PeerIndex>),
 }
 
 /// What a new configuration changes.
@@ -280,9 +285,8 @@ impl PairConfig {
         of_b.unwrap_or(&self.placement)
     }
 
-    /// What the appliance of a site is made from, the `incarnation`th time it is started.
-    #[must_use]
-    pub fn appliance(&self, site: Site, incarnation: u64) -> ApplianceConfig {
+    /// Rules and networks of a site whose peer has this place, or is not there.
+    fn rules(&self, site: Site, place: Option<PeerIndex>) -> RuleTable {
         let peer = site.other();
         let to_peer = Rule {
             name: "to-peer".to_owned(),
@@ -300,32 +304,74 @@ impl PairConfig {
         };
         let mut rules: Vec<Rule> = self.classes.iter().map(of_class).collect();
         rules.push(to_peer);
-        let networks = Networks {
-            local: site.networks().into_iter().collect(),
-            peers: vec![peer.networks().into_iter().collect()],
-        };
+        let mut peers = Vec::new();
+        if let Some(PeerIndex(place)) = place {
+            peers.resize_with(usize::from(place), PrefixSet::default);
+            peers.push(peer.networks().into_iter().collect());
+        }
+        let networks = Networks { local: site.networks().into_iter().collect(), peers };
+        RuleTable::new(rules, networks)
+    }
+
+    /// What a site knows of its peer.
+    fn peer(&self, site: Site) -> PeerSettings {
+        let peer = site.other();
+        PeerSettings {
+            digest: self.digests[site.index()],
+            keys: self.encrypted[site.index()].then(|| PeerKeys {
+                public: self.key(peer).public(),
+                // With and without.
+                psk: self.seed.is_multiple_of(2).then(|| PresharedKey::new([7; 32])),
+            }),
+            endpoint: peer.endpoint(self.wan_v6),
+            congestion: self.congestion(),
+            fallback: self.fallback,
+            dead_after_ns: self.dead_after_ns,
+            keepalive_ns: SECOND_NS.min(self.dead_after_ns / 4),
+            fec: self.fec,
+            compression: self.compression,
+        }
+    }
+
+    /// What a reload brings to the appliance of a site, whose peer has this place.
+    #[must_use]
+    pub fn reconfiguration(&self, site: Site, place: Option<PeerIndex>) -> Reconfiguration {
+        Reconfiguration {
+            rules: Arc::new(self.rules(site, place)),
+            peers: place.map(|place| (place, self.peer(site))).into_iter().collect(),
+            limits: self.limits,
+        }
+    }
+
+    /// The peer of a site leaves one place, and comes to another, at this time.
+    #[must_use]
+    pub fn change(
+        &self,
+        site: Site,
+        (from, to): (Option<PeerIndex>, Option<PeerIndex>),
+        now_ns: u64,
+    ) -> Change {
+        let mut random = Random::for_purpose(self.seed, now_ns);
+        // Later than any start.
+        let names = (1 << 40 | now_ns << 1 | site.index() as u64, random.next_u64());
+        Change {
+            leave: from.into_iter().collect(),
+            join: to.map(|to| (to, self.peer(site), names)).into_iter().collect(),
+            new: self.reconfiguration(site, to),
+        }
+    }
+
+    /// What the appliance of a site is made from, the `incarnation`th time it is started.
+    #[must_use]
+    pub fn appliance(&self, site: Site, incarnation: u64) -> ApplianceConfig {
         let purpose = u64::from(site.number()) << 32 | incarnation;
         let mut random = Random::for_purpose(self.seed, purpose);
         let encrypted = self.encrypted[site.index()];
         ApplianceConfig {
             placement: self.placement_of(site).clone(),
             own: Own { lan: site.side(1), wan: site.side(2), port: PORT },
-            rules: Arc::new(RuleTable::new(rules, networks)),
-            peers: vec![PeerSettings {
-                digest: self.digests[site.index()],
-                keys: encrypted.then(|| PeerKeys {
-                    public: self.key(peer).public(),
-                    // With and without.
-                    psk: self.seed.is_multiple_of(2).then(|| PresharedKey::new([7; 32])),
-                }),
-                endpoint: peer.endpoint(self.wan_v6),
-                congestion: self.congestion(),
-                fallback: self.fallback,
-                dead_after_ns: self.dead_after_ns,
-                keepalive_ns: SECOND_NS.min(self.dead_after_ns / 4),
-                fec: self.fec,
-                compression: self.compression,
-            }],
+            rules: Arc::new(self.rules(site, Some(PeerIndex(0)))),
+            peers: vec![self.peer(site)],
             // One of two pairs has AES instructions at both ends.
             identity: encrypted.then(|| Identity {
                 key: self.key(site),

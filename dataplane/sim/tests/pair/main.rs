@@ -10,6 +10,7 @@ mod memory;
 mod messages;
 mod outages;
 mod packets;
+mod peers;
 mod repeatable;
 mod restarts;
 mod sharing;

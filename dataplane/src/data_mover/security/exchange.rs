@@ -148,10 +148,27 @@ impl KeyExchange {
         self.counters.clone()
     }
 
+    /// Another peer has this place, or none. To be called while the data path has nobody in it: what
+    /// it has asked for the one before is done with, and nothing of that is left here.
+    pub fn change_peer(&mut self, peer: PeerIndex, keys: Option<PeerKeys>) {
+        self.handle_requests(self.requests.waiting());
+        self.begun.retain(|begun| begun.peer != peer);
+        self.heard.retain(|heard| heard.peer != peer);
+        let index = usize::from(peer.0);
+        self.peers.resize(self.peers.len().max(index + 1), None);
+        if let Some(place) = self.peers.get_mut(index) {
+            *place = keys;
+        }
+    }
+
     /// Handles a few requests; whether there were any.
     pub fn turn(&mut self) -> bool {
+        self.handle_requests(REQUESTS_PER_TURN)
+    }
+
+    fn handle_requests(&mut self, most: usize) -> bool {
         let mut busy = false;
-        for _ in 0..REQUESTS_PER_TURN {
+        for _ in 0..most {
             let Some(request) = self.requests.pop() else { break };
             busy = true;
             self.counters.increment(ExchangeCounter::Requests);

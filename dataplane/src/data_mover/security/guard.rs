@@ -239,6 +239,11 @@ impl Guard {
         self.replies.pop()
     }
 
+    /// Whether something that it says waits.
+    pub(in crate::data_mover) fn has_reply(&self) -> bool {
+        self.replies.waiting() > 0
+    }
+
     /// Puts a datagram among those to be sent; a full outbox loses it, and the peer tries again.
     pub(in crate::data_mover) fn post(&mut self, outgoing: Outgoing) {
         if self.outbox.len() < OUTBOX {

@@ -18,6 +18,7 @@ mod slab;
 mod tests;
 mod writer;
 
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 pub use backlog::{Backlog, FLOW_SHARE_BYTES_MIN};
@@ -165,6 +166,13 @@ impl<F: Frame> Aggregator<F> {
         let limit = limit.clamp(config::BUFFER_SIZE_MIN, self.config.buffer_size_max);
         if let Some(peer) = self.peers.get_mut(usize::from(peer.0)) {
             peer.buffer_limit = limit;
+        }
+    }
+
+    /// The address of a peer, for headers in full form.
+    pub fn set_address(&mut self, peer: PeerIndex, address: IpAddr) {
+        if let Some(place) = self.config.peers.get_mut(usize::from(peer.0)) {
+            *place = Some(address);
         }
     }
 
