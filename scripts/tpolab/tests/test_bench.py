@@ -337,13 +337,15 @@ class Reports(unittest.TestCase):
         compared = {"name": "clear", "baseline": "floor", "item": "byte", "ratio": 0.5,
                     "quartiles": [0.4, 0.6], "ours_ns": 2.0, "baseline_ns": 1.0, "bar": None,
                     "verdict": "reported", "rounds": 40, "gbps": 5.5, "gbps_bar": 6.0,
-                    "frame_bytes": 1000.0,
+                    "frame_bytes": 1000.0, "gain": 1.5, "gain_predicted": 1.75,
                     "ticks_per_byte": {"near": {"edge": 0.25, "port": 0.5}, "hosts": 0.3}}
         found = foreign.read({"scenario": "optimized", "commit": "x", "environment": {},
                               "results": [compared]})
         self.assertIn(("clear: payload", 5.5, "Gb/s", "missed"),
                       [(each.name, each.value, each.unit, each.verdict)
                        for each in found.results])
+        self.assertIn(("clear: times as fast as one core", 1.5, 1.75),
+                      [(each.name, each.value, each.baseline) for each in found.results])
         self.assertEqual([plot["rows"] for plot in found.plots],
                          [[{"label": "clear, near", "parts": [["edge", 0.25], ["port", 0.5]]}],
                           [{"label": "clear, near", "parts": [["edge", 250.0], ["port", 500.0]]}]])
