@@ -2,7 +2,8 @@
 //! core, beside the floor under it.
 //!
 //! In: which rows, how long. Out: for each its speed, as a part of the floor's and in Gb/s, with
-//! its spread and its ticks by stage. Never: a device, a network; what hosts cost is not in it.
+//! its spread and its ticks by stage; and what a second core that compresses adds. Never: a device, a
+//! network; what hosts cost is not in it, but where there are two cores.
 
 mod floor;
 pub(crate) mod frame;

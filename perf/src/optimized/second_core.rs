@@ -1,7 +1,8 @@
 //! A second core that compresses, beside what the ticks of the stages predict of it.
 //!
 //! In: what the pair is like. Out: its goodput, by the clock on the wall, as a part of the
-//! prediction. Never: a model of the rings: what they cost is in the one and not in the other.
+//! prediction. Never: a model of what it costs that two cores share a ring: that is what the one has
+//! and the other has not.
 //!
 //! Measured: the near appliance's compression is a worker in a thread of its own, and everything
 //! else (both appliances, hosts, cables) is on the first core. Predicted: the same pair with the
