@@ -164,11 +164,14 @@ impl Work for Carried {
         let before = self.streams.totals();
         self.run();
         let since = self.streams.totals().since(&before);
-        // Per byte: the last turn may have brought some more.
-        let scaled =
-            u128::from(since.product_ticks()) * LAP as u128 / u128::from(since.bytes.max(1));
-        u64::try_from(scaled).unwrap_or(u64::MAX)
+        of_lap(since.product_ticks(), since.bytes)
     }
+}
+
+/// Ticks of a lap, of those that it took for so many bytes: the last turn may have brought some more.
+fn of_lap(ticks: u64, bytes: u64) -> u64 {
+    let scaled = u128::from(ticks) * LAP as u128 / u128::from(bytes.max(1));
+    u64::try_from(scaled).unwrap_or(u64::MAX)
 }
 
 /// What streams carry: random bytes, or words that compress to about half.

@@ -18,7 +18,7 @@ use dpdk_wrapper::{Eal, Mempool};
 
 use super::pair::{Kind, Spread};
 use super::streams::Totals;
-use super::{Carried, Case, Found, LAP, carried, check, profile};
+use super::{Carried, Case, Found, LAP, carried, check, of_lap, profile};
 use crate::micro::{Measure, MicroError, Quartiles, Row, Work, set_up_error};
 
 /// Bytes that fill the rings again after the other side had its turn.
@@ -32,12 +32,6 @@ struct Predicted {
     carried: Carried,
     /// How much faster two cores would be than this one, lap by lap.
     gains: Vec<f64>,
-}
-
-/// Ticks of a lap, of those that it took for so many bytes: the last turn may have brought some more.
-fn of_lap(ticks: u64, bytes: u64) -> u64 {
-    let scaled = u128::from(ticks) * LAP as u128 / u128::from(bytes.max(1));
-    u64::try_from(scaled).unwrap_or(u64::MAX)
 }
 
 impl Work for TwoCores {
