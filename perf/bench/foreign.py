@@ -108,4 +108,8 @@ def _compared(row: dict[str, Any]) -> list[Result]:
         found.append(Result(f"{row['name']}: payload", row["gbps"], "Gb/s",
                             f">= {least:g}" if least is not None else None,
                             least is None or row["gbps"] >= least, better="higher", limit=least))
+    if row.get("gain") is not None:
+        found.append(Result(f"{row['name']}: times as fast as one core", row["gain"], "",
+                            baseline=row["gain_predicted"], better="higher",
+                            note="baseline: predicted"))
     return found

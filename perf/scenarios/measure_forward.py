@@ -292,7 +292,7 @@ class Taken:
 
     def __init__(self, bed: Bed, *pids: int) -> None:
         self._cores = tuple(f"cpu{core} " for core in bed.cores)
-        self._threads = [_busiest(pid) for pid in pids]
+        self._threads = [busiest(pid) for pid in pids]
         self._began = self._now()
 
     def share(self) -> float:
@@ -309,7 +309,7 @@ class Taken:
         return time.monotonic(), waited, stolen
 
 
-def _busiest(pid: int) -> Path:
+def busiest(pid: int) -> Path:
     """The thread of a process that has run most: the one that polls."""
     def ran_ns(thread: Path) -> int:
         try:

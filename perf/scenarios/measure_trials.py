@@ -14,13 +14,13 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from tpolab.errors import LabError
 
 from . import measure_forward
-from .measure_forward import READY_S_MAX, Forwarder, Load, Place, Taken
+from .measure_forward import READY_S_MAX, Forwarder, Load, Place, Taken, busiest
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,10 @@ class Trial:
     due: int
     received: int
     refused: int
+    refused_waiting: int
+    """Of these, while the device under test waited for its core; 0 where nobody looked."""
+    wait_us_max: float
+    """Its longest wait for its core; 0 where nobody looked."""
     unsent: int
     busy_share: float
     """Of the generator."""
@@ -108,15 +112,16 @@ class Rig:
         raise LabError(f"the generator does not say {wanted!r}:\n"
                        f"{self._log.read_text(errors='replace')[-2000:]}")
 
-    def trial(self, rate: float, seconds: float) -> Trial:
-        """One trial."""
+    def trial(self, rate: float, seconds: float, *, watched: bool = False) -> Trial:
+        """One trial; `watched`: the generator looks whether the forwarder has its core."""
         taken = Taken(self.place.bed, self.generator.pid, self.forwarder.pid)
-        self.generator.stdin.write(f"{rate:.0f} {seconds}\n")
+        thread = f" {busiest(self.forwarder.pid) / 'schedstat'}" if watched else ""
+        self.generator.stdin.write(f"{rate:.0f} {seconds}{thread}\n")
         found = json.loads(self._said("{", seconds + READY_S_MAX))
         disturbed = taken.share()
         if found["changed"]:
             raise LabError(f"{self.kind}: {found['changed']} frames did not come back as they were "
                            "sent")
-        return Trial(found["rate"], found["due"], found["received"], found["refused"],
-                     found["unsent"], found["busy_share"], found["late_us_max"],
-                     dict(found["delay_us"]), dict(found["away_us"]), disturbed)
+        found |= {key: dict(found[key]) for key in ("delay_us", "away_us")}
+        known = {each.name: found[each.name] for each in fields(Trial) if each.name in found}
+        return Trial(**known, disturbed=disturbed)

@@ -4,6 +4,7 @@
 //! as one line of JSON at the end.
 
 use std::io::{self, BufRead, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -52,8 +53,10 @@ struct Options {
     /// Seconds without counting, once all flows are learned
     #[arg(long, default_value_t = 0.5)]
     warm_up: f64,
-    /// Measure trials instead, as they are asked for on the standard input: RATE SECONDS, the rate in
-    /// frames a second, both ways together; a line of JSON for each
+    /// Measure trials instead, as they are asked for on the standard input: RATE SECONDS [FILE], the
+    /// rate in frames a second, both ways together; a line of JSON for each. FILE is
+    /// /proc/PID/task/TID/schedstat of the thread that polls in the device under test: then frames
+    /// that it did not take are told apart by whether it had its core
     #[arg(long)]
     trials: bool,
     /// Seconds that are measured
@@ -108,11 +111,13 @@ type OpenPort = (Port, (RxQueue, TxQueue));
 fn trials(flood: &mut Flood) -> Result<(), Box<dyn std::error::Error>> {
     for line in io::stdin().lock().lines() {
         let line = line?;
-        let wrong = || format!("{line:?} is no trial: RATE SECONDS");
-        let (rate, seconds) = line.trim().split_once(' ').ok_or_else(wrong)?;
+        let wrong = || format!("{line:?} is no trial: RATE SECONDS [FILE]");
+        let mut words = line.split_ascii_whitespace();
+        let (rate, seconds) = words.next().zip(words.next()).ok_or_else(wrong)?;
         let rate: u64 = rate.parse().map_err(|_| wrong())?;
         let time = Duration::try_from_secs_f64(seconds.parse().map_err(|_| wrong())?)?;
-        say(&serde_json::to_string(&flood.trial(rate, time))?)?;
+        let trial = flood.trial(rate, time, words.next().map(Path::new))?;
+        say(&serde_json::to_string(&trial)?)?;
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ use dpdk_wrapper::{Eal, Mempool, MempoolConfig};
 use serde::Serialize;
 
 use crate::optimized::frame::{MbufFrame, MbufSource};
-use crate::optimized::pair::{self, Kind, Pair, Place};
+use crate::optimized::pair::{self, Kind, Pair, Place, Spread};
 use host::{Done, Host, Plan};
 
 /// How many of each.
@@ -158,7 +158,7 @@ impl Run<'_> {
             compress: false,
             verifies: true,
             cuts: false,
-            apart: false,
+            spread: Spread::Together,
             buffer_bytes: BUFFER_BYTES,
         }
     }

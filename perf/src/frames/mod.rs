@@ -13,6 +13,7 @@
 //! | `flood` | both directions, learned and then measured |
 //! | `rate` | frames per second, in slices of the time |
 //! | `trial` | both directions at a rate that nothing slows down, with delays |
+//! | `watch` | whether the device under test had its core when it took no frames |
 
 pub mod content;
 pub mod flood;
@@ -20,3 +21,4 @@ pub mod lane;
 pub mod rate;
 pub mod size;
 pub mod trial;
+mod watch;

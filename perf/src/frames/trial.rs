@@ -5,6 +5,8 @@
 //! be sent, beside how long the generator itself was away. Never: a frame that waits because others
 //! are late; what the port does not take when it is due is lost, as on a wire.
 
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use dpdk_wrapper::eal;
@@ -14,6 +16,7 @@ use serde::Serialize;
 use super::content::Way;
 use super::flood::{Flood, LOST_AFTER};
 use super::lane::{BURST, Lane};
+use super::watch::Watch;
 use crate::open_loop::{DELAY_NS_MAX, Schedule, histogram, percentiles_us};
 
 const NS_PER_S: u128 = 1_000_000_000;
@@ -27,6 +30,10 @@ pub struct Trial {
     pub due: u64,
     /// Of these, that the port did not take when it was their time.
     pub refused: u64,
+    /// Of these, while the watched thread of the device under test waited for its core.
+    pub refused_waiting: u64,
+    /// The longest wait of that thread for its core, in microseconds.
+    pub wait_us_max: f64,
     /// Of these, that the generator had no time for.
     pub unsent: u64,
     /// Frames that came back.
@@ -52,12 +59,17 @@ struct Seen {
     refused: u64,
     late: u64,
     busy: u64,
+    watch: Watch,
 }
 
 impl Flood {
-    /// Sends `rate` frames a second, both directions together, for so long.
+    /// Sends `rate` frames a second, both directions together, for so long; `thread` is the file
+    /// ([`super::watch`]) of the one that polls in the device under test.
+    ///
+    /// # Errors
+    /// There is no such thread.
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-    pub fn trial(&mut self, rate: u64, time: Duration) -> Trial {
+    pub fn trial(&mut self, rate: u64, time: Duration, thread: Option<&Path>) -> io::Result<Trial> {
         // What is still on its way is none of this.
         self.drain();
         self.lanes.iter_mut().for_each(Lane::forget_lost);
@@ -65,9 +77,10 @@ impl Flood {
         let firsts = Way::BOTH.map(|way| self.lanes[way.index()].next_number());
         let schedule = Schedule::new(eal::tsc(), self.hz, rate / 2);
         let end = schedule.began() + self.ticks(time);
-        let mut seen =
-            Seen { delays: histogram(), away: histogram(), refused: 0, late: 0, busy: 0 };
         let mut now = schedule.began();
+        let watch = Watch::new(thread, self.hz, now)?;
+        let (delays, away) = (histogram(), histogram());
+        let mut seen = Seen { delays, away, refused: 0, late: 0, busy: 0, watch };
         while now < end {
             let moved = self.take_timed(&schedule, firsts, &mut seen)
                 + self.send_due(&schedule, firsts, now, &mut seen);
@@ -78,6 +91,7 @@ impl Flood {
             if moved > 0 {
                 seen.busy += after - now;
             }
+            seen.watch.look(after);
             now = after;
         }
         let sent = Way::BOTH.map(|way| self.lanes[way.index()].next_number() - firsts[way.index()]);
@@ -86,11 +100,14 @@ impl Flood {
         while self.lanes.iter().any(|lane| lane.in_flight() > 0) && eal::tsc() < latest {
             self.take_timed(&schedule, firsts, &mut seen);
         }
+        seen.watch.look_now(eal::tsc());
         let after = self.counts();
-        Trial {
+        Ok(Trial {
             rate: due as f64 * self.hz as f64 / (now - schedule.began()) as f64,
             due,
             refused: seen.refused,
+            refused_waiting: seen.watch.waiting,
+            wait_us_max: seen.watch.wait_ns_max as f64 / 1e3,
             unsent: due.saturating_sub(sent.iter().sum()),
             received: after.received - before.received,
             compared: after.compared - before.compared,
@@ -99,7 +116,7 @@ impl Flood {
             late_us_max: self.ns(seen.late) as f64 / 1e3,
             delay_us: percentiles_us(&seen.delays),
             away_us: percentiles_us(&weighted(&seen.away)),
-        }
+        })
     }
 
     fn ns(&self, ticks: u64) -> u64 {
@@ -117,7 +134,9 @@ impl Flood {
             }
             seen.late = seen.late.max(now.saturating_sub(at.time_of(done)));
             let count = usize::try_from(due).unwrap_or(BURST);
-            seen.refused += (count - lane.send_exactly(count, &self.pool)) as u64;
+            let refused = (count - lane.send_exactly(count, &self.pool)) as u64;
+            seen.refused += refused;
+            seen.watch.refused(now, refused);
             moved += due;
         }
         moved

@@ -2,12 +2,14 @@
 //! core, beside the floor under it.
 //!
 //! In: which rows, how long. Out: for each its speed, as a part of the floor's and in Gb/s, with
-//! its spread and its ticks by stage. Never: a device, a network; what hosts cost is not in it.
+//! its spread and its ticks by stage; and what a second core that compresses adds. Never: a device, a
+//! network; what hosts cost is not in it, but where there are two cores.
 
 mod floor;
 pub(crate) mod frame;
 mod host;
 pub(crate) mod pair;
+mod second_core;
 pub(crate) mod segment;
 mod streams;
 
@@ -19,7 +21,7 @@ use crate::micro::{
 };
 use floor::Floor;
 pub(crate) use host::{PATTERN_MARGIN, Pattern};
-use pair::Kind;
+use pair::{Kind, Spread};
 use streams::{Streams, Totals};
 
 /// Bytes of one lap, about.
@@ -37,7 +39,7 @@ const BASE: Kind = Kind {
     compress: false,
     verifies: true,
     cuts: false,
-    apart: false,
+    spread: Spread::Together,
     buffer_bytes: 256 << 20,
 };
 /// Payload of a full segment, with timestamps, and of a large one.
@@ -90,13 +92,34 @@ const CASES: &[Case] = &[
         gbps_min: Some(15.0),
         ..case("clear, large segments", None, Kind { encrypted: false, cuts: true, ..BASE })
     },
-    Case { text: true, ..case("encrypted, LZ4", None, Kind { compress: true, ..BASE }) },
+    Case { text: true, ..case("encrypted, LZ4", None, LZ4) },
 ];
+
+const LZ4: Kind = Kind { compress: true, ..BASE };
+
+/// Compression on a core of its own; measured behind all others.
+const SECOND_CORE: Case = Case {
+    spec: Spec {
+        name: "encrypted, LZ4, second core",
+        baseline: "what its stages predict",
+        item: "byte",
+        bar: Some(0.9),
+        reason: None,
+    },
+    kind: LZ4,
+    payload: PAYLOAD,
+    text: true,
+    gbps_min: None,
+};
+
+fn cases() -> impl Iterator<Item = &'static Case> {
+    CASES.iter().chain([&SECOND_CORE])
+}
 
 /// All rows, in order.
 #[must_use]
 pub fn specs() -> Vec<Spec> {
-    CASES.iter().map(|case| case.spec).collect()
+    cases().map(|case| case.spec).collect()
 }
 
 /// Where the ticks of a row go, by byte: medians of many slices, so that a slice in which somebody
@@ -122,6 +145,8 @@ pub struct Found {
     pub profile: Profile,
     /// What it has to carry, in gigabits per second, if that is a bar too.
     pub gbps_min: Option<f64>,
+    /// How much faster than one core two are predicted to be, where there are two.
+    pub gain: Option<f64>,
 }
 
 /// A pair as work to be measured: laps are of the appliances' ticks alone.
@@ -139,11 +164,14 @@ impl Work for Carried {
         let before = self.streams.totals();
         self.run();
         let since = self.streams.totals().since(&before);
-        // Per byte: the last turn may have brought some more.
-        let scaled =
-            u128::from(since.product_ticks()) * LAP as u128 / u128::from(since.bytes.max(1));
-        u64::try_from(scaled).unwrap_or(u64::MAX)
+        of_lap(since.product_ticks(), since.bytes)
     }
+}
+
+/// Ticks of a lap, of those that it took for so many bytes: the last turn may have brought some more.
+fn of_lap(ticks: u64, bytes: u64) -> u64 {
+    let scaled = u128::from(ticks) * LAP as u128 / u128::from(bytes.max(1));
+    u64::try_from(scaled).unwrap_or(u64::MAX)
 }
 
 /// What streams carry: random bytes, or words that compress to about half.
@@ -166,9 +194,8 @@ pub(crate) fn pattern(text: bool) -> Pattern {
     Pattern(bytes)
 }
 
-fn carried(eal: &Eal, pool: &Mempool, case: &Case, apart: bool) -> Result<Carried, MicroError> {
+fn carried(eal: &Eal, pool: &Mempool, case: &Case, kind: Kind) -> Result<Carried, MicroError> {
     let failed = |reason: String| set_up_error(case.spec.name, reason);
-    let kind = Kind { apart, ..case.kind };
     let content = pattern(case.text);
     let mut streams = Streams::new(eal, pool, kind, case.payload, content).map_err(failed)?;
     if !streams.carry(WARM) {
@@ -177,7 +204,8 @@ fn carried(eal: &Eal, pool: &Mempool, case: &Case, apart: bool) -> Result<Carrie
     Ok(Carried { streams, carries: true })
 }
 
-fn check(case: &Case, totals: &Totals, carried: &Carried) -> Result<(), MicroError> {
+fn check(case: &Case, carried: &mut Carried) -> Result<(), MicroError> {
+    let totals = carried.streams.totals();
     if totals.wrong > 0 || !carried.carries {
         let reason = format!(
             "{} segments arrived that were not as sent\n{}",
@@ -190,7 +218,7 @@ fn check(case: &Case, totals: &Totals, carried: &Carried) -> Result<(), MicroErr
 }
 
 fn profile(eal: &Eal, pool: &Mempool, case: &Case) -> Result<Profile, MicroError> {
-    let mut carried = carried(eal, pool, case, true)?;
+    let mut carried = carried(eal, pool, case, Kind { spread: Spread::Apart, ..case.kind })?;
     let before = carried.streams.totals();
     let mut slices = Vec::new();
     for _ in 0..SLICES {
@@ -198,8 +226,8 @@ fn profile(eal: &Eal, pool: &Mempool, case: &Case) -> Result<Profile, MicroError
         carried.carries &= carried.streams.carry(LAP as u64);
         slices.push(carried.streams.totals().since(&before));
     }
+    check(case, &mut carried)?;
     let totals = carried.streams.totals();
-    check(case, &totals, &carried)?;
     let Totals { bytes, frames, again, .. } = totals.since(&before);
     let per_byte = |of: &dyn Fn(&Totals) -> u64| {
         let mut each: Vec<f64> =
@@ -219,10 +247,10 @@ fn profile(eal: &Eal, pool: &Mempool, case: &Case) -> Result<Profile, MicroError
 /// # Errors
 /// [`MicroError::NoBench`].
 pub fn check_words(words: &[String]) -> Result<(), MicroError> {
-    if CASES.iter().any(|case| case.is_meant(words)) {
+    if cases().any(|case| case.is_meant(words)) {
         return Ok(());
     }
-    let names = CASES.iter().map(|case| case.spec.name).collect::<Vec<_>>().join("; ");
+    let names = cases().map(|case| case.spec.name).collect::<Vec<_>>().join("; ");
     Err(MicroError::NoBench { names })
 }
 
@@ -248,18 +276,22 @@ pub fn run(
         .map_err(|error| set_up_error("frames", error))?;
     let mut found = Vec::new();
     for case in CASES.iter().filter(|case| case.is_meant(words)) {
-        let mut ours = carried(eal, &pool, case, false)?;
+        let mut ours = carried(eal, &pool, case, case.kind)?;
         let mut floor = Floor::new(LAP, case.kind.encrypted)
             .ok_or_else(|| set_up_error(case.spec.name, "no key"))?;
         let figures = measure.alternate(LAP, &mut ours, &mut floor)?;
-        check(case, &ours.streams.totals(), &ours)?;
+        check(case, &mut ours)?;
         if !floor.whole {
             return Err(set_up_error(case.spec.name, "the floor does not open what it sealed"));
         }
         drop(ours);
         let row = Row { spec: case.spec, figures };
         let profile = profile(eal, &pool, case)?;
-        found.push(Found { row, profile, gbps_min: case.gbps_min });
+        found.push(Found { row, profile, gbps_min: case.gbps_min, gain: None });
+        found.iter().last().into_iter().for_each(&mut *told);
+    }
+    if SECOND_CORE.is_meant(words) {
+        found.push(second_core::row(eal, &pool, &SECOND_CORE, &mut measure)?);
         found.iter().last().into_iter().for_each(&mut *told);
     }
     Ok(found)
@@ -269,6 +301,12 @@ impl Found {
     /// Gigabits per second; `None` where it was disturbed.
     fn gbps(&self) -> Option<f64> {
         self.row.figures.map(|figures| 8.0 / figures.ours_ns)
+    }
+
+    /// How much faster than one core two are, and are predicted to be.
+    fn gains(&self) -> Option<(f64, f64)> {
+        let (predicted, figures) = self.gain.zip(self.row.figures)?;
+        Some((predicted * figures.ratio.median, predicted))
     }
 
     /// Whether it lets the run succeed.
@@ -291,6 +329,9 @@ impl Found {
                 text += &format!(" (bar {least:.0}: {word})");
             }
             text += "; ";
+        }
+        if let Some((found, predicted)) = self.gains() {
+            text += &format!("{found:.2} times one core, predicted {predicted:.2}; ");
         }
         let all = per_frame(ticks.iter().flatten().sum());
         text +=
@@ -320,6 +361,8 @@ impl Found {
             "gbps_bar": self.gbps_min,
             "ticks_per_byte": { "near": stages(0), "far": stages(1), "hosts": hosts },
             "frame_bytes": frame_bytes,
+            "gain": self.gains().map(|(found, _)| found),
+            "gain_predicted": self.gains().map(|(_, predicted)| predicted),
             "hosts_sent_again": again,
         })
     }

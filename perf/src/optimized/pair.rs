@@ -9,7 +9,7 @@ use dataplane::data_mover::security::KeyExchange;
 use dataplane::frame::Side;
 use dataplane::packet_driver::PeerStatus;
 use dataplane::pipeline::appliance::{Appliance, Handles, Limits};
-use dataplane::pipeline::placement::{Placement, StageKind};
+use dataplane::pipeline::placement::{Placement, PlacementError, StageKind};
 use dataplane::pipeline::port::BURST_MIN;
 use dataplane::pipeline::worker::Worker;
 use dataplane::time::{SECOND_NS, Time};
@@ -44,10 +44,51 @@ pub(crate) struct Kind {
     pub(crate) verifies: bool,
     /// Whether devices cut large segments to hosts; hosts then take them as they are.
     pub(crate) cuts: bool,
-    /// Every stage is a worker of its own, so that ticks are told apart by stage.
-    pub(crate) apart: bool,
+    /// Which stages share a worker.
+    pub(crate) spread: Spread,
     /// Bytes of buffers of each appliance.
     pub(crate) buffer_bytes: usize,
+}
+
+/// Which stages of an appliance share a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spread {
+    /// All of them.
+    Together,
+    /// None: ticks are told apart by stage.
+    Apart,
+    /// All but compression, which is the worker [`Spread::COMPRESSOR`].
+    Compressor,
+}
+
+impl Spread {
+    /// Index of the worker that only compresses.
+    pub(crate) const COMPRESSOR: usize = 1;
+
+    fn placement(self) -> Result<Placement, PlacementError> {
+        let core = |kind| if kind == StageKind::Compress { Spread::COMPRESSOR } else { 0 };
+        match self {
+            Spread::Together => Ok(Placement::single(0)),
+            Spread::Apart => Ok(Placement::one_stage_per_core()),
+            Spread::Compressor => Placement::new(&StageKind::ALL.map(|kind| (kind, core(kind)))),
+        }
+    }
+}
+
+/// A worker of the near appliance that is taken out of it, for a thread of its own.
+pub(crate) struct Taken {
+    worker: Worker<MbufFrame>,
+    ports: Ports,
+    source: MbufSource,
+    clock: Clock,
+}
+
+impl Taken {
+    /// One turn; whether there was anything to do.
+    pub(crate) fn turn(&mut self) -> bool {
+        let Taken { worker, ports, source, clock } = self;
+        worker.turn_and_measure(clock.now(), || clock.now(), ports, source).busy
+    }
 }
 
 /// All that is on a LAN.
@@ -97,6 +138,7 @@ pub(crate) struct Pair<H> {
     hosts_ticks: u64,
 }
 
+#[derive(Clone, Copy)]
 struct Clock {
     start: u64,
     hz: u64,
@@ -187,10 +229,8 @@ impl<H: Station> Pair<H> {
         kind: Kind,
         hosts: [H; 2],
     ) -> Result<Self, String> {
-        let placement =
-            if kind.apart { Placement::one_stage_per_core() } else { Placement::single(0) };
         let config = PairConfig {
-            placement,
+            placement: kind.spread.placement().map_err(|error| error.to_string())?,
             rate_bps: RATE_BPS,
             compress: kind.compress,
             compression: Mode::Lz4,
@@ -210,6 +250,15 @@ impl<H: Station> Pair<H> {
     /// The hosts of both sites.
     pub(crate) fn hosts(&mut self) -> [&mut H; 2] {
         self.ends.each_mut().map(|end| &mut end.host)
+    }
+
+    /// Takes the near appliance's worker that only compresses out of it, if there is one
+    /// ([`Spread::Compressor`]).
+    pub(crate) fn take_compressor(&mut self) -> Option<Taken> {
+        let [near, _] = &mut self.ends;
+        let worker = near.workers.pop_if(|worker| worker.port.is_none())?;
+        let ports = Ports::new(false);
+        Some(Taken { worker, ports, source: self.source.clone(), clock: self.clock })
     }
 
     /// Puts a frame of the host of a site on its LAN.

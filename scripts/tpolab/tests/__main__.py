@@ -13,7 +13,7 @@ HERE = Path(__file__).resolve().parent
 # Classes whose tests make no lab.
 QUICK = {"Parts", "Programs", "Configuration",
          "Scenarios", "Alternations", "Reports", "Counts", "Searches", "Comparisons",
-         "Goodputs", "Loads"}
+         "Goodputs", "Loads", "Soaks"}
 
 
 def cases(suite: unittest.TestSuite) -> list[unittest.TestCase]:

@@ -26,8 +26,8 @@ from bench.catalogue import Bar, Effort, Reason, Scenario  # noqa: E402
 from bench.plot import percentiles  # noqa: E402
 from bench.report import Discard, Report, write  # noqa: E402
 from bench.search import Bounds, Goal, Search  # noqa: E402
-from scenarios import control, instructions, load  # noqa: E402
-from scenarios import measure_flows, measure_forward, measure_load  # noqa: E402
+from scenarios import control, instructions, load, soak  # noqa: E402
+from scenarios import measure_flows, measure_forward, measure_load, measure_trials  # noqa: E402
 
 
 def scenario(**more: object) -> Scenario:
@@ -229,6 +229,56 @@ class Loads(unittest.TestCase):
         self.assertEqual(first, second)
 
 
+class Soaks(unittest.TestCase):
+    """Whose fault it is that a frame is lost at a fixed rate."""
+
+    RATE = 500_000
+
+    def second(self, *, lost: int, waiting: int = 0, disturbed: float = 0.01, stolen: bool = False,
+               others_ms: float = 0.5) -> soak.Second:
+        """One with so many frames lost, `waiting` of them while the forwarder had no core."""
+        trial = measure_trials.Trial(
+            rate=self.RATE, due=self.RATE, received=self.RATE - lost, refused=lost,
+            refused_waiting=waiting, wait_us_max=5e3 if waiting else 100.0, unsent=0,
+            busy_share=0.4, late_us_max=100.0, delay_us={99.0: 80.0}, away_us={99.0: 20.0},
+            disturbed=disturbed)
+        return soak.Second(trial, stolen, others_ms)
+
+    def verdicts(self, ours: list[soak.Second]) -> dict[str, str]:
+        """What comes of these seconds of tpo, beside one of testpmd."""
+        declared = catalogue.load(REPOSITORY / "perf" / "scenarios" / "soak.toml")
+        found = Report.begin(declared, REPOSITORY)
+        baseline = soak.Seconds([self.second(lost=100, waiting=100)], 0.02, 0)
+        soak.add(found, soak.Seconds(ours, 0.02, 0), baseline, self.RATE)
+        return {each.name: each.verdict for each in found.results if each.bar}
+
+    def test_only_what_others_have_caused_has_a_reason(self) -> None:
+        """A core that others took excuses what was lost by it, and nothing else."""
+        whole, present = "lost, of all frames", "lost while tpo had its core"
+        self.assertEqual(set(self.verdicts([self.second(lost=0)] * 3).values()), {"ok"})
+        found = self.verdicts([self.second(lost=500, waiting=490), self.second(lost=0)])
+        self.assertEqual((found[whole], found[present]), ("stated", "ok"))
+        found = self.verdicts([self.second(lost=500, waiting=300), self.second(lost=0)])
+        self.assertEqual((found[whole], found[present]), ("stated", "missed"))
+        found = self.verdicts([self.second(lost=5_000, waiting=5_000), self.second(lost=0)])
+        self.assertEqual((found[whole], found[present]), ("stated", "ok"), "0.5 %")
+        found = self.verdicts([self.second(lost=5_010, waiting=5_010), self.second(lost=0)])
+        self.assertEqual((found[whole], found[present]), ("missed", "ok"), "worse than stated")
+
+    def test_what_nobody_can_tell_is_left_out(self) -> None:
+        """Nobody knows when the hypervisor took a core; tpo's own threads are not others."""
+        stolen = self.second(lost=400, stolen=True)
+        found = self.verdicts([stolen, self.second(lost=0)])
+        self.assertEqual(found["lost while tpo had its core"], "ok")
+        self.assertEqual(found["lost, of all frames"], "stated")
+        self.assertEqual(self.verdicts([stolen])["seconds that count"], "missed")
+        disturbed = self.second(lost=9_000, disturbed=0.3)
+        found = self.verdicts([disturbed, self.second(lost=0)])
+        self.assertEqual(found["lost, of all frames"], "ok")
+        found = self.verdicts([self.second(lost=0, others_ms=2.1), self.second(lost=0)])
+        self.assertEqual(found["other threads of tpo, in a second, at most"], "missed")
+
+
 class Reports(unittest.TestCase):
     """Figures and their bars."""
 
@@ -287,13 +337,15 @@ class Reports(unittest.TestCase):
         compared = {"name": "clear", "baseline": "floor", "item": "byte", "ratio": 0.5,
                     "quartiles": [0.4, 0.6], "ours_ns": 2.0, "baseline_ns": 1.0, "bar": None,
                     "verdict": "reported", "rounds": 40, "gbps": 5.5, "gbps_bar": 6.0,
-                    "frame_bytes": 1000.0,
+                    "frame_bytes": 1000.0, "gain": 1.5, "gain_predicted": 1.75,
                     "ticks_per_byte": {"near": {"edge": 0.25, "port": 0.5}, "hosts": 0.3}}
         found = foreign.read({"scenario": "optimized", "commit": "x", "environment": {},
                               "results": [compared]})
         self.assertIn(("clear: payload", 5.5, "Gb/s", "missed"),
                       [(each.name, each.value, each.unit, each.verdict)
                        for each in found.results])
+        self.assertIn(("clear: times as fast as one core", 1.5, 1.75),
+                      [(each.name, each.value, each.baseline) for each in found.results])
         self.assertEqual([plot["rows"] for plot in found.plots],
                          [[{"label": "clear, near", "parts": [["edge", 0.25], ["port", 0.5]]}],
                           [{"label": "clear, near", "parts": [["edge", 250.0], ["port", 500.0]]}]])
