@@ -352,6 +352,7 @@ pub(super) fn settle(
 
 #[cfg(test)]
 mod tests {
+    use super::super::wire::HEADER_LEN;
     use super::super::{Incarnation, PeerConfig};
     use super::*;
     use crate::packet_driver::{BufferPool, PoolClass};
@@ -440,8 +441,10 @@ mod tests {
         ours.close(now, peer, CloseReason::Reconfigured);
         assert!(ours.remove(peer).is_some() && ours.remove(peer).is_none());
         assert_eq!((ours.count(), ours.endpoint(peer)), (2, None));
-        let mut datagram = [0x22, 0, 0, 0, 0, 0, 0, 0];
-        datagram[4..].copy_from_slice(&former.0.to_be_bytes());
+        let mut datagram = [0; HEADER_LEN];
+        let kind = DatagramKind::Session;
+        let header = DatagramHeader { kind, key_epoch: 0, field_len: 0, session: former };
+        header.emit(&mut datagram).unwrap();
         assert!(ours.route(now, &from(endpoint), &datagram).is_none());
         // The same randomness makes the same name.
         let twin = same.remove(peer).unwrap();
@@ -451,6 +454,7 @@ mod tests {
         assert!(name != former && name.peer() == former.peer());
         assert!(ours.route(now, &from(endpoint), &datagram).is_none());
         assert_eq!(ours.counters().get(DemuxCounter::DatagramsRouted), 0);
+        assert_eq!(ours.counters().get(DemuxCounter::DropSession), 2);
     }
 
     /// Two appliances that encrypt, one peer each, and their key exchanges.

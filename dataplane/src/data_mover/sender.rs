@@ -272,10 +272,10 @@ impl Sender {
     }
 
     /// Whether what is sent next may be told in the short form: the peer has told of numbers that
-    /// are near enough, and is not behind them now.
+    /// are near enough, and is not behind them now. A number may be left out before it is sent.
     pub(super) fn is_near(&self) -> bool {
         let PeerState { highest_received, lowest_incomplete, .. } = self.peer;
-        self.sent.next().saturating_sub(highest_received) < SHORT_REACH
+        self.sent.next().saturating_sub(highest_received) < SHORT_REACH - 1
             && self.outbound.next().saturating_sub(lowest_incomplete) < SHORT_REACH
     }
 

@@ -1,7 +1,9 @@
 //! Beginnings, ends, and what comes between.
 
 use super::super::MoverCounter as C;
-use super::super::wire::{HEADER_LEN, SUBFIELD_LEN, WIRE_VERSION};
+use super::super::wire::{
+    DatagramHeader, DatagramKind, HEADER_LEN, SHORT_REACH, SUBFIELD_LEN, WIRE_VERSION,
+};
 use super::super::{CloseReason, Down, Incarnation, Mismatch, PeerConfig, Session, State};
 use super::harness::{Link, MBIT, World, config, pool};
 use crate::packet_driver::{BufferKind, Lane};
@@ -379,4 +381,26 @@ fn any_series_of_troubles_ends_well() {
         }
         world.assert_clean();
     }
+}
+
+#[test]
+fn numbers_far_from_what_the_peer_has_told_are_not_sent_in_the_short_form() {
+    let mut world = World::sealed(0, 40);
+    world.run_ms(1_000);
+    world.source(0, BufferKind::Stream, (60_000, 60_000), 100);
+    let kinds = |datagrams: Vec<Vec<u8>>| -> Vec<_> {
+        datagrams.iter().map(|bytes| DatagramHeader::parse(bytes).unwrap().0.kind).collect()
+    };
+    let pieces = |kinds: &[DatagramKind], kind| kinds.iter().filter(|each| **each == kind).count();
+    let near = kinds(world.capture());
+    assert!(pieces(&near, DatagramKind::Piece) > 50, "{near:?}");
+    // None of these arrives, and so nothing is told of them.
+    let (now, sender) = (world.now, &mut world.sides[0].session.sender);
+    for _ in 0..SHORT_REACH {
+        assert!(sender.make_room(now));
+        sender.skip(now);
+    }
+    world.source(0, BufferKind::Control, (1_000, 1_000), 100);
+    let far = kinds(world.capture());
+    assert!(far.len() > 50 && pieces(&far, DatagramKind::Session) == far.len(), "{far:?}");
 }
