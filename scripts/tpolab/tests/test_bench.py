@@ -221,9 +221,13 @@ class Loads(unittest.TestCase):
         first, second = (appliance.configuration(10, number) for number in (1, 2))
         self.assertNotEqual(first["rule"], second["rule"])
         self.assertEqual(first["rule"][-1], second["rule"][-1])
+        names = [{peer["name"] for peer in tree["peer"]} for tree in (first, second)]
+        left, came = names[0] - names[1], names[1] - names[0]
+        self.assertEqual((len(left), len(came)), (1, 1), "one leaves and another comes")
         may = {"networks", "rate"}
-        for tree in (first, second):
+        for tree, other in ((first, left), (second, came)):
             tree.pop("rule")
+            tree["peer"] = [peer for peer in tree["peer"] if peer["name"] not in other]
             for peer in tree["peer"]:
                 self.assertEqual([peer.pop(key) and key for key in sorted(may)], sorted(may))
         self.assertEqual(first, second)

@@ -68,9 +68,9 @@ class Parts(unittest.TestCase):
 
     def test_the_table_tells_how_full_the_link_was(self) -> None:
         said = demo_report.table([transfer(goodput_mbps=179.0, steady_mbps=188.0)], 1, LINK)
-        self.assertIn("Of the 189.7 Mb/s", said)
-        self.assertIn("0.944 with connecting", said)
-        self.assertIn("0.991 without the first three seconds", said)
+        self.assertIn("Of the 190.8 Mb/s", said)
+        self.assertIn("0.938 with connecting", said)
+        self.assertIn("0.985 without the first three seconds", said)
         self.assertNotIn("first three", demo_report.table([transfer()], 1, LINK))
 
     def test_the_beginning_is_three_seconds(self) -> None:
