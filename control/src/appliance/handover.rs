@@ -81,7 +81,7 @@ impl Running {
 
     /// What the peers that come bring along.
     fn newcomers(
-        &self,
+        &mut self,
         changes: &PlaceChanges,
         peers: &[(PeerIndex, PeerSettings)],
     ) -> Result<Vec<Newcomer>, HandoverError> {
@@ -89,7 +89,9 @@ impl Running {
         for (peer, place) in &changes.joined {
             let Some((_, settings)) = peers.get(*peer) else { continue };
             let [seed, ..] = secret()?;
-            let names = (incarnation().max(self.incarnation + 1), seed);
+            // Also where the clock was set back: a peer must take it for a later start.
+            self.incarnation = incarnation().max(self.incarnation.saturating_add(1));
+            let names = (self.incarnation, seed);
             newcomers.push(self.maker.make(*place, settings, peers.len(), names));
         }
         Ok(newcomers)

@@ -81,7 +81,7 @@ pub struct Running {
     pub(super) key_exchange: Option<ExchangeThread>,
     /// Makes what peers that come bring along.
     pub(super) maker: NewcomerMaker,
-    /// Of this start.
+    /// Of this start, then of the latest peer that came.
     pub(super) incarnation: u64,
     /// What can be read of the stages.
     pub handles: Handles,
