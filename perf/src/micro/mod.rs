@@ -11,6 +11,7 @@ pub(crate) mod measure;
 mod noise;
 pub mod output;
 pub(crate) mod parse;
+mod pass;
 mod ring;
 pub(crate) mod seal;
 
@@ -87,6 +88,9 @@ pub const BENCHES: &[Spec] = &[
     spec("checksum 1448 B", "rte_raw_cksum", "byte", Some(1.0)),
     spec("checksum 20 B", "rte_raw_cksum", "byte", None),
     spec("parse", "etherparse SlicedPacket", "frame", Some(1.0)),
+    spec("pass 1 flow", "station addresses written", "frame", None),
+    spec("pass 10k flows", "station addresses written", "frame", None),
+    spec("pass 1M flows", "station addresses written", "frame", None),
 ];
 
 /// What belongs together, and is set up together.
@@ -100,6 +104,7 @@ const FAMILIES: &[Family] = &[
     ("seal", seal::run),
     ("checksum", checksum::run),
     ("parse", parse::run),
+    ("pass", pass::run),
 ];
 
 /// Why nothing is measured.
