@@ -89,21 +89,24 @@ impl Rings {
     }
 }
 
-/// Numbers of frames, lap by lap, as headers.
+/// Numbers of frames, lap by lap, as headers. Flows begin on the LAN, one after the other; once each
+/// has, they are drawn.
 struct Heads {
     content: Content,
-    next: u64,
+    next: [u64; 2],
 }
 
 impl Heads {
     fn new(flows: u64) -> Self {
-        Heads { content: Content::new(1, flows, Sizes::Fixed(LEN)), next: 0 }
+        Heads { content: Content::new(1, flows, Sizes::Fixed(LEN)), next: [0; 2] }
     }
 
-    /// Makes a frame the next one.
-    fn write(&mut self, frame: &mut [u8]) {
-        let head = self.content.head(Way::Forth, self.next);
-        self.next += 1;
+    /// Makes a frame the next one that comes from a side.
+    fn write(&mut self, side: Side, frame: &mut [u8]) {
+        let way = if side == Side::Lan { Way::Forth } else { Way::Back };
+        let next = &mut self.next[side.index()];
+        let head = self.content.head(way, *next);
+        *next += 1;
         frame.iter_mut().zip(head).for_each(|(to, from)| *to = from);
     }
 }
@@ -144,7 +147,7 @@ impl Ours {
             let mut frames = VecDeque::new();
             for _ in 0..WAITING {
                 let mut frame = source.alloc().ok_or("no frame")?;
-                heads.write(frame.append(LEN).ok_or("no room in a frame")?);
+                heads.write(side, frame.append(LEN).ok_or("no room in a frame")?);
                 frames.push_back(frame);
             }
             while !frames.is_empty() {
@@ -155,7 +158,7 @@ impl Ours {
         let waiting = VecDeque::with_capacity(LAP);
         let mut ours =
             Ours { heads, worker, handles, now, source, io, waiting, passed: 0, _ports: ports };
-        for _ in 0..2 + flows / LAP as u64 {
+        for _ in 0..2 + flows / WAITING as u64 {
             ours.lap();
         }
         Ok(ours)
@@ -186,7 +189,7 @@ impl Work for Ours {
             // What the appliance itself has to say comes back, too, and is not wanted twice.
             self.waiting.retain(|frame| frame.head().get(12..14) == Some(&[0x08, 0x00]));
             for frame in &mut self.waiting {
-                self.heads.write(frame.head_mut());
+                self.heads.write(side, frame.head_mut());
             }
             while !self.waiting.is_empty() {
                 self.io.transmit(side, &mut self.waiting);
@@ -235,10 +238,10 @@ impl Mac {
 
 impl Work for Mac {
     fn prepare(&mut self) {
-        for (rx, tx) in &mut self.queues {
+        for (side, (rx, tx)) in Side::BOTH.into_iter().zip(&mut self.queues) {
             while rx.rx_burst(&mut self.waiting) > 0 {}
             for frame in self.waiting.iter_mut() {
-                self.heads.write(frame.data_mut());
+                self.heads.write(side, frame.data_mut());
             }
             tx.tx_burst(&mut self.waiting);
         }
