@@ -158,7 +158,8 @@ impl Ours {
         let waiting = VecDeque::with_capacity(LAP);
         let mut ours =
             Ours { heads, worker, handles, now, source, io, waiting, passed: 0, _ports: ports };
-        for _ in 0..2 + flows / WAITING as u64 {
+        // Some of a lap are still within the appliance at its end.
+        while ours.heads.next[Side::Lan.index()] < flows + LAP as u64 {
             ours.lap();
         }
         Ok(ours)
