@@ -70,16 +70,27 @@ pub struct Interceptor {
 /// What is known of a frame.
 #[derive(Debug)]
 enum Seen {
-    /// It is an everyday packet, with these TCP flags.
-    Plain(u8),
-    /// It had to be parsed.
-    Parsed(Result<Parsed, Malformed>),
+    /// It is an everyday packet that passes if its flow does.
+    Everyday(Everyday),
+    /// It had to be parsed; which of the keys it has.
+    Parsed(Result<Parsed, Malformed>, u8),
+}
+
+/// What a frame of which the flow is known still has to tell.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Everyday {
+    pub(super) tcp_flags: u8,
+    /// Which of the keys it has.
+    pub(super) place: u8,
+    /// Bytes of it.
+    pub(super) len: u32,
 }
 
 /// Room for what is known of the frames of a burst, kept from one to the next.
 #[derive(Debug)]
 struct Burst {
     seen: Vec<Seen>,
+    /// Without those that are as the one before: frames of one flow often come together.
     keys: Vec<FlowKey>,
     found: Vec<Option<Found>>,
 }
@@ -183,23 +194,24 @@ impl Interceptor {
         actions.clear();
         for frames in frames.chunks_mut(BULK_MAX) {
             let mut burst = std::mem::replace(&mut self.burst, Burst::EMPTY);
-            burst.look_at(frames, &self.flows);
+            burst.look_at(side, frames, &self.own, &self.flows);
             let mut passed = Passed::default();
-            let known = burst.seen.iter().zip(burst.keys.iter().zip(&burst.found));
-            for (frame, (seen, (key, found))) in frames.iter_mut().zip(known) {
-                let (found, destination) = (*found, key.destination_bits());
-                if let Seen::Plain(flags) = seen
-                    && let Some(reason) = self.passes(side, frame, destination, *flags, found, now)
-                {
-                    passed.note(reason, &self.counters, side);
-                    actions.push(Action::Forward);
-                    continue;
-                }
+            for (frame, seen) in frames.iter_mut().zip(&burst.seen) {
                 let action = match seen {
-                    Seen::Parsed(parsed) => self.classify_parsed(side, frame, parsed, found, now),
-                    Seen::Plain(_) => {
+                    Seen::Everyday(everyday) => {
+                        let (key, found) = burst.of(everyday.place);
+                        let passes = self.passes(side, everyday, key, found, now);
+                        if let Some(reason) = passes {
+                            passed.note(reason, &self.counters, side);
+                            actions.push(Action::Forward);
+                            continue;
+                        }
                         let parsed = parse(frame.head(), frame.frame_len());
                         self.classify_parsed(side, frame, &parsed, found, now)
+                    }
+                    Seen::Parsed(parsed, place) => {
+                        let (_, found) = burst.of(*place);
+                        self.classify_parsed(side, frame, parsed, found, now)
                     }
                 };
                 self.count(side, &action);
@@ -339,23 +351,47 @@ impl Burst {
     const EMPTY: Burst = Burst { seen: Vec::new(), keys: Vec::new(), found: Vec::new() };
 
     /// Parses the frames and looks their flows up, all at once.
-    fn look_at<F: Frame>(&mut self, frames: &[F], flows: &FlowTable) {
+    fn look_at<F: Frame>(&mut self, side: Side, frames: &[F], own: &Own, flows: &FlowTable) {
         self.seen.clear();
         self.keys.clear();
         for frame in frames {
-            if let Some(plain) = parse_plain(frame.head(), frame.frame_len()) {
-                self.keys.push(plain.key);
-                self.seen.push(Seen::Plain(plain.tcp_flags));
+            let (head, len) = (frame.head(), frame.frame_len());
+            if let Some(plain) = parse_plain(head, len)
+                && own.is_between_others(side, head)
+            {
+                let len = u32::try_from(len).unwrap_or(u32::MAX);
+                let place = self.place(plain.key);
+                let everyday = Everyday { tcp_flags: plain.tcp_flags, place, len };
+                self.seen.push(Seen::Everyday(everyday));
                 continue;
             }
-            let parsed = parse(frame.head(), frame.frame_len());
+            let parsed = parse(head, len);
             let none = || FlowKey::from_bits((0, 0), (0, 0), 0, 0);
-            self.keys.push(parsed.map_or_else(|_| none(), |parsed| parsed.key));
-            self.seen.push(Seen::Parsed(parsed));
+            let place = self.place(parsed.map_or_else(|_| none(), |parsed| parsed.key));
+            self.seen.push(Seen::Parsed(parsed, place));
         }
         self.found.clear();
-        self.found.resize(frames.len(), None);
+        self.found.resize(self.keys.len(), None);
         flows.lookup_bulk(&self.keys, &mut self.found);
         flows.prefetch_notes(&self.found);
+    }
+
+    /// The key in this place, and the flow that it was found to be of.
+    #[inline]
+    fn of(&self, place: u8) -> (FlowKey, Option<Found>) {
+        let place = usize::from(place);
+        let key = self.keys.get(place).copied();
+        let none = || FlowKey::from_bits((0, 0), (0, 0), 0, 0);
+        (key.unwrap_or_else(none), self.found.get(place).copied().flatten())
+    }
+
+    /// Where this key is among the keys, as the last one or before it.
+    #[inline]
+    fn place(&mut self, key: FlowKey) -> u8 {
+        if self.keys.last() != Some(&key) {
+            self.keys.push(key);
+        }
+        // At most [`BULK_MAX`] frames.
+        u8::try_from(self.keys.len() - 1).unwrap_or(u8::MAX)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! In: words. Out: a view of one flow, as a whole. Never: a view of two.
 
-use std::hint::black_box;
+use std::hint::select_unpredictable;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU64, fence};
 
@@ -155,14 +155,17 @@ impl Entry {
     #[inline]
     pub(super) fn direction(&self, key: [u64; KEY_WORDS]) -> Option<Direction> {
         let own = self.key_words();
-        let (forward, backward) = (differing(own, key), differing(own, reversed(key)));
-        // Either direction is as likely; that it is neither, hardly. The compiler, if it saw through
-        // this, would ask for each by itself, and the processor guess wrong half of the time.
-        let neither = u8::from(forward != 0) & u8::from(backward != 0);
-        if black_box(neither) != 0 {
+        // Either direction is as likely, so the one that it can be is chosen without a branch; that it
+        // is neither is hardly so.
+        let [source, .., rest] = own;
+        let [key_source, .., key_rest] = key;
+        let is_forward = (source ^ key_source) | (rest ^ key_rest) == 0;
+        let backward = reversed(key);
+        let choose = |at: usize| select_unpredictable(is_forward, key[at], backward[at]);
+        if differing(own, std::array::from_fn(choose)) != 0 {
             return None;
         }
-        Some(if forward == 0 { Direction::Forward } else { Direction::Backward })
+        Some(if is_forward { Direction::Forward } else { Direction::Backward })
     }
 
     pub(super) fn first_key(&self) -> FlowKey {

@@ -176,10 +176,6 @@ impl FlowTable {
         let mut hashes = [0u64; BULK_MAX];
         for (key, hash) in keys.iter().zip(&mut hashes) {
             *hash = self.hasher.hash_words(words_of(key));
-        }
-        // Loops of their own: what waits for the page of a prefetch holds up all behind it, and the
-        // less that is, the more of them wait at a time.
-        for (_, hash) in keys.iter().zip(&hashes) {
             self.index.prefetch(*hash);
         }
         let mut candidates = [ABSENT; BULK_MAX];

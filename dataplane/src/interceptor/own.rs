@@ -108,6 +108,15 @@ impl Own {
         mac == self.lan.mac || mac == self.wan.mac
     }
 
+    /// Whether a frame that came from `side` is neither from one of our own stations nor to that of
+    /// this side; not for one without a whole link header.
+    #[inline]
+    pub(super) fn is_between_others(&self, side: Side, head: &[u8]) -> bool {
+        let Some([a, b, c, d, e, f, source @ ..]) = head.first_chunk::<12>() else { return false };
+        MacAddr([*a, *b, *c, *d, *e, *f]) != self.side(side).mac
+            && !self.is_own_station(MacAddr(*source))
+    }
+
     /// Whether an address is the broadcast address of an own link.
     #[must_use]
     pub fn is_broadcast(&self, address: IpAddr) -> bool {

@@ -4,27 +4,25 @@
 //! with the same outcome ([`super::classify`]), only slower. Never: a decision of its own.
 
 use super::Side;
-use super::classify::Interceptor;
+use super::classify::{Everyday, Interceptor};
 use super::counter::InterceptorCounter as Counter;
 use super::flow_table::Found;
 use super::lan::LEARN_INTERVAL_NS;
 use super::reason::PassReason;
 use crate::counters::Counters;
-use crate::frame::Frame;
+use crate::frame::FlowKey;
 use crate::frame::ip::tcp_flag;
 use crate::time::Time;
 
 impl Interceptor {
-    /// Whether a packet goes on because its flow passes. Not for what may begin a connection, is
-    /// from or to one of our own stations, is to one of our addresses, or tells where a host is
-    /// that was not seen lately.
+    /// Whether a packet goes on because its flow passes. Not for what may begin a connection, is to
+    /// one of our addresses, or tells where a host is that was not seen lately.
     #[inline]
-    pub(super) fn passes<F: Frame>(
+    pub(super) fn passes(
         &self,
         side: Side,
-        frame: &F,
-        destination: u128,
-        tcp_flags: u8,
+        everyday: &Everyday,
+        key: FlowKey,
         found: Option<Found>,
         now: Time,
     ) -> Option<PassReason> {
@@ -33,15 +31,13 @@ impl Interceptor {
             return None;
         }
         let found = found?;
-        if tcp_flags & tcp_flag::SYN != 0
-            || self.is_looped(frame)
-            || self.is_to_our_station(side, frame)
-            || self.own_bits.contains(&destination)
+        if everyday.tcp_flags & tcp_flag::SYN != 0
+            || self.own_bits.contains(&key.destination_bits())
         {
             return None;
         }
         let idle_ns = if side == Side::Lan { LEARN_INTERVAL_NS } else { u64::MAX };
-        self.flows.pass(found, frame.frame_len(), now, idle_ns)
+        self.flows.pass(found, everyday.len as usize, now, idle_ns)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The short way of packets whose flow passes, beside the whole way.
 
 use super::*;
+use crate::interceptor::classify::Everyday;
 
 const OTHER_HOST: &str = "10.77.1.6";
 /// No rule is about it.
@@ -86,25 +87,38 @@ fn knowledge(bench: &mut Bench) -> impl PartialEq + std::fmt::Debug + use<> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// Whatever comes, the same is done with it, counted and remembered.
+    /// Whatever comes, the same is done with it, counted and remembered; also where each packet is a
+    /// burst by itself, whichever flows the others of its burst are of.
     #[test]
     fn the_short_way_ends_where_the_whole_one_does(
         bursts in prop::collection::vec(
-            (any::<bool>(), 0..PAUSES_NS.len(), prop::collection::vec(any_packet(), 1..12)), 1..12),
+            (any::<bool>(), 0..PAUSES_NS.len(), prop::collection::vec((any_packet(), 1..4usize), 1..8)),
+            1..12),
     ) {
-        let mut benches = [Bench::with(16, UP), Bench::with(16, UP)];
+        let mut benches = [Bench::with(16, UP), Bench::with(16, UP), Bench::with(16, UP)];
         benches[1].interceptor.is_thorough = true;
+        let burst_lens = [usize::MAX, usize::MAX, 1];
         for (from_lan, pause, packets) in bursts {
+            let packets: Vec<_> = packets
+                .into_iter()
+                .flat_map(|(packet, times)| std::iter::repeat_n(packet, times))
+                .collect();
             let side = if from_lan { Side::Lan } else { Side::Wan };
-            let [ours, whole] = benches.each_mut().map(|bench| {
+            let mut burst_lens = burst_lens.into_iter();
+            let [ours, whole, single] = benches.each_mut().map(|bench| {
                 bench.now = bench.now + PAUSES_NS[pause];
                 bench.interceptor.housekeeping(bench.now);
                 let mut frames: Vec<_> = packets.iter().map(|packet| packet.frame(bench)).collect();
-                let mut actions = Vec::new();
-                bench.interceptor.classify(side, &mut frames, bench.now, &mut actions);
-                (actions, knowledge(bench))
+                let (mut all, mut actions) = (Vec::new(), Vec::new());
+                let burst_len = burst_lens.next().unwrap_or(1).min(frames.len());
+                for frames in frames.chunks_mut(burst_len) {
+                    bench.interceptor.classify(side, frames, bench.now, &mut actions);
+                    all.append(&mut actions);
+                }
+                (all, knowledge(bench))
             });
-            prop_assert_eq!(ours, whole);
+            prop_assert_eq!(&ours, &whole);
+            prop_assert_eq!(ours, single);
         }
     }
 }
@@ -127,9 +141,10 @@ fn packets_that_pass_take_the_short_way() {
     let key = FlowKey::new(ip(HOST), ip(SERVER), 40_000, 22, TCP, 0);
     let found = interceptor.lookup(&key);
     assert!(found.is_some());
-    let frame = Packet { flags: Some(0), ..packet }.frame(&mut Bench::new());
-    let passes =
-        |side, flags| interceptor.passes(side, &frame, key.destination_bits(), flags, found, now);
+    let len = u32::try_from(packet.frame(&mut Bench::new()).frame_len()).unwrap();
+    let passes = |side, tcp_flags| {
+        interceptor.passes(side, &Everyday { tcp_flags, place: 0, len }, key, found, now)
+    };
     assert_eq!(passes(Side::Lan, ACK), Some(PassReason::RulePass));
     assert_eq!(passes(Side::Wan, ACK), Some(PassReason::RulePass));
     assert_eq!(passes(Side::Lan, SYN), None, "it may begin another connection");
