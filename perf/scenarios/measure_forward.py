@@ -80,6 +80,8 @@ class Run:
     compared: int
     disturbed: float
     """Largest part of either core's time that went to others: to other threads, or stolen."""
+    apart: dict[str, float]
+    """How far the two cores were (perf/src/apart.rs)."""
 
 
 @dataclass(frozen=True)
@@ -254,6 +256,7 @@ def run(kind: str, load: Load, place: Place) -> Run:
         log = place.scratch / "frames.log"
         log.unlink(missing_ok=True)
         generator = Program("frames", [*generator_command(place, load),
+                                       "--beside", str(place.bed.device.core),
                                        "--seconds", str(load.seconds)], log)
         running.callback(generator.stop)
         generator.wait_ready("ready")
@@ -284,7 +287,8 @@ def _result(name: str, report: dict, before: Work, after: Work, disturbed: float
         raise LabError(f"{name} says that it has forwarded nothing")
     return Run(name, report["frames_per_second"], report["spread"],
                busy_s * report["tsc_hz"] / frames, busy_s / (after.at_s - before.at_s),
-               report["busy_share"], report["cycles_per_frame"], report["compared"], disturbed)
+               report["busy_share"], report["cycles_per_frame"], report["compared"], disturbed,
+               report["apart"])
 
 
 class Taken:

@@ -1,5 +1,6 @@
 //! Reproducible performance runs: what the programs of this package share.
 
+pub mod apart;
 mod bulk;
 pub mod compression;
 pub mod connections;

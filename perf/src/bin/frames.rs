@@ -65,6 +65,9 @@ struct Options {
     /// Core that this runs on
     #[arg(long, default_value_t = 0)]
     core: usize,
+    /// Core of the device under test; how far it is from this one is asked every 25 ms
+    #[arg(long, default_value_t = 1)]
+    beside: usize,
 }
 
 /// Virtual devices need no hugepages and no bus; NICs need both.
@@ -142,7 +145,7 @@ fn run(options: &Options) -> Result<Option<Report>, Box<dyn std::error::Error>> 
         trials(&mut flood)?;
         return Ok(None);
     }
-    Ok(Some(flood.measure(Duration::try_from_secs_f64(options.seconds)?)))
+    Ok(Some(flood.measure(Duration::try_from_secs_f64(options.seconds)?, options.beside)?))
 }
 
 fn say(line: &str) -> io::Result<()> {

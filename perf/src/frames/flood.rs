@@ -3,6 +3,7 @@
 //! In: both ports, what to send. Out: rates, what was lost, and how busy the generator itself was:
 //! a generator that waits has a device under test that is slower than it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use dpdk_wrapper::{Burst, Mempool, RxQueue, TxQueue, eal};
@@ -10,6 +11,7 @@ use dpdk_wrapper::{Burst, Mempool, RxQueue, TxQueue, eal};
 use super::content::{Content, Way};
 use super::lane::{BURST, Counts, Lane};
 use super::rate::Slices;
+use crate::apart::{Apart, Asker, Ball};
 
 /// Length of a slice of the measured time.
 const SLICE: Duration = Duration::from_millis(20);
@@ -52,6 +54,8 @@ pub struct Report {
     pub cycles_per_frame: f64,
     /// Ticks per second of the time stamp counter.
     pub tsc_hz: u64,
+    /// How far the core of the device under test was meanwhile.
+    pub apart: Apart,
 }
 
 /// A device under test that does not forward.
@@ -127,15 +131,21 @@ impl Flood {
         }
     }
 
-    /// Sends for so long, and counts.
+    /// Sends for so long, and counts; `beside` is the core of the device under test.
+    ///
+    /// # Errors
+    /// The system refused a thread there.
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-    pub fn measure(&mut self, time: Duration) -> Report {
+    pub fn measure(&mut self, time: Duration, beside: usize) -> std::io::Result<Report> {
+        let ball = Arc::new(Ball::new(self.hz));
+        let asker = Asker::start(Arc::clone(&ball), beside)?;
         let before = self.counts();
         let began = eal::tsc();
         let end = began + self.ticks(time);
         let mut slices = Slices::new(self.ticks(SLICE), self.hz, began);
         let (mut now, mut busy) = (began, 0);
         while now < end {
+            ball.serve();
             let moved = self.turn(&Way::BOTH);
             let after = eal::tsc();
             if moved.sent + moved.received > 0 {
@@ -146,9 +156,10 @@ impl Flood {
         }
         let received = (self.counts().received - before.received).max(1);
         let busy_share = busy as f64 / (now - began) as f64;
+        let apart = asker.stop();
         self.drain();
         let after = self.counts();
-        Report {
+        Ok(Report {
             frames_per_second: slices.quantile(0.5),
             spread: [slices.quantile(0.1), slices.quantile(0.9)],
             sent: after.sent - before.sent,
@@ -160,7 +171,8 @@ impl Flood {
             busy_share,
             cycles_per_frame: busy as f64 / received as f64,
             tsc_hz: self.hz,
-        }
+            apart,
+        })
     }
 
     /// Waits for what is on its way.

@@ -3,6 +3,8 @@
 //! In: both as [`Work`]. Out: how many times as fast ours is, with its spread. Never: a round in
 //! which a thread lost its processor, nor a round left out for its figure.
 
+use std::time::Duration;
+
 use dpdk_wrapper::eal::tsc;
 
 use super::noise::{self, Disturbance, Noise, NoiseError};
@@ -14,6 +16,12 @@ pub(crate) trait Work {
 
     /// One lap.
     fn run(&mut self);
+
+    /// Whether the cores that it has threads on are cores of their own with a cache in common
+    /// ([`crate::apart`]); asked before and after each round. Of one thread, they are.
+    fn is_fair(&mut self) -> bool {
+        true
+    }
 
     /// One lap; ticks of what counts of it.
     fn lap(&mut self) -> u64 {
@@ -30,6 +38,9 @@ impl<F: FnMut()> Work for F {
     }
 }
 
+/// Time in which a hypervisor may move processors.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -39,15 +50,19 @@ pub struct Plan {
     pub rounds_min: usize,
     /// Rounds that are tried for that.
     pub tries: usize,
+    /// Rounds beside these that may begin or end while cores are not fair, with [`PAUSE`] after each.
+    pub moves: usize,
     /// How long one side runs at a time, in microseconds.
     pub sample_us: u64,
 }
 
 impl Plan {
     /// For figures that are published.
-    pub const FULL: Plan = Plan { rounds: 200, rounds_min: 40, tries: 1_500, sample_us: 500 };
+    pub const FULL: Plan =
+        Plan { rounds: 200, rounds_min: 40, tries: 1_500, moves: 1_000, sample_us: 500 };
     /// For a look.
-    pub const QUICK: Plan = Plan { rounds: 40, rounds_min: 10, tries: 400, sample_us: 300 };
+    pub const QUICK: Plan =
+        Plan { rounds: 40, rounds_min: 10, tries: 400, moves: 500, sample_us: 300 };
 }
 
 /// The middle, and where the middle half of the values lies.
@@ -91,6 +106,8 @@ pub struct Figures {
     pub stolen: usize,
     /// Because a lap had a gap.
     pub gaps: usize,
+    /// Because the cores were not fair ([`Work::is_fair`]).
+    pub moved: usize,
 }
 
 /// Measures.
@@ -136,10 +153,17 @@ impl Measure {
         let laps = [self.laps_per_sample(ours), self.laps_per_sample(baseline)];
         let mut figures = Figures::default();
         let (mut ratios, mut ours_ticks, mut baseline_ticks) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..self.plan.tries {
-            if ratios.len() == self.plan.rounds {
-                break;
+        let mut tries = 0;
+        while ratios.len() < self.plan.rounds && tries < self.plan.tries {
+            if !ours.is_fair() {
+                if figures.moved == self.plan.moves {
+                    break;
+                }
+                figures.moved += 1;
+                std::thread::sleep(PAUSE);
+                continue;
             }
+            tries += 1;
             let before = Noise::look()?;
             let (first, gap1) = self.sample(ours, laps[0]);
             let (second, gap2) = self.sample(baseline, laps[1]);
@@ -151,6 +175,7 @@ impl Measure {
                 Some(Disturbance::Switched) => figures.switched += 1,
                 Some(Disturbance::Stolen) => figures.stolen += 1,
                 Some(Disturbance::Gap) => figures.gaps += 1,
+                None if !ours.is_fair() => figures.moved += 1,
                 None => {
                     ratios.push((second + third) / (first + fourth));
                     ours_ticks.push((first + fourth) / 2.0);
@@ -203,16 +228,58 @@ mod tests {
     #[test]
     fn both_run_by_turns_each_lap_prepared() {
         let seen = std::cell::RefCell::default();
-        let plan = Plan { rounds: 1, rounds_min: 0, tries: 1, sample_us: 0 };
+        let plan = Plan { rounds: 1, rounds_min: 0, tries: 1, moves: 0, sample_us: 0 };
         let mut measure = Measure::new(plan, 1_000_000_000).unwrap();
         measure.alternate(1, &mut Counted(&seen, 'a'), &mut Counted(&seen, 'b')).unwrap();
         let warm = ".a".repeat(20) + &".b".repeat(20);
         assert_eq!(*seen.borrow(), warm + ".a.a.a.a.b.b.b.b.b.b.b.b.a.a.a.a");
     }
 
+    /// Fair at every other look.
+    struct Moving(bool, usize);
+
+    impl Work for Moving {
+        fn run(&mut self) {
+            self.1 += 1;
+        }
+
+        fn is_fair(&mut self) -> bool {
+            self.0 = !self.0;
+            self.0
+        }
+    }
+
+    #[test]
+    fn rounds_on_cores_that_move_are_left_out() {
+        let plan = Plan { rounds: 1, rounds_min: 0, tries: 3, moves: 9, sample_us: 0 };
+        let mut measure = Measure::new(plan, 1_000_000_000).unwrap();
+        let mut ours = Moving(false, 0);
+        let figures = measure.alternate(1, &mut ours, &mut || ()).unwrap().unwrap();
+        let disturbed = figures.switched + figures.stolen + figures.gaps;
+        assert_eq!((figures.rounds, figures.moved + disturbed), (0, 3));
+        // Twenty to warm up, and twice four in each round.
+        assert_eq!(ours.1, 20 + 3 * 8);
+        // None begins on cores that are not fair.
+        let plan = Plan { moves: 2, ..plan };
+        let mut measure = Measure::new(plan, 1_000_000_000).unwrap();
+        let mut unfair = Unfair;
+        let figures = measure.alternate(1, &mut unfair, &mut || ()).unwrap().unwrap();
+        assert_eq!((figures.rounds, figures.moved), (0, 2));
+    }
+
+    struct Unfair;
+
+    impl Work for Unfair {
+        fn run(&mut self) {}
+
+        fn is_fair(&mut self) -> bool {
+            false
+        }
+    }
+
     #[test]
     fn too_few_rounds_say_nothing() {
-        let plan = Plan { rounds: 2, rounds_min: 2, tries: 1, sample_us: 0 };
+        let plan = Plan { rounds: 2, rounds_min: 2, tries: 1, moves: 0, sample_us: 0 };
         let mut measure = Measure::new(plan, 1_000_000_000).unwrap();
         assert!(measure.alternate(1, &mut || (), &mut || ()).unwrap().is_none());
     }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::measure::{Figures, Plan};
 use super::{GAP_US, Row, Verdict};
+use crate::apart;
 
 /// Where and how it was measured.
 #[derive(Clone, Debug, Serialize)]
@@ -34,9 +35,14 @@ pub struct Environment {
 pub fn rules(plan: &Plan) -> String {
     format!(
         "a round is ours, baseline, baseline, ours, of {} us each; left out when the kernel took a \
-         processor from a thread (getrusage), the hypervisor took time (steal), or a lap took a \
-         quarter and {GAP_US} us longer than the shortest of its sample; at least {} rounds",
-        plan.sample_us, plan.rounds_min
+         processor from a thread (getrusage), the hypervisor took time (steal), a lap took a \
+         quarter and {GAP_US} us longer than the shortest of its sample, or, where two threads are \
+         measured, their cores were not {} to {} ns apart before and after it (a cache line there \
+         and back: less is one core, more no cache in common); at least {} rounds",
+        plan.sample_us,
+        apart::NS_MIN,
+        apart::NS_MAX,
+        plan.rounds_min
     )
 }
 
@@ -45,6 +51,7 @@ struct Discarded {
     switched: usize,
     stolen: usize,
     gaps: usize,
+    moved: usize,
 }
 
 #[derive(Serialize)]
@@ -116,6 +123,7 @@ impl From<&Row> for Result {
                 switched: f.switched,
                 stolen: f.stolen,
                 gaps: f.gaps,
+                moved: f.moved,
             }),
             more: None,
         }
@@ -159,7 +167,7 @@ pub fn line(row: &Row) -> String {
     let _ = match &row.figures {
         Some(f) => write!(
             line,
-            "{:>6.2} {:>13} {:>18} {bar:>5}  {:<9} {} ({} switched, {} stolen, {} gaps)",
+            "{:>6.2} {:>13} {:>18} {bar:>5}  {:<9} {} ({} switched, {} stolen, {} gaps, {} moved)",
             f.ratio.median,
             format!("{:.2} - {:.2}", f.ratio.low, f.ratio.high),
             format!("{} / {}", digits(f.ours_ns), digits(f.baseline_ns)),
@@ -168,6 +176,7 @@ pub fn line(row: &Row) -> String {
             f.switched,
             f.stolen,
             f.gaps,
+            f.moved,
         ),
         None => write!(
             line,

@@ -10,7 +10,8 @@ use dataplane::link::Link;
 use dpdk_wrapper::Eal;
 use dpdk_wrapper::baseline::{RingConsumer, RingProducer, ring};
 
-use super::{Bench, MicroError};
+use super::{Bench, MicroError, Work};
+use crate::apart::{Ball, is_fair};
 
 const BURST: usize = 32;
 /// Items that fit, as in the links with most of them.
@@ -171,17 +172,35 @@ fn two_cores(
     };
     let (mut dpdk_source, dpdk_sink) = dpdk(bench.eal, name)?;
     let orders = Orders::default();
+    let ball = Ball::new(bench.eal.tsc_hz());
     std::thread::scope(|scope| {
         scope.spawn(|| {
             core_affinity::set_for_current(there);
-            empty(&orders, our_sink, dpdk_sink);
+            empty(&orders, &ball, our_sink, dpdk_sink);
         });
-        let mut ours = || across(&orders, OURS, &mut our_source);
+        let mut ours = Across { orders: &orders, source: &mut our_source, ball: &ball };
         let mut dpdk = || across(&orders, DPDK, &mut dpdk_source);
         let compared = bench.compare(name, LAP, &mut ours, &mut dpdk);
         orders.which.store(END, Ordering::Release);
         compared
     })
+}
+
+/// Ours, to another thread, which serves the ball while it waits for a lap.
+struct Across<'a, S> {
+    orders: &'a Orders,
+    source: &'a mut S,
+    ball: &'a Ball,
+}
+
+impl<S: Source> Work for Across<'_, S> {
+    fn run(&mut self) {
+        across(self.orders, OURS, self.source);
+    }
+
+    fn is_fair(&mut self) -> bool {
+        self.ball.round_trip_ns().is_some_and(is_fair)
+    }
 }
 
 /// A lap to another thread: until it has everything.
@@ -202,13 +221,16 @@ fn across(orders: &Orders, which: usize, source: &mut impl Source) {
 }
 
 /// The other thread: empties the ring that it is told, lap by lap.
-fn empty(orders: &Orders, mut ours: impl Sink, mut dpdk: impl Sink) {
+fn empty(orders: &Orders, ball: &Ball, mut ours: impl Sink, mut dpdk: impl Sink) {
     loop {
         match orders.which.load(Ordering::Acquire) {
             OURS => empty_lap(orders, &mut ours),
             DPDK => empty_lap(orders, &mut dpdk),
             END => return,
-            _ => spin_loop(),
+            _ => {
+                ball.serve();
+                spin_loop();
+            }
         }
     }
 }

@@ -19,13 +19,14 @@ use dpdk_wrapper::{Eal, Mempool};
 use super::pair::{Kind, Spread};
 use super::streams::Totals;
 use super::{Carried, Case, Found, LAP, carried, check, of_lap, profile};
+use crate::apart::{Ball, is_fair};
 use crate::micro::{Measure, MicroError, Quartiles, Row, Work, set_up_error};
 
 /// Bytes that fill the rings again after the other side had its turn.
 const FILL: u64 = LAP as u64 / 4;
 
-/// Measured with a compressor in another thread.
-struct TwoCores(Carried);
+/// Measured with a compressor in another thread, which serves the ball, too.
+struct TwoCores<'a>(Carried, &'a Ball);
 
 /// What both would take, from their ticks on one core.
 struct Predicted {
@@ -34,7 +35,11 @@ struct Predicted {
     gains: Vec<f64>,
 }
 
-impl Work for TwoCores {
+impl Work for TwoCores<'_> {
+    fn is_fair(&mut self) -> bool {
+        self.1.round_trip_ns().is_some_and(is_fair)
+    }
+
     fn prepare(&mut self) {
         self.0.carries &= self.0.streams.carry(FILL);
     }
@@ -90,7 +95,8 @@ pub(super) fn row(
     core_affinity::set_for_current(here);
     let kind = Kind { spread: Spread::Compressor, ..case.kind };
     let mut predicted = Predicted { carried: carried(eal, pool, case, kind)?, gains: Vec::new() };
-    let mut ours = TwoCores(carried(eal, pool, case, kind)?);
+    let ball = Ball::new(eal.tsc_hz());
+    let mut ours = TwoCores(carried(eal, pool, case, kind)?, &ball);
     let mut compressor =
         ours.0.streams.pair.take_compressor().ok_or_else(|| failed("nothing compresses"))?;
     let ends = AtomicBool::new(false);
@@ -98,6 +104,7 @@ pub(super) fn row(
         scope.spawn(|| {
             core_affinity::set_for_current(there);
             while !ends.load(Ordering::Relaxed) {
+                ball.serve();
                 if !compressor.turn() {
                     spin_loop();
                 }
