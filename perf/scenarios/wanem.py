@@ -49,9 +49,10 @@ def run(job: Job) -> Report:
                         programs=built)) as lab:
         for name, _, source, destination in DIRECTIONS:
             # What the hosts and their links take is no part of it.
-            delay_ms = _delay_ms(lab, source, destination) - baselines[name]
-            report.add(f"one-way delay {name} beyond that over a bridge, median", delay_ms, "ms",
-                       bar="delay", expected=DELAY_MS, baseline=baselines[name])
+            whole_ms = _delay_ms(lab, source, destination)
+            report.add(f"one-way delay {name}, median", whole_ms, "ms", baseline=baselines[name])
+            report.add(f"one-way delay {name} beyond that over a bridge, median",
+                       whole_ms - baselines[name], "ms", bar="delay", expected=DELAY_MS)
         for name, key, source, destination in DIRECTIONS:
             _measure_rate(report, lab, name, key, source, destination,
                           effort.flood_s)

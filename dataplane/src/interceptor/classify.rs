@@ -69,8 +69,8 @@ pub struct Interceptor {
 
 /// What is known of a frame.
 #[derive(Debug)]
-enum Seen {
-    /// It is an everyday packet that passes if its flow does.
+pub(super) enum Seen {
+    /// It is an everyday packet, of others for others: it may take the short way.
     Everyday(Everyday),
     /// It had to be parsed; which of the keys it has.
     Parsed(Result<Parsed, Malformed>, u8),
@@ -86,12 +86,14 @@ pub(super) struct Everyday {
     pub(super) len: u32,
 }
 
+const _: () = assert!(BULK_MAX <= 1 << u8::BITS, "the place of a key is a byte");
+
 /// Room for what is known of the frames of a burst, kept from one to the next.
 #[derive(Debug)]
-struct Burst {
-    seen: Vec<Seen>,
+pub(super) struct Burst {
+    pub(super) seen: Vec<Seen>,
     /// Without those that are as the one before: frames of one flow often come together.
-    keys: Vec<FlowKey>,
+    pub(super) keys: Vec<FlowKey>,
     found: Vec<Option<Found>>,
 }
 
@@ -348,10 +350,16 @@ impl Interceptor {
 }
 
 impl Burst {
-    const EMPTY: Burst = Burst { seen: Vec::new(), keys: Vec::new(), found: Vec::new() };
+    pub(super) const EMPTY: Burst = Burst { seen: Vec::new(), keys: Vec::new(), found: Vec::new() };
 
     /// Parses the frames and looks their flows up, all at once.
-    fn look_at<F: Frame>(&mut self, side: Side, frames: &[F], own: &Own, flows: &FlowTable) {
+    pub(super) fn look_at<F: Frame>(
+        &mut self,
+        side: Side,
+        frames: &[F],
+        own: &Own,
+        flows: &FlowTable,
+    ) {
         self.seen.clear();
         self.keys.clear();
         for frame in frames {
@@ -391,7 +399,6 @@ impl Burst {
         if self.keys.last() != Some(&key) {
             self.keys.push(key);
         }
-        // At most [`BULK_MAX`] frames.
         u8::try_from(self.keys.len() - 1).unwrap_or(u8::MAX)
     }
 }

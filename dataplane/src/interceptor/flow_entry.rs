@@ -157,9 +157,11 @@ impl Entry {
         let own = self.key_words();
         // Either direction is as likely, so the one that it can be is chosen without a branch; that it
         // is neither is hardly so.
-        let [source, .., rest] = own;
-        let [key_source, .., key_rest] = key;
-        let is_forward = (source ^ key_source) | (rest ^ key_rest) == 0;
+        let [low, high, .., rest] = own;
+        let [key_low, key_high, .., key_rest] = key;
+        // If it has this source and these ports and could be the other way round as well, then both
+        // ends are one.
+        let is_forward = (low ^ key_low) | (high ^ key_high) | (rest ^ key_rest) == 0;
         let backward = reversed(key);
         let choose = |at: usize| select_unpredictable(is_forward, key[at], backward[at]);
         if differing(own, std::array::from_fn(choose)) != 0 {
@@ -186,7 +188,10 @@ fn differing(a: [u64; KEY_WORDS], b: [u64; KEY_WORDS]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::interceptor::flow_hash::words_of;
     use crate::interceptor::reason::PassReason;
 
     fn store(entry: &Entry, slot: u64) {
@@ -196,6 +201,37 @@ mod tests {
             assert_eq!(entry.read(&Traffic::default()), None, "half written");
             entry.slot.store(slot, Relaxed);
         });
+    }
+
+    prop_compose! {
+        /// Of so few that its ends are often alike in part.
+        fn any_key()(
+            halves in any::<[bool; 4]>(),
+            ports in (0..2u16, 0..2u16),
+            vlan in 0..2u16,
+        ) -> FlowKey {
+            let [a, b, c, d] = halves.map(u128::from);
+            FlowKey::from_bits((a << 64 | b, c << 64 | d), ports, 17, vlan)
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_direction_is_that_of_the_same_key_or_the_reversed_one(
+            own in any_key(),
+            key in any_key(),
+        ) {
+            let entry = Entry::default();
+            for (to, from) in entry.key.iter().zip(words_of(&own)) {
+                to.store(from, Relaxed);
+            }
+            let expected = match key {
+                key if key == own => Some(Direction::Forward),
+                key if key == own.reversed() => Some(Direction::Backward),
+                _ => None,
+            };
+            prop_assert_eq!(entry.direction(words_of(&key)), expected);
+        }
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl Own {
     }
 
     /// Whether a frame that came from `side` is neither from one of our own stations nor to that of
-    /// this side; not for one without a whole link header.
+    /// this side; not for one without both their addresses.
     #[inline]
     pub(super) fn is_between_others(&self, side: Side, head: &[u8]) -> bool {
         let Some([a, b, c, d, e, f, source @ ..]) = head.first_chunk::<12>() else { return false };

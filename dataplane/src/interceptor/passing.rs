@@ -15,7 +15,7 @@ use crate::frame::ip::tcp_flag;
 use crate::time::Time;
 
 impl Interceptor {
-    /// Whether a packet goes on because its flow passes. Not for what may begin a connection, is to
+    /// Whether a packet that is neither from nor to our own stations goes on because its flow passes. Not for what may begin a connection, is to
     /// one of our addresses, or tells where a host is that was not seen lately.
     #[inline]
     pub(super) fn passes(

@@ -66,8 +66,8 @@ struct Options {
     #[arg(long, default_value_t = 0)]
     core: usize,
     /// Core of the device under test; how far it is from this one is asked every 25 ms
-    #[arg(long, default_value_t = 1)]
-    beside: usize,
+    #[arg(long)]
+    beside: Option<usize>,
 }
 
 /// Virtual devices need no hugepages and no bus; NICs need both.
@@ -126,6 +126,9 @@ fn trials(flood: &mut Flood) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn run(options: &Options) -> Result<Option<Report>, Box<dyn std::error::Error>> {
+    if options.beside == Some(options.core) {
+        return Err("--beside is the core of the device under test, not that of --core".into());
+    }
     let arguments = eal_arguments(options);
     // Declared first, so that it goes last.
     let _folder = RuntimeFolder::of(&arguments, []);

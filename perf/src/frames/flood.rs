@@ -54,8 +54,8 @@ pub struct Report {
     pub cycles_per_frame: f64,
     /// Ticks per second of the time stamp counter.
     pub tsc_hz: u64,
-    /// How far the core of the device under test was meanwhile.
-    pub apart: Apart,
+    /// How far the core of the device under test was meanwhile, if that was asked.
+    pub apart: Option<Apart>,
 }
 
 /// A device under test that does not forward.
@@ -131,14 +131,15 @@ impl Flood {
         }
     }
 
-    /// Sends for so long, and counts; `beside` is the core of the device under test.
+    /// Sends for so long, and counts; `beside` is the core of the device under test, if it is to be asked
+    /// how far that is.
     ///
     /// # Errors
     /// The system refused a thread there.
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-    pub fn measure(&mut self, time: Duration, beside: usize) -> std::io::Result<Report> {
+    pub fn measure(&mut self, time: Duration, beside: Option<usize>) -> std::io::Result<Report> {
         let ball = Arc::new(Ball::new(self.hz));
-        let asker = Asker::start(Arc::clone(&ball), beside)?;
+        let asker = beside.map(|core| Asker::start(Arc::clone(&ball), core)).transpose()?;
         let before = self.counts();
         let began = eal::tsc();
         let end = began + self.ticks(time);
@@ -156,8 +157,9 @@ impl Flood {
         }
         let received = (self.counts().received - before.received).max(1);
         let busy_share = busy as f64 / (now - began) as f64;
-        let apart = asker.stop();
         self.drain();
+        // Not before: nobody takes frames out of the rings while it is waited for.
+        let apart = asker.map(Asker::stop);
         let after = self.counts();
         Ok(Report {
             frames_per_second: slices.quantile(0.5),

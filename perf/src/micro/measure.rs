@@ -50,8 +50,8 @@ pub struct Plan {
     pub rounds_min: usize,
     /// Rounds that are tried for that.
     pub tries: usize,
-    /// Rounds beside these that may begin or end while cores are not fair, with [`PAUSE`] after each.
-    pub moves: usize,
+    /// How often, by [`PAUSE`], cores are waited for that are not fair.
+    pub waits: usize,
     /// How long one side runs at a time, in microseconds.
     pub sample_us: u64,
 }
@@ -59,10 +59,10 @@ pub struct Plan {
 impl Plan {
     /// For figures that are published.
     pub const FULL: Plan =
-        Plan { rounds: 200, rounds_min: 40, tries: 1_500, moves: 1_000, sample_us: 500 };
+        Plan { rounds: 200, rounds_min: 40, tries: 1_500, waits: 1_000, sample_us: 500 };
     /// For a look.
     pub const QUICK: Plan =
-        Plan { rounds: 40, rounds_min: 10, tries: 400, moves: 500, sample_us: 300 };
+        Plan { rounds: 40, rounds_min: 10, tries: 400, waits: 500, sample_us: 300 };
 }
 
 /// The middle, and where the middle half of the values lies.
@@ -106,7 +106,7 @@ pub struct Figures {
     pub stolen: usize,
     /// Because a lap had a gap.
     pub gaps: usize,
-    /// Because the cores were not fair ([`Work::is_fair`]).
+    /// Because the cores were no longer fair at its end ([`Work::is_fair`]).
     pub moved: usize,
 }
 
@@ -153,13 +153,13 @@ impl Measure {
         let laps = [self.laps_per_sample(ours), self.laps_per_sample(baseline)];
         let mut figures = Figures::default();
         let (mut ratios, mut ours_ticks, mut baseline_ticks) = (Vec::new(), Vec::new(), Vec::new());
-        let mut tries = 0;
+        let (mut tries, mut waits) = (0, 0);
         while ratios.len() < self.plan.rounds && tries < self.plan.tries {
             if !ours.is_fair() {
-                if figures.moved == self.plan.moves {
+                if waits == self.plan.waits {
                     break;
                 }
-                figures.moved += 1;
+                waits += 1;
                 std::thread::sleep(PAUSE);
                 continue;
             }
@@ -228,58 +228,43 @@ mod tests {
     #[test]
     fn both_run_by_turns_each_lap_prepared() {
         let seen = std::cell::RefCell::default();
-        let plan = Plan { rounds: 1, rounds_min: 0, tries: 1, moves: 0, sample_us: 0 };
+        let plan = Plan { rounds: 1, rounds_min: 0, tries: 1, waits: 0, sample_us: 0 };
         let mut measure = Measure::new(plan, 1_000_000_000).unwrap();
         measure.alternate(1, &mut Counted(&seen, 'a'), &mut Counted(&seen, 'b')).unwrap();
         let warm = ".a".repeat(20) + &".b".repeat(20);
         assert_eq!(*seen.borrow(), warm + ".a.a.a.a.b.b.b.b.b.b.b.b.a.a.a.a");
     }
 
-    /// Fair at every other look.
-    struct Moving(bool, usize);
+    /// Runs so often before its cores are no longer fair.
+    struct Moving(usize);
 
     impl Work for Moving {
         fn run(&mut self) {
-            self.1 += 1;
+            self.0 = self.0.saturating_sub(1);
         }
 
         fn is_fair(&mut self) -> bool {
-            self.0 = !self.0;
-            self.0
+            self.0 > 0
         }
     }
 
     #[test]
     fn rounds_on_cores_that_move_are_left_out() {
-        let plan = Plan { rounds: 1, rounds_min: 0, tries: 3, moves: 9, sample_us: 0 };
+        let plan = Plan { rounds: 2, rounds_min: 0, tries: 9, waits: 0, sample_us: 0 };
         let mut measure = Measure::new(plan, 1_000_000_000).unwrap();
-        let mut ours = Moving(false, 0);
-        let figures = measure.alternate(1, &mut ours, &mut || ()).unwrap().unwrap();
+        // Twenty to warm up, and eight in a round: the first and only one ends too late.
+        let figures = measure.alternate(1, &mut Moving(20 + 8), &mut || ()).unwrap().unwrap();
         let disturbed = figures.switched + figures.stolen + figures.gaps;
-        assert_eq!((figures.rounds, figures.moved + disturbed), (0, 3));
-        // Twenty to warm up, and twice four in each round.
-        assert_eq!(ours.1, 20 + 3 * 8);
-        // None begins on cores that are not fair.
-        let plan = Plan { moves: 2, ..plan };
-        let mut measure = Measure::new(plan, 1_000_000_000).unwrap();
-        let mut unfair = Unfair;
-        let figures = measure.alternate(1, &mut unfair, &mut || ()).unwrap().unwrap();
-        assert_eq!((figures.rounds, figures.moved), (0, 2));
-    }
-
-    struct Unfair;
-
-    impl Work for Unfair {
-        fn run(&mut self) {}
-
-        fn is_fair(&mut self) -> bool {
-            false
-        }
+        assert_eq!((figures.rounds, figures.moved + disturbed), (0, 1));
+        // None begins on cores that are not fair, and they are not waited for without end.
+        let mut measure = Measure::new(Plan { waits: 2, ..plan }, 1_000_000_000).unwrap();
+        let figures = measure.alternate(1, &mut Moving(20), &mut || ()).unwrap().unwrap();
+        assert_eq!((figures.rounds, figures.moved, figures.gaps), (0, 0, 0));
     }
 
     #[test]
     fn too_few_rounds_say_nothing() {
-        let plan = Plan { rounds: 2, rounds_min: 2, tries: 1, moves: 0, sample_us: 0 };
+        let plan = Plan { rounds: 2, rounds_min: 2, tries: 1, waits: 0, sample_us: 0 };
         let mut measure = Measure::new(plan, 1_000_000_000).unwrap();
         assert!(measure.alternate(1, &mut || (), &mut || ()).unwrap().is_none());
     }

@@ -56,7 +56,7 @@ pub(super) fn run(bench: &mut Bench) -> Result<(), MicroError> {
         let mut ours = Ours::new(bench.eal, flows).map_err(failed)?;
         let mut mac = Mac::new(bench.eal, flows).map_err(failed)?;
         bench.compare(name, LAP, &mut ours, &mut mac)?;
-        ours.check().map_err(|reason| MicroError::set_up(name, reason))?;
+        ours.check().and_then(|()| mac.check()).map_err(|why| MicroError::set_up(name, why))?;
     }
     Ok(())
 }
@@ -165,8 +165,16 @@ impl Ours {
         Ok(ours)
     }
 
-    /// That each frame went the short way has no counter, but that each went on has.
-    fn check(&self) -> Result<(), String> {
+    /// That each frame went the short way has no counter, but that each went on has. Takes all frames
+    /// out of the ports.
+    fn check(&mut self) -> Result<(), String> {
+        for side in Side::BOTH {
+            while {
+                self.waiting.clear();
+                self.io.receive(side, BURST_MIN, &mut self.waiting);
+                !self.waiting.is_empty()
+            } {}
+        }
         let counters = self.handles.interceptor.each();
         let passed = |counter| counters.iter().map(|each| each.get(counter)).sum::<u64>();
         let found = [Counter::LanToWan, Counter::WanToLan].map(passed);
@@ -213,6 +221,9 @@ struct Mac {
     queues: [(RxQueue, TxQueue); 2],
     burst: Burst<BURST_MIN>,
     waiting: Burst<WAITING>,
+    /// Frames that it should have received, and those that it has sent.
+    due: usize,
+    sent: usize,
     _ports: [Port; 2],
 }
 
@@ -224,6 +235,8 @@ impl Mac {
             queues,
             burst: Burst::new(),
             waiting: Burst::new(),
+            due: 0,
+            sent: 0,
             _ports: ports,
         };
         for (_, tx) in &mut mac.queues {
@@ -234,6 +247,19 @@ impl Mac {
             tx.tx_burst(&mut mac.waiting);
         }
         Ok(mac)
+    }
+
+    /// Takes all frames out of the ports.
+    fn check(&mut self) -> Result<(), String> {
+        for (rx, _) in &mut self.queues {
+            while rx.rx_burst(&mut self.waiting) > 0 {
+                self.waiting.clear();
+            }
+        }
+        if self.sent == self.due {
+            return Ok(());
+        }
+        Err(format!("the baseline has sent {} frames, not {}", self.sent, self.due))
     }
 }
 
@@ -259,8 +285,9 @@ impl Work for Mac {
                         *stations = STATIONS;
                     }
                 }
-                tx.tx_burst(&mut self.burst);
+                self.sent += tx.tx_burst(&mut self.burst);
             }
         }
+        self.due += LAP;
     }
 }

@@ -11,7 +11,7 @@ use dpdk_wrapper::Eal;
 use dpdk_wrapper::baseline::{RingConsumer, RingProducer, ring};
 
 use super::{Bench, MicroError, Work};
-use crate::apart::{Ball, is_fair};
+use crate::apart::Ball;
 
 const BURST: usize = 32;
 /// Items that fit, as in the links with most of them.
@@ -199,7 +199,7 @@ impl<S: Source> Work for Across<'_, S> {
     }
 
     fn is_fair(&mut self) -> bool {
-        self.ball.round_trip_ns().is_some_and(is_fair)
+        self.ball.is_fair()
     }
 }
 

@@ -19,7 +19,7 @@ use dpdk_wrapper::{Eal, Mempool};
 use super::pair::{Kind, Spread};
 use super::streams::Totals;
 use super::{Carried, Case, Found, LAP, carried, check, of_lap, profile};
-use crate::apart::{Ball, is_fair};
+use crate::apart::Ball;
 use crate::micro::{Measure, MicroError, Quartiles, Row, Work, set_up_error};
 
 /// Bytes that fill the rings again after the other side had its turn.
@@ -37,7 +37,7 @@ struct Predicted {
 
 impl Work for TwoCores<'_> {
     fn is_fair(&mut self) -> bool {
-        self.1.round_trip_ns().is_some_and(is_fair)
+        self.1.is_fair()
     }
 
     fn prepare(&mut self) {

@@ -1,7 +1,7 @@
 //! The short way of packets whose flow passes, beside the whole way.
 
 use super::*;
-use crate::interceptor::classify::Everyday;
+use crate::interceptor::classify::{Burst, Everyday, Seen};
 
 const OTHER_HOST: &str = "10.77.1.6";
 /// No rule is about it.
@@ -148,4 +148,25 @@ fn packets_that_pass_take_the_short_way() {
     assert_eq!(passes(Side::Lan, ACK), Some(PassReason::RulePass));
     assert_eq!(passes(Side::Wan, ACK), Some(PassReason::RulePass));
     assert_eq!(passes(Side::Lan, SYN), None, "it may begin another connection");
+}
+
+/// Frames of one flow in a row are looked up once; what is to or from our own stations is parsed.
+#[test]
+fn what_comes_together_has_one_key() {
+    let mut bench = Bench::new();
+    let mut frame = |port| bench.tcp_with(HOST, SERVER, (port, 22), ACK, 1, &[]);
+    let mut frames: Vec<_> = [1, 1, 2, 1, 1, 1].into_iter().map(&mut frame).collect();
+    frames[4].head_mut()[..6].copy_from_slice(&LAN_MAC.0);
+    frames[5].head_mut()[6..12].copy_from_slice(&LAN_MAC.0);
+    let mut burst = Burst::EMPTY;
+    let interceptor = &bench.interceptor;
+    burst.look_at(Side::Lan, &frames, interceptor.own(), &interceptor.flows);
+    let ports: Vec<_> = burst.keys.iter().map(|key| key.source_port).collect();
+    assert_eq!(ports, [1, 2, 1]);
+    let seen = burst.seen.iter().map(|seen| match seen {
+        Seen::Everyday(everyday) => (true, everyday.place),
+        Seen::Parsed(_, place) => (false, *place),
+    });
+    let expected = [(true, 0), (true, 0), (true, 1), (true, 2), (false, 2), (false, 2)];
+    assert_eq!(seen.collect::<Vec<_>>(), expected);
 }
